@@ -1,0 +1,33 @@
+"""The immutable values that travel; no I/O, no behaviour beyond reading themselves."""
+
+from umbel.model.delivery import Delivery
+from umbel.model.message import Message
+from umbel.model.outcome import Failed, Ignored, Outcome, Rejected, Retried, Revoked, Succeeded
+from umbel.model.queue import Binding, Exchange, Queue, QueueStats
+from umbel.model.record import Arrival, FullChord, GroupRecord, ResultRecord
+from umbel.model.request import Request
+from umbel.model.settlement import Ack, Nack, Settlement
+
+__all__ = [
+    "Ack",
+    "Arrival",
+    "Binding",
+    "Delivery",
+    "Exchange",
+    "Failed",
+    "FullChord",
+    "GroupRecord",
+    "Ignored",
+    "Message",
+    "Nack",
+    "Outcome",
+    "Queue",
+    "QueueStats",
+    "Rejected",
+    "Request",
+    "ResultRecord",
+    "Retried",
+    "Revoked",
+    "Settlement",
+    "Succeeded",
+]

@@ -1,0 +1,32 @@
+"""What brokers hand out."""
+
+from __future__ import annotations
+
+from math import inf
+
+import msgspec
+
+from umbel.model.message import Message
+
+__all__ = ["Delivery"]
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+    """A message on loan: ours until its lease runs out or we settle it."""
+
+    message: Message
+    queue: str
+    tag: str
+    """The broker's receipt; means nothing to anyone else. Unique for every lease granted."""
+    attempt: int = 1
+    """How often the message has been handed out, this time included."""
+    leased_until: float = inf
+    """On the monotonic clock; ``inf`` when the lease lasts as long as the connection."""
+    defect: str | None = None
+    """Why the broker could not read what it found: a sentence. ``message.body`` is then the raw
+    bytes, ``message.id`` is empty, and nothing else in the message means anything."""
+
+    @property
+    def redelivered(self) -> bool:
+        """Whether someone had this message before."""
+        return self.attempt > 1

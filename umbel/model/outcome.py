@@ -1,0 +1,79 @@
+"""What running a request comes to. Exactly one of six things; ``key`` is the request's."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from umbel.model.message import Message
+from umbel.model.record import Arrival, ResultRecord
+
+__all__ = ["Failed", "Ignored", "Outcome", "Rejected", "Retried", "Revoked", "Succeeded"]
+
+
+class Succeeded(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="succeeded"):
+    """The function returned."""
+
+    key: int
+    runtime: float
+    """Seconds."""
+    record: ResultRecord | None
+    """None when the result is ignored."""
+    follow_ups: tuple[Message, ...] = ()
+    """Callbacks and the next link of the chain, ready to publish."""
+    arrival: Arrival | None = None
+
+
+class Failed(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="failed"):
+    """The function raised, or its process is gone."""
+
+    key: int
+    runtime: float
+    record: ResultRecord | None
+    follow_ups: tuple[Message, ...] = ()
+    """Error callbacks, ready to publish."""
+    cause: Literal["raised", "worker-lost", "time-limit"] = "raised"
+    """Who says so: the task, or the pool after the process died or overran its hard limit."""
+    reason: str = ""
+    """What the pool saw, for people: ``signal 9 (SIGKILL)``. Empty when the task raised."""
+    arrival: Arrival | None = None
+
+
+class Retried(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="retried"):
+    """The task asked to be run again."""
+
+    key: int
+    runtime: float
+    record: ResultRecord | None
+    message: Message
+    """The next attempt: same id, ``retries`` one higher, ``not_before`` set."""
+
+
+class Ignored(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="ignored"):
+    """The task asked for nothing to be recorded."""
+
+    key: int
+    runtime: float = 0.0
+
+
+class Rejected(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="rejected"):
+    """The task asked for its message to be dropped, or given back."""
+
+    key: int
+    requeue: bool
+    record: ResultRecord | None = None
+    """A failure, when the message will not come back."""
+    reason: str = ""
+    runtime: float = 0.0
+
+
+class Revoked(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="revoked"):
+    """The task was revoked, or had expired, before or while it ran."""
+
+    key: int
+    record: ResultRecord | None
+    runtime: float = 0.0
+
+
+Outcome = Succeeded | Failed | Retried | Ignored | Rejected | Revoked

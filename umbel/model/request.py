@@ -1,0 +1,39 @@
+"""What workers run."""
+
+from __future__ import annotations
+
+import msgspec
+
+from umbel.model.message import Message
+
+__all__ = ["Request"]
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """A message understood: which task, which call, under which limits.
+
+    What crosses to a child process, as msgpack. The body stays encoded until then.
+    """
+
+    key: int
+    """Ours alone: two deliveries of one task id are two requests with two keys."""
+    id: str
+    task: str
+    message: Message
+    queue: str = ""
+    attempt: int = 1
+    """How often the message has been handed out, this time included."""
+    retries: int = 0
+    eta: float | None = None
+    """Unix seconds."""
+    expires: float | None = None
+    """Unix seconds."""
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
+    root_id: str | None = None
+    parent_id: str | None = None
+    group_id: str | None = None
+    ignore_result: bool | None = None
+    """None: as the task says."""
+    protocol: int = 2
+    """The task message protocol the message is written in: 1 or 2."""

@@ -1,0 +1,33 @@
+"""What a finished request asks for."""
+
+from __future__ import annotations
+
+import msgspec
+
+from umbel.model.delivery import Delivery
+from umbel.model.message import Message
+from umbel.model.record import Arrival, ResultRecord
+
+__all__ = ["Ack", "Nack", "Settlement"]
+
+
+class Ack(msgspec.Struct, frozen=True):
+    """Done with it; never deliver it again."""
+
+
+class Nack(msgspec.Struct, frozen=True, kw_only=True):
+    """Not done: give it back (``requeue``) after ``delay`` seconds, or drop it."""
+
+    requeue: bool = True
+    delay: float = 0.0
+
+
+class Settlement(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything one finished request asks of the outside world."""
+
+    delivery: Delivery | None
+    """None when it was acknowledged before the task ran (``acks_late=False``)."""
+    verdict: Ack | Nack
+    record: ResultRecord | None = None
+    publish: tuple[Message, ...] = ()
+    arrival: Arrival | None = None

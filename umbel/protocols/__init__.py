@@ -1,0 +1,19 @@
+"""What drivers must do: six protocols, each with a conformance suite."""
+
+from umbel.protocols.backend import ResultBackend
+from umbel.protocols.broker import Broker, Capabilities, Compose, Fanout, Transactional
+from umbel.protocols.clock import Clock
+from umbel.protocols.pool import Pool
+from umbel.protocols.serializer import Serializer
+
+__all__ = [
+    "Broker",
+    "Capabilities",
+    "Clock",
+    "Compose",
+    "Fanout",
+    "Pool",
+    "ResultBackend",
+    "Serializer",
+    "Transactional",
+]

@@ -1,0 +1,63 @@
+"""What a result backend must do."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from umbel.model import Arrival, FullChord, GroupRecord, ResultRecord
+
+__all__ = ["ResultBackend"]
+
+
+class ResultBackend(Protocol):
+    """Keeps what tasks returned, and says when it changes.
+
+    Raises (all methods):
+        BackendUnavailable: No connection; nothing is known about the batch.
+    """
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def store(self, records: Sequence[ResultRecord]) -> None:
+        """Keep the records. Storing the same record twice is harmless.
+
+        A record never replaces one whose state ranks higher (``umbel.states.precedence``):
+        a late STARTED cannot undo a SUCCESS.
+        """
+
+    async def load(self, ids: Sequence[str]) -> dict[str, ResultRecord]:
+        """The records that exist; unknown ids are simply absent."""
+        ...
+
+    async def forget(self, ids: Sequence[str]) -> None:
+        """Delete the records; unknown ids are ignored."""
+
+    def watch(
+        self, ids: Sequence[str]
+    ) -> AbstractAsyncContextManager[AsyncIterator[list[ResultRecord]]]:
+        """Every record of ``ids``: those already there first, then each change.
+
+        Subscribes before it looks, so nothing falls between the two.
+        """
+        ...
+
+    async def store_groups(self, groups: Sequence[GroupRecord]) -> None: ...
+
+    async def load_groups(self, ids: Sequence[str]) -> dict[str, GroupRecord]: ...
+
+    async def arrive(self, arrivals: Sequence[Arrival]) -> list[FullChord]:
+        """Count chord members in, each index once; returns the chords among them that are
+        full and not yet sealed. A repeated arrival is not counted again, but is answered
+        again, so that a repeat can finish what a crash interrupted."""
+        ...
+
+    async def seal(self, chord_ids: Sequence[str]) -> None:
+        """The chords' bodies are published: forget the counts and never report them again."""
+
+    async def prune(self, *, before: float, limit: int) -> int:
+        """Delete up to ``limit`` records that expired before ``before`` (Unix seconds)."""
+        ...

@@ -1,0 +1,142 @@
+"""What a broker must do.
+
+Every broker in ``umbel.drivers`` passes ``umbel.testing.conformance.broker``; what the
+suite does not check, the worker must not rely on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Literal, Protocol, runtime_checkable
+
+import msgspec
+
+from umbel.model import Arrival, Delivery, FullChord, Message, Queue, QueueStats, Settlement
+from umbel.protocols.backend import ResultBackend
+
+__all__ = ["Broker", "Capabilities", "Compose", "Fanout", "Transactional"]
+
+Compose = Callable[[Arrival, FullChord], Sequence[Message]]
+"""What a full chord publishes: its body, or the error callbacks of its body. Pure."""
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What a broker can do by itself; the suite tests every claim, the worker fills every gap."""
+
+    batch_limit: int = 1000
+    """Most items one call may carry; callers split, brokers do not."""
+    lease: float | None = None
+    """Seconds a delivery is ours unless extended; None: as long as the connection lives."""
+    delay: bool = False
+    """Honours ``Message.not_before`` and ``nack(delay=...)``."""
+    priority: Literal["none", "high-first", "low-first"] = "none"
+    """Which end of ``Message.priority`` is handed out first (Celery on Redis: low)."""
+    ordered: bool = False
+    """First in, first out within one queue and priority, while there is one consumer."""
+    wakeup: bool = False
+    """``receive`` returns as soon as a message arrives, without polling."""
+
+
+class Broker(Protocol):
+    """Carries messages from producers to workers, each at least once.
+
+    Every operation takes a batch. All methods are safe to cancel: a cancelled call has
+    either happened or not, and no message is lost or left without a lease. Calls may
+    overlap on one event loop; an instance belongs to one loop.
+
+    Raises (all methods):
+        BrokerUnavailable: No connection, after the driver's own reconnection gave up.
+            Nothing is known about the batch; the caller may repeat it.
+    """
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    async def open(self) -> None:
+        """Connect. Idempotent."""
+
+    async def close(self) -> None:
+        """Give back every unsettled delivery, then disconnect. Idempotent."""
+
+    async def declare(self, queues: Sequence[Queue]) -> None:
+        """Make the queues and their bindings exist. Idempotent.
+
+        Raises:
+            QueueConflict: A queue of that name exists with other properties.
+        """
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """Accept the messages for safe keeping; returns once the broker has confirmed them.
+
+        Raises:
+            BatchError: Some were refused; ``errors`` maps index to reason, the rest are in.
+        """
+
+    async def receive(self, queues: Sequence[str], *, limit: int, wait: float) -> list[Delivery]:
+        """Lease up to ``limit`` messages, the first queue first.
+
+        Taking a message and recording its lease is one atomic step.
+
+        Args:
+            wait: Seconds to wait for the first one. Returns as soon as there is any.
+        """
+        ...
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Forget the messages for good; returns those whose lease had already been lost.
+
+        A lost lease never touches a message that someone else now holds.
+        """
+        ...
+
+    async def nack(
+        self, deliveries: Sequence[Delivery], *, requeue: bool = True, delay: float = 0.0
+    ) -> list[Delivery]:
+        """Give the messages back, visible after ``delay`` seconds, or drop them (dead-letter,
+        where the queue has one). Returns those whose lease had already been lost."""
+        ...
+
+    async def extend(self, deliveries: Sequence[Delivery], *, lease: float) -> list[Delivery]:
+        """Hold on to the messages for ``lease`` seconds from now; returns those already lost."""
+        ...
+
+    async def purge(self, queues: Sequence[str]) -> int:
+        """Drop every message nobody holds; returns how many."""
+        ...
+
+    async def stats(self, queues: Sequence[str]) -> dict[str, QueueStats]:
+        """Ready, leased and delayed messages per queue; for people, not for decisions."""
+        ...
+
+
+@runtime_checkable
+class Transactional(Protocol):
+    """A broker that can commit together with a result backend in the same database."""
+
+    def commits_with(self, backend: ResultBackend) -> bool: ...
+
+    async def settle(
+        self, settlements: Sequence[Settlement], *, compose: Compose
+    ) -> list[Delivery]:
+        """Publish, store, count and acknowledge in one transaction.
+
+        A settlement whose lease was lost has no effect at all, and is returned.
+        """
+        ...
+
+
+class Fanout(Protocol):
+    """Best-effort one-to-many traffic: remote control, events, wake-ups. Nothing is kept."""
+
+    async def broadcast(self, topic: str, payloads: Sequence[bytes]) -> None: ...
+
+    def listen(
+        self, topics: Sequence[str]
+    ) -> AbstractAsyncContextManager[AsyncIterator[list[tuple[str, bytes]]]]:
+        """Everything broadcast from the moment the context is entered, in batches.
+
+        Args:
+            topics: Exact names, or AMQP patterns (``*`` one word, ``#`` any number).
+        """
+        ...
