@@ -3,7 +3,7 @@
 from umbel.protocols.backend import ResultBackend
 from umbel.protocols.broker import Broker, Capabilities, Compose, Fanout, Transactional
 from umbel.protocols.clock import Clock
-from umbel.protocols.pool import Pool
+from umbel.protocols.pool import Pool, Runner
 from umbel.protocols.serializer import Serializer
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Fanout",
     "Pool",
     "ResultBackend",
+    "Runner",
     "Serializer",
     "Transactional",
 ]

@@ -14,7 +14,6 @@ class Clock(Protocol):
     def now(self) -> datetime:
         """Wall time, timezone-aware, UTC. For dates that leave the process."""
         ...
-        ...
 
     def time(self) -> float:
         """Wall time as Unix seconds; cheaper than :meth:`now`."""
@@ -22,7 +21,6 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Seconds that never go back. For deadlines inside the process."""
-        ...
         ...
 
     async def sleep(self, seconds: float) -> None:

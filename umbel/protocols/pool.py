@@ -1,4 +1,4 @@
-"""What an execution pool must do."""
+"""What an execution pool must do, and what it is given to run."""
 
 from __future__ import annotations
 
@@ -7,12 +7,40 @@ from typing import Protocol
 
 from umbel.model import Outcome, Request
 
-__all__ = ["Pool"]
+__all__ = ["Pool", "Runner"]
+
+
+class Runner(Protocol):
+    """Runs one request. Made in the process that runs tasks; pools know nothing else of tasks."""
+
+    def open(self) -> None:
+        """Called once in each process that runs tasks, before its first request."""
+
+    def close(self) -> None:
+        """Called once in each process that runs tasks, after its last request."""
+
+    def run(self, request: Request) -> Outcome:
+        """Run a request, in the calling thread, to its end. ``async def`` tasks run here too,
+        on a loop of the thread's own. Never raises for what user code does; ``SystemExit`` and
+        ``KeyboardInterrupt`` of user code are outcomes."""
+        ...
+
+    async def arun(self, request: Request) -> Outcome:
+        """Run a request on the running loop; a task that is not a coroutine function blocks it."""
+        ...
+
+    def is_async(self, request: Request) -> bool:
+        """Whether the request's task is a coroutine function."""
+        ...
 
 
 class Pool(Protocol):
     """Runs requests, ``size`` at a time. Every submitted request yields exactly one outcome,
-    whatever becomes of it: a killed child or a missed time limit is an outcome too."""
+    whatever becomes of it: a killed child or a missed time limit is an outcome too.
+
+    A pool may be handed more than ``size`` requests when they are short (``free`` says how many);
+    then it keeps them in order behind the running ones, and hands them back at ``stop``.
+    """
 
     @property
     def size(self) -> int:
@@ -21,10 +49,17 @@ class Pool(Protocol):
 
     @property
     def free(self) -> int:
-        """How many more may be submitted now."""
+        """How many more may be submitted now; grows while tasks are short."""
         ...
 
-    async def start(self) -> None: ...
+    def prepare(self) -> None:
+        """Fork what has to be forked from a process that has neither threads nor a loop.
+
+        Called once, before the event loop runs. Pools without processes do nothing.
+        """
+
+    async def start(self) -> None:
+        """Be ready to run requests."""
 
     async def submit(self, requests: Sequence[Request]) -> None:
         """Start the requests; at most ``free`` of them."""
@@ -40,5 +75,10 @@ class Pool(Protocol):
         """Grow or shrink; shrinking waits for busy slots."""
 
     async def stop(self, *, grace: float) -> list[Request]:
-        """Finish within ``grace`` seconds, then cancel; returns what was not finished."""
+        """Let what runs finish within ``grace`` seconds, then cancel it; returns every request
+        that was submitted and has not finished, those that never started first.
+
+        ``outcomes`` goes on working during and after ``stop``, until it has handed out
+        everything that did finish.
+        """
         ...
