@@ -1,0 +1,1 @@
+"""What umbel costs, beside Celery and its peers. Run with ``make bench`` or one by one."""
