@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -12,17 +12,20 @@ import urllib.request
 from pathlib import Path
 
 INDEX = os.environ.get("PIP_INDEX_URL", "https://pypi.org/simple").rstrip("/")
-SIMPLE_JSON = "application/vnd.pypi.simple.v1+json"
+FINAL_WHEEL = re.compile(r'href="([^"#]*/pip-(\d+(?:\.\d+)+)-py3-none-any\.whl)')
+"""A link to a release that is final, and its version."""
 
 
 def newest_wheel() -> str:
-    """The address of the last wheel the index lists; it lists them in order of version."""
+    """The address of the newest release the index lists."""
     page = f"{INDEX}/pip/"
-    request = urllib.request.Request(page, headers={"Accept": SIMPLE_JSON})  # noqa: S310 - an index
+    request = urllib.request.Request(page, headers={"Accept": "text/html"})  # noqa: S310 - an index
     with urllib.request.urlopen(request) as answer:  # noqa: S310 - the user's own index
-        files = json.load(answer)["files"]
-    wheels = [file["url"] for file in files if file["url"].endswith(".whl") and not file["yanked"]]
-    return urllib.parse.urljoin(page, wheels[-1])
+        links = FINAL_WHEEL.findall(answer.read().decode())
+    if not links:
+        raise SystemExit(f"{page} lists no wheel of pip; set PIP_INDEX_URL to an index that does")
+    newest = max(links, key=lambda link: [int(part) for part in link[1].split(".")])
+    return urllib.parse.urljoin(page, newest[0])
 
 
 def main() -> None:
