@@ -1,10 +1,12 @@
-"""Time, as a parameter: the system's clock, and one for tests that is moved by hand.
+"""Time, as a parameter: the system's clock, and one for tests that is moved by hand; and the
+logical clock that orders what happens on many machines.
 
 Nothing else in ``umbel`` reads a clock.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["ManualClock", "SystemClock"]
+__all__ = ["LamportClock", "ManualClock", "SystemClock"]
 
 
 class SystemClock:
@@ -87,3 +89,34 @@ class ManualClock:
         self._elapsed = target
         for _ in range(3):
             await asyncio.sleep(0)
+
+
+class LamportClock:
+    """Counts events, so that what caused another has the smaller number. Thread-safe.
+
+    Source:
+        L. Lamport, "Time, Clocks, and the Ordering of Events in a Distributed System", 1978.
+
+    >>> clock = LamportClock()
+    >>> clock.forward(), clock.adjust(7), clock.forward()
+    (1, 8, 9)
+    """
+
+    def __init__(self, initial_value: int = 0) -> None:
+        self.value = initial_value
+        self._mutex = threading.Lock()
+
+    def forward(self) -> int:
+        """Count an event of our own."""
+        with self._mutex:
+            self.value += 1
+            return self.value
+
+    def adjust(self, other: int) -> int:
+        """Count an event that another process stamped ``other``."""
+        with self._mutex:
+            self.value = max(self.value, other) + 1
+            return self.value
+
+    def __repr__(self) -> str:
+        return f"<LamportClock: {self.value}>"

@@ -1,0 +1,50 @@
+"""``task_annotations``: changing tasks from the configuration, without touching their code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from umbel.app.task import Task
+
+__all__ = ["annotate"]
+
+
+def annotate(task: Task[..., Any], annotations: Any) -> None:
+    """Set the attributes that ``annotations`` has for ``task``.
+
+    Args:
+        annotations: A mapping of task names (``"*"`` for all) to attributes, an object with
+            ``annotate(task)`` and ``annotate_any()``, or a sequence of these.
+
+    Source:
+        Celery user guide, Configuration, ``task_annotations``.
+    """
+    for one in _each(annotations):
+        for attributes in (_for_any(one), _for_task(one, task)):
+            for name, value in (attributes or {}).items():
+                setattr(task, name.lstrip("@"), value)
+
+
+def _each(annotations: Any) -> Iterator[Any]:
+    if not annotations:
+        return
+    if isinstance(annotations, list | tuple):
+        yield from annotations
+    else:
+        yield annotations
+
+
+def _for_any(one: Any) -> Mapping[str, Any] | None:
+    if isinstance(one, Mapping):
+        found: Mapping[str, Any] | None = one.get("*")
+        return found
+    return one.annotate_any() if hasattr(one, "annotate_any") else None
+
+
+def _for_task(one: Any, task: Task[..., Any]) -> Mapping[str, Any] | None:
+    if isinstance(one, Mapping):
+        found: Mapping[str, Any] | None = one.get(task.name)
+        return found
+    return one.annotate(task) if hasattr(one, "annotate") else None

@@ -1,0 +1,204 @@
+"""Stop 1 of a task's way: options become a call, with nothing left to look up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import TYPE_CHECKING, Any
+
+from umbel.app.ids import new_id
+from umbel.execution import context
+from umbel.wire.call import Call
+
+if TYPE_CHECKING:
+    from umbel.app.base import Umbel
+    from umbel.execution.runnable import TaskOptions
+
+__all__ = ["CALL_OPTIONS", "defaults_of", "make_call", "moment"]
+
+CALL_OPTIONS = frozenset(
+    {
+        *("countdown", "eta", "expires", "queue", "exchange", "routing_key", "exchange_type"),
+        *("priority", "serializer", "compression", "delivery_mode", "headers", "time_limit"),
+        *("soft_time_limit", "ignore_result", "task_id", "link", "link_error", "shadow"),
+        *("group_id", "group_index", "chord", "chain", "root_id", "parent_id", "reply_to"),
+        *("retries", "replaced_task_nesting", "origin", "argsrepr", "kwargsrepr"),
+        *("stamped_headers", "retry", "retry_policy", "producer", "connection", "router"),
+        *("add_to_parent", "result_cls", "route_name", "task_type", "declare", "now"),
+        *("event_dispatcher", "timeout", "confirm_timeout", "timezone", "mandatory", "immediate"),
+        *("publisher", "correlation_id", "stamps"),
+    }
+)
+"""The options of ``apply_async`` that have a meaning; any other becomes a message property."""
+
+_PASSED_ON = (
+    *("serializer", "compression", "priority", "delivery_mode", "time_limit", "soft_time_limit"),
+    *("group_id", "group_index", "chord", "chain", "root_id", "parent_id", "reply_to", "retries"),
+    *("replaced_task_nesting", "origin", "argsrepr", "kwargsrepr", "correlation_id", "headers"),
+    *("ignore_result", "stamped_headers", "stamps"),
+)
+
+
+def defaults_of(app: Umbel, name: str, options: TaskOptions | None) -> dict[str, Any]:
+    """The fields of a call of task ``name`` that are the same for every call without options."""
+    conf = app.conf
+    exchange, routing_key = app.router.route(
+        queue=options and options.queue,
+        exchange=options and options.exchange,
+        routing_key=options and options.routing_key,
+    )
+    fields: dict[str, Any] = {
+        "task": name,
+        "serializer": options.serializer if options else conf.task_serializer,
+        "compression": (options and options.compression) or conf.task_compression,
+        "protocol": conf.task_protocol,
+        "exchange": exchange,
+        "routing_key": routing_key,
+        "priority": options.priority if options else conf.task_default_priority,
+        "delivery_mode": _delivery_mode((options and options.delivery_mode) or 2),
+        "origin": app.origin,
+        "reply_to": app.oid,
+    }
+    if options is not None:
+        fields["time_limit"] = options.time_limit
+        fields["soft_time_limit"] = options.soft_time_limit
+        fields["ignore_result"] = options.ignore_result
+    return fields
+
+
+def make_call(
+    app: Umbel,
+    defaults: Mapping[str, Any],
+    args: Sequence[object],
+    kwargs: Mapping[str, object],
+    overrides: Mapping[str, Any],
+    expires: float | None = None,
+) -> Call:
+    """A call with everything decided: its id, its times, its way, where it came from.
+
+    Args:
+        defaults: :func:`defaults_of` the task.
+        overrides: The options of ``apply_async``.
+        expires: Seconds; the task's own default.
+
+    Raises:
+        ValueError: A time that is no time; a soft time limit beyond the hard one.
+        TypeError: Arguments that are not a sequence and a mapping.
+    """
+    run = context.current()
+    if run is None and not overrides and expires is None:
+        return Call(id=new_id(), args=args, kwargs=kwargs, **defaults)
+    fields = dict(defaults)
+    if run is not None:
+        fields["parent_id"] = run.request.id
+        fields["root_id"] = run.request.root_id or run.request.id
+        if app.conf.task_inherit_parent_priority and run.request.message.priority is not None:
+            fields["priority"] = run.request.message.priority
+    for name in _PASSED_ON:
+        if overrides.get(name) is not None:
+            fields[name] = overrides[name]
+    fields["id"] = overrides.get("task_id") or new_id()
+    fields["callbacks"] = _signatures(overrides.get("link"))
+    fields["errbacks"] = _signatures(overrides.get("link_error"))
+    fields["shadow"] = overrides.get("shadow")
+    fields["delivery_mode"] = _delivery_mode(fields["delivery_mode"])
+    _set_way(app, fields, overrides)
+    _set_times(app, fields, overrides, expires)
+    _set_rest(fields, overrides)
+    _check_limits(fields)
+    return Call(args=args, kwargs=kwargs, **fields)
+
+
+def _set_way(app: Umbel, fields: dict[str, Any], overrides: Mapping[str, Any]) -> None:
+    if overrides.get("queue") or overrides.get("exchange") or overrides.get("routing_key"):
+        fields["exchange"], fields["routing_key"] = app.router.route(
+            queue=overrides.get("queue"),
+            exchange=overrides.get("exchange"),
+            routing_key=overrides.get("routing_key"),
+        )
+
+
+def _set_times(
+    app: Umbel, fields: dict[str, Any], overrides: Mapping[str, Any], default: float | None
+) -> None:
+    now = app.wall_clock.now()
+    countdown, eta = overrides.get("countdown"), overrides.get("eta")
+    if countdown:
+        fields["eta"] = now + timedelta(seconds=_seconds("countdown", countdown))
+    elif eta is not None:
+        fields["eta"] = moment("eta", eta, app.timezone)
+    expires = overrides.get("expires")
+    expires = default if expires is None else expires
+    if expires is None:
+        return
+    if isinstance(expires, int | float) and not isinstance(expires, bool):
+        expires = now + timedelta(seconds=_seconds("expires", expires))
+    else:
+        expires = moment("expires", expires, app.timezone)
+    fields["expires"] = expires
+    fields["expires_at"] = expires.timestamp()
+
+
+def _set_rest(fields: dict[str, Any], overrides: Mapping[str, Any]) -> None:
+    stamps = {name: overrides[name] for name in overrides.get("stamped_headers") or ()}
+    if stamps:
+        fields["stamps"] = stamps
+    rest = {name: overrides[name] for name in overrides if name not in CALL_OPTIONS}
+    for name in stamps:
+        rest.pop(name, None)
+    if rest:
+        fields["properties"] = rest
+
+
+def _check_limits(fields: Mapping[str, Any]) -> None:
+    hard, soft = fields.get("time_limit"), fields.get("soft_time_limit")
+    if hard and soft and soft > hard:
+        message = f"soft_time_limit must be less than or equal to time_limit: {soft!r} > {hard!r}"
+        raise ValueError(message)
+
+
+def moment(name: str, value: object, zone: tzinfo) -> datetime:
+    """An option that is a moment, aware; a naive one is in the app's time zone.
+
+    Raises:
+        ValueError: ``value`` is neither a ``datetime`` nor ISO 8601 text.
+    """
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            message = f"{name}={value!r} is not a moment: expected ISO 8601 text or a datetime"
+            raise ValueError(message) from None
+    if not isinstance(value, datetime):
+        message = f"{name}={value!r} is not a moment: expected a datetime, found {type(value)}"
+        raise ValueError(message)
+    aware = value if value.tzinfo is not None else value.replace(tzinfo=zone)
+    # A day before year 1 or after 9999 in UTC cannot be compared with the clock.
+    try:
+        aware.astimezone(UTC)
+    except OverflowError:
+        message = f"{name}={value!r} is out of range: its UTC form has no representation"
+        raise ValueError(message) from None
+    return aware
+
+
+def _seconds(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        message = f"{name}={value!r} is not a number of seconds: expected a finite int or float"
+        raise ValueError(message)
+    if abs(value) > 10 * 365 * 86400:
+        message = f"{name}={value!r} is out of range: more than ten years. Pass seconds"
+        raise ValueError(message)
+    return float(value)
+
+
+def _signatures(links: Any) -> list[Any] | None:
+    if links is None:
+        return None
+    # A signature is a dict: one of them, or several.
+    return [links] if isinstance(links, Mapping) else list(links) or None
+
+
+def _delivery_mode(value: int | str) -> int:
+    return {"transient": 1, "persistent": 2}[value] if isinstance(value, str) else value

@@ -1,0 +1,181 @@
+"""The current app, and what follows it around: proxies and shared tasks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
+
+from umbel.execution import context
+
+if TYPE_CHECKING:
+    from umbel.app.base import Umbel
+    from umbel.app.task import Task
+
+__all__ = [
+    "Proxy",
+    "current_app",
+    "current_task",
+    "get_current_app",
+    "set_current_app",
+    "set_default_app",
+    "shared_task",
+    "shared_task_makers",
+]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class _Current(threading.local):
+    """The app that this thread made current."""
+
+    app: Umbel | None = None
+
+
+_current = _Current()
+_default: Umbel | None = None
+_default_mutex = threading.RLock()
+
+# Every shared task there is, each made again for every app; grows with the program's code only.
+shared_task_makers: list[Callable[[Umbel], object]] = []
+
+
+def get_current_app() -> Umbel:
+    """The app that was made current last in this thread, else the default one, made if needed."""
+    app = _current.app
+    if app is None:
+        app = _default or _make_default()
+    return app
+
+
+def set_current_app(app: Umbel) -> None:
+    """Make ``app`` current in this thread; the first one is every thread's default."""
+    global _default
+    _current.app = app
+    with _default_mutex:
+        if _default is None:
+            _default = app
+
+
+def set_default_app(app: Umbel) -> None:
+    """Make ``app`` the one that threads without a current app see."""
+    global _default
+    with _default_mutex:
+        _default = app
+
+
+def _make_default() -> Umbel:
+    # Asked for an app before any was made: the only place that makes one by itself.
+    from umbel.app.base import Umbel
+
+    with _default_mutex:
+        if _default is None:
+            set_default_app(Umbel("default", set_as_current=False))
+        return cast("Umbel", _default)
+
+
+class Proxy(Generic[T]):
+    """Stands for something that is looked up anew at each use."""
+
+    __slots__ = ("_look_up",)
+
+    _look_up: Callable[[], T]
+
+    def __init__(self, look_up: Callable[[], T]) -> None:
+        object.__setattr__(self, "_look_up", look_up)
+
+    def _get_current_object(self) -> T:
+        """What it stands for now."""
+        return self._look_up()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._look_up(), name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        setattr(self._look_up(), name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self._look_up(), name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return cast("Callable[..., Any]", self._look_up())(*args, **kwargs)
+
+    def __bool__(self) -> bool:
+        return bool(self._look_up())
+
+    def __eq__(self, other: object) -> bool:
+        return self._look_up() == other
+
+    def __hash__(self) -> int:
+        return hash(self._look_up())
+
+    def __repr__(self) -> str:
+        return repr(self._look_up())
+
+    def __str__(self) -> str:
+        return str(self._look_up())
+
+    def __dir__(self) -> list[str]:
+        return dir(self._look_up())
+
+    @property
+    def __class__(self) -> Any:  # isinstance() sees what it stands for
+        return type(self._look_up())
+
+    @property
+    def __doc__(self) -> str | None:  # type: ignore[override]  # as above
+        return self._look_up().__doc__
+
+    @property
+    def __name__(self) -> str:
+        return str(getattr(self._look_up(), "__name__", type(self._look_up()).__name__))
+
+    def __reduce__(self) -> Any:
+        return self._look_up().__reduce__()
+
+
+def _current_task() -> Any:
+    run = context.current()
+    return None if run is None else run.task
+
+
+current_app = cast("Umbel", Proxy(get_current_app))
+"""Stands for the current app."""
+
+current_task = cast("Task[..., Any]", Proxy(_current_task))
+"""Stands for the task that is running here; false outside of one."""
+
+
+@overload
+def shared_task(function: Callable[P, R], /) -> Task[P, R]: ...
+@overload
+def shared_task(**options: Any) -> Callable[[Callable[..., R]], Task[..., R]]: ...
+def shared_task(*args: Any, **options: Any) -> Any:
+    """A task of every app, for code that knows none: a reusable library, a Django app.
+
+    Takes the options of ``app.task``.
+    """
+    if args and callable(args[0]):
+        return _share(args[0], options)
+    return lambda function: _share(function, options)
+
+
+def _share(function: Callable[..., Any], options: dict[str, Any]) -> Any:
+    def make(app: Umbel) -> Task[..., Any]:
+        return app.task_from_function(function, **options)
+
+    shared_task_makers.append(make)
+    name = options.get("name")
+    # Apps that are finalized already would never ask.
+    from umbel.app.base import finalized_apps
+
+    for app in finalized_apps():
+        make(app)
+
+    def look_up() -> Task[..., Any]:
+        app = get_current_app()
+        return app.tasks[name or app.task_name(function.__name__, function.__module__)]
+
+    return Proxy(look_up)

@@ -1,0 +1,231 @@
+"""URL scheme → driver: the one table that knows which drivers there are."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import re
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import unquote, urlsplit
+
+from umbel.exceptions import ImproperlyConfigured
+
+if TYPE_CHECKING:
+    from umbel.protocols import Broker, Clock, ResultBackend
+
+__all__ = [
+    "DEFAULT_URL",
+    "DISABLED",
+    "default_database",
+    "driver_of",
+    "keeps_results",
+    "make_backend",
+    "make_broker",
+    "safe_url",
+]
+
+DEFAULT_URL = "sqlite://"
+"""The embedded default: the project's own database file (:func:`default_database`)."""
+
+DISABLED = "disabled://"
+"""The result backend that keeps nothing."""
+
+_DRIVER_BY_SCHEME = {
+    "memory": "memory",
+    "in-memory": "memory",
+    "cache+memory": "memory",
+    "sqlite": "sqlite",
+    "redis": "redis",
+    "rediss": "redis",
+    "redis+socket": "redis",
+    "unix": "redis",
+    "socket": "redis",
+    "valkey": "redis",
+    "valkeys": "redis",
+}
+
+_EXTRA_BY_DRIVER = {"redis": "redis"}
+
+_Role = Literal["broker", "backend"]
+
+
+def driver_of(url: str) -> str:
+    """The name of the driver that serves ``url``.
+
+    Raises:
+        ImproperlyConfigured: No driver serves URLs of this scheme.
+
+    >>> driver_of("rediss://:secret@example.com/1")
+    'redis'
+    """
+    scheme = url.partition("://")[0].lower() if "://" in url else url.lower()
+    driver = _DRIVER_BY_SCHEME.get(scheme)
+    if driver is None:
+        known = ", ".join(sorted({f"{name}://" for name in _DRIVER_BY_SCHEME.values()}))
+        message = (
+            f"no driver serves {safe_url(url)!r} (scheme {scheme!r}). "
+            f"This release has {known}; other brokers and result backends are not in it yet."
+        )
+        raise ImproperlyConfigured(message)
+    return driver
+
+
+def keeps_results(broker_url: str) -> bool:
+    """Whether what serves as this broker can serve as the result backend too."""
+    return driver_of(broker_url) in {"memory", "sqlite", "redis"}
+
+
+def make_broker(
+    url: str,
+    *,
+    clock: Clock,
+    lease: float,
+    options: Mapping[str, Any],
+    project: str,
+    connect_timeout: float = 4.0,
+    max_retries: int | None = 0,
+) -> Broker:
+    """A broker client for ``url``, not opened yet; it belongs to the loop that opens it.
+
+    Args:
+        lease: Seconds a message is ours before it must be renewed.
+        options: ``broker_transport_options``.
+        project: Names the default database (:func:`default_database`).
+        connect_timeout: Seconds.
+        max_retries: Connection attempts after the first one has failed; None: for ever.
+    """
+    driver = driver_of(url)
+    module = _load(driver, "broker")
+    if driver == "memory":
+        store = _load("memory", "store").store_of(url)
+        broker: Broker = module.MemoryBroker(store, clock=clock, lease=lease)
+    elif driver == "sqlite":
+        path = database_of(url, project)
+        broker = module.SQLiteBroker(path, clock=clock, lease=lease, **_sqlite(options))
+    else:
+        broker = module.RedisBroker(
+            url,
+            clock=clock,
+            lease=lease,
+            transport_options=options,
+            connect_timeout=connect_timeout,
+            max_retries=max_retries,
+        )
+    return broker
+
+
+def make_backend(
+    url: str,
+    *,
+    clock: Clock,
+    options: Mapping[str, Any],
+    project: str,
+    connect_timeout: float = 4.0,
+    max_retries: int | None = 0,
+) -> ResultBackend:
+    """A result backend client for ``url``, not opened yet; see :func:`make_broker`."""
+    if url == DISABLED:
+        backend: ResultBackend = importlib.import_module("umbel.app.no_results").NoResults()
+        return backend
+    driver = driver_of(url)
+    module = _load(driver, "backend")
+    if driver == "memory":
+        store = _load("memory", "store").store_of(url)
+        backend = module.MemoryBackend(store, clock=clock)
+    elif driver == "sqlite":
+        path = database_of(url, project)
+        backend = module.SQLiteBackend(path, clock=clock, **_sqlite(options))
+    else:
+        backend = module.RedisBackend(
+            url,
+            clock=clock,
+            transport_options=options,
+            connect_timeout=connect_timeout,
+            max_retries=max_retries,
+        )
+    return backend
+
+
+def _load(driver: str, role: str) -> Any:
+    try:
+        return importlib.import_module(f"umbel.drivers.{driver}.{role}")
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("umbel"):
+            raise
+        extra = _EXTRA_BY_DRIVER.get(driver, driver)
+        message = (
+            f"cannot use {driver}: the package {error.name!r} is not installed. "
+            f"Install it with: pip install 'umbel[{extra}]'"
+        )
+        raise ImproperlyConfigured(message) from error
+
+
+def _sqlite(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: options[name] for name in ("synchronous",) if name in options}
+
+
+def database_of(url: str, project: str) -> str:
+    """The file behind a ``sqlite://`` URL: three slashes for a relative path, four for an
+    absolute one, none for the project's own.
+
+    Source:
+        The form is SQLAlchemy's.
+
+    >>> database_of("sqlite:////var/lib/shop/queue.db", "shop")
+    '/var/lib/shop/queue.db'
+    """
+    path = unquote(url.partition("://")[2]) if "://" in url else ""
+    if path in {"", "/"}:
+        return default_database(project)
+    return path[1:] if path.startswith("/") else path
+
+
+def default_database(project: str) -> str:
+    """Where a project's queue and results live when no broker is configured.
+
+    One file per project in the user's state directory, so that producers and workers find the
+    same one from any working directory, and two projects never share one.
+    ``UMBEL_STATE_DIR`` moves the directory.
+
+    Args:
+        project: The folder that the app was made in, and its main name.
+    """
+    digest = hashlib.sha256(project.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    readable = re.sub(r"[^A-Za-z0-9_-]+", "-", os.path.basename(project)).strip("-") or "app"
+    return os.path.join(_state_directory(), f"{readable}-{digest}.db")
+
+
+def _state_directory() -> str:
+    chosen = os.environ.get("UMBEL_STATE_DIR")
+    if chosen:
+        return chosen
+    if sys.platform == "win32":
+        parent = os.environ.get("LOCALAPPDATA") or os.path.expanduser(r"~\AppData\Local")
+    elif sys.platform == "darwin":
+        parent = os.path.expanduser("~/Library/Application Support")
+    else:
+        parent = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return os.path.join(parent, "umbel")
+
+
+def safe_url(url: str) -> str:
+    """The URL, fit for logs: without its password, and without secrets among its options.
+
+    >>> safe_url("redis://user:secret@example.com:6379/0")
+    'redis://user:**@example.com:6379/0'
+    """
+    return ";".join(_safe_one(one) for one in url.split(";"))
+
+
+def _safe_one(url: str) -> str:
+    hidden = re.sub(r"(?i)([?&][^=&]*(?:pass|secret|token|key)[^=&]*=)[^&]*", r"\1**", url)
+    try:
+        password = urlsplit(hidden).password
+    except ValueError:
+        password = None
+    if password is None and "@" not in hidden:
+        return hidden
+    return re.sub(r"(://[^/:@]*:)[^/]*(@)", r"\1**\2", hidden, count=1)

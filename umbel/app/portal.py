@@ -1,0 +1,196 @@
+"""How synchronous code reaches the asyncio core: one event loop that its callers drive in turn.
+
+There is no background thread. Whoever calls while nobody drives the loop drives it until the
+call is done (no thread switch: a call costs half of what a hand-over to a thread would); whoever
+calls meanwhile hands in a coroutine, and takes over driving if it is not done when the first one
+leaves. Between calls the loop stands still, and the kernel keeps what arrives.
+
+A forked child starts with a loop of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
+
+__all__ = ["Portal"]
+
+T = TypeVar("T")
+
+
+class _Turn:
+    """One call that waits until it is done, or until it is its turn to drive the loop."""
+
+    __slots__ = ("promoted", "task", "wakeup")
+
+    def __init__(self) -> None:
+        # Set on the loop, before anything else that its caller can observe.
+        self.task: asyncio.Task[Any] | None = None
+        # Guarded by the portal's mutex. Once promoted, only its caller may end the turn.
+        self.promoted = False
+        self.wakeup = threading.Lock()
+        self.wakeup.acquire()
+
+
+class Portal:
+    """Runs coroutines for synchronous callers; safe to use from any thread and after a fork."""
+
+    def __init__(self) -> None:
+        self._start_over()
+
+    def _start_over(self) -> None:
+        self._pid = os.getpid()
+        self._mutex = threading.Lock()
+        # Guarded by the mutex: whether somebody drives, and who waits.
+        self._driven = False
+        self._turns: deque[_Turn] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: ThreadPoolExecutor | None = None
+
+    @property
+    def opened(self) -> bool:
+        """Whether anything has been called through it in this process."""
+        return self._loop is not None and self._pid == os.getpid()
+
+    def call(self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
+        """Await ``function(*args)`` on the portal's loop and return what it returns.
+
+        Called where a loop runs already (synchronous code below a coroutine), it uses a thread,
+        and blocks the running loop meanwhile: there the ``a``-prefixed methods are better.
+        """
+        if self._pid != os.getpid():
+            self._abandon()
+        loop = self._loop or self._open()
+        if _a_loop_runs():
+            return self._open_thread().submit(self.call, function, *args).result()
+        with self._mutex:
+            if self._driven:
+                turn = _Turn()
+                self._turns.append(turn)
+            else:
+                turn = None
+                self._driven = True
+        if turn is not None:
+            return self._wait(loop, turn, function(*args))
+        try:
+            return _run(loop, function(*args))
+        finally:
+            self._pass_on()
+
+    def close(self) -> None:
+        """Close the loop. Whatever lives on it must have been closed before."""
+        if self._pid != os.getpid():
+            return
+        if self._thread is not None:
+            self._thread.shutdown()
+        loop = self._loop
+        if loop is not None and not loop.is_running() and not loop.is_closed():
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.close()
+        self._start_over()
+
+    def _wait(
+        self, loop: asyncio.AbstractEventLoop, turn: _Turn, work: Coroutine[Any, Any, T]
+    ) -> T:
+        def start() -> None:
+            turn.task = loop.create_task(work)
+            turn.task.add_done_callback(finished)
+
+        def finished(_: object) -> None:
+            with self._mutex:
+                if not turn.promoted and turn in self._turns:
+                    self._turns.remove(turn)
+                    turn.wakeup.release()
+
+        loop.call_soon_threadsafe(start)
+        woken = False
+        try:
+            turn.wakeup.acquire()
+            woken = True
+        finally:
+            # A signal's exception (Ctrl-C) leaves the queue; others must not wait for us.
+            if not woken:
+                self._give_up(loop, turn)
+        if not turn.promoted:
+            assert turn.task is not None
+            return turn.task.result()
+        try:
+            return _run(loop, _result_of(turn))
+        finally:
+            self._pass_on()
+
+    def _give_up(self, loop: asyncio.AbstractEventLoop, turn: _Turn) -> None:
+        with self._mutex:
+            if turn in self._turns:
+                self._turns.remove(turn)
+            promoted = turn.promoted
+        loop.call_soon_threadsafe(lambda: turn.task and turn.task.cancel())
+        if promoted:
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        with self._mutex:
+            if self._turns:
+                turn = self._turns.popleft()
+                turn.promoted = True
+                turn.wakeup.release()
+            else:
+                self._driven = False
+
+    def _open(self) -> asyncio.AbstractEventLoop:
+        # asyncio costs 40 ms to import; a program that only defines tasks never needs it.
+        import asyncio
+
+        with self._mutex:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+            return self._loop
+
+    def _open_thread(self) -> ThreadPoolExecutor:
+        # Needed only where a loop runs already; see _open for the cost of importing.
+        from concurrent.futures import ThreadPoolExecutor
+
+        with self._mutex:
+            if self._thread is None:
+                self._thread = ThreadPoolExecutor(1, thread_name_prefix="umbel-portal")
+            return self._thread
+
+    def _abandon(self) -> None:
+        # The parent's loop and its connections are not ours to close, nor may they be collected:
+        # closing an epoll object or a transport here would reach into the parent's.
+        _abandoned.append(self._loop)
+        self._start_over()
+
+
+_abandoned: list[object] = []
+"""What a fork left behind; written only in the first call after a fork."""
+
+
+def _a_loop_runs() -> bool:
+    # Whoever runs a loop has imported asyncio; asking must not import it.
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None
+
+
+def _run(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
+    task = loop.create_task(work)
+    try:
+        return loop.run_until_complete(task)
+    finally:
+        # A signal's exception leaves the work behind, and nobody waits for it any more.
+        if not task.done():
+            task.cancel()
+
+
+async def _result_of(turn: _Turn) -> Any:
+    # Whatever was handed in before has started by now: the loop keeps the order.
+    assert turn.task is not None
+    return await turn.task

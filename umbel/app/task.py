@@ -1,0 +1,437 @@
+"""Tasks: what ``@app.task`` makes, and the base of class-based ones.
+
+Source:
+    Celery reference, ``celery.app.task``: attributes, methods, handlers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, cast
+
+from umbel.app import current
+from umbel.app.arguments import ArgumentCheck
+from umbel.app.calls import defaults_of, make_call
+from umbel.app.options import FromConfig, resolve
+from umbel.canvas.signature import Signature
+from umbel.exceptions import MaxRetriesExceededError, OperationalError
+from umbel.execution import context, eager, retries
+from umbel.execution.context import Context
+from umbel.result import AsyncResult, EagerResult
+
+if TYPE_CHECKING:
+    from umbel.app.base import Umbel
+    from umbel.execution.runnable import TaskOptions
+    from umbel.wire.call import Call
+
+__all__ = ["BaseTask", "Context", "Task"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_HANDLERS = ("before_start", "on_success", "on_failure", "on_retry", "after_return")
+
+
+class Task(Generic[P, R]):
+    """A function that can be called here, or sent to a worker.
+
+    ``@app.task`` makes one of a function; a subclass with a ``run`` method is registered with
+    ``app.register_task(MyTask())``. There is one instance per process and app, so what a task
+    keeps on ``self`` stays between runs.
+
+    Attributes that are not set here or by the decorator follow the app's settings.
+    """
+
+    MaxRetriesExceededError = MaxRetriesExceededError
+    OperationalError = OperationalError
+
+    name: str = ""
+    """Unique in the app; made from module and function if not given."""
+    abstract: ClassVar[bool] = True
+    max_retries: int | None = 3
+    """Repetitions after the first try; None: for ever."""
+    default_retry_delay: float = 180.0
+    """Seconds before a retry that does not say otherwise."""
+    rate_limit: Any = FromConfig("task_default_rate_limit")
+    ignore_result: Any = FromConfig("task_ignore_result")
+    trail: bool = True
+    typing: bool | None = None
+    """Whether arguments are checked when the task is called; None: yes."""
+    send_events: bool = True
+    store_errors_even_if_ignored: Any = FromConfig("task_store_errors_even_if_ignored")
+    store_eager_result: Any = FromConfig("task_store_eager_result")
+    serializer: Any = FromConfig("task_serializer")
+    compression: Any = FromConfig("task_compression")
+    time_limit: Any = FromConfig("task_time_limit")
+    soft_time_limit: Any = FromConfig("task_soft_time_limit")
+    track_started: Any = FromConfig("task_track_started")
+    acks_late: Any = FromConfig("task_acks_late")
+    acks_on_failure_or_timeout: Any = FromConfig("task_acks_on_failure_or_timeout")
+    acks_on_failure: Any = FromConfig("task_acks_on_failure")
+    acks_on_timeout: Any = FromConfig("task_acks_on_timeout")
+    reject_on_worker_lost: Any = FromConfig("task_reject_on_worker_lost")
+    retry_on_worker_lost: Any = FromConfig("task_retry_on_worker_lost")
+    priority: Any = FromConfig("task_default_priority")
+    throws: Any = ()
+    """Exceptions that are expected: logged at INFO, without a traceback."""
+    expires: Any = None
+    """Seconds after which a message of this task is not worth running."""
+    queue: str | None = None
+    exchange: str | None = None
+    routing_key: str | None = None
+    delivery_mode: Any = None
+    resultrepr_maxsize: int = 1024
+    autoretry_for: Any = ()
+    dont_autoretry_for: Any = ()
+    retry_kwargs: Mapping[str, Any] = {}
+    retry_backoff: float | bool = False
+    retry_backoff_max: float = 600.0
+    retry_jitter: bool = True
+
+    _app: Umbel | None = None
+    # Derived, and dropped whenever an attribute or a setting changes.
+    _options: TaskOptions | None = None
+    _defaults: dict[str, Any] | None = None
+    _configured: object = None
+    _check: ArgumentCheck | None = None
+
+    def __setattr__(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+        if not name.startswith("_"):
+            object.__setattr__(self, "_configured", None)
+
+    # -- what it belongs to
+
+    @property
+    def app(self) -> Umbel:
+        """The app it is registered with; the current one before that."""
+        return self._app or current.get_current_app()
+
+    def bind(self, app: Umbel) -> None:
+        """Make it a task of ``app``."""
+        self._app = app
+        self.on_bound(app)
+
+    def on_bound(self, app: Umbel) -> None:
+        """Called when the task becomes one of ``app``."""
+
+    @property
+    def options(self) -> TaskOptions:
+        """The options, resolved against the app's settings as they are now."""
+        version = self.app.conf.version
+        if self._configured is not version or self._options is None:
+            object.__setattr__(self, "_options", resolve(self))
+            object.__setattr__(self, "_defaults", None)
+            object.__setattr__(self, "_configured", version)
+        return cast("TaskOptions", self._options)
+
+    # -- running
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """What the task does; given by the decorated function or a subclass."""
+        raise NotImplementedError("Tasks must define the run method.")
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the task here and now, as an ordinary function."""
+        with context.called(self, args, kwargs):
+            return cast("R", self.run(*args, **kwargs))
+
+    @property
+    def entry(self) -> Callable[..., Any]:
+        """What to call with the arguments: ``run``, or ``__call__`` where it is overridden."""
+        return self.run if type(self).__call__ is Task.__call__ else self.__call__
+
+    @property
+    def is_coroutine(self) -> bool:
+        """Whether the task is an ``async def`` function."""
+        # CO_COROUTINE; inspect, which has the names, costs 15 ms to import.
+        function = getattr(self.run, "__func__", self.run)
+        code = getattr(function, "__code__", None)
+        return bool(code is not None and code.co_flags & 0x80)
+
+    @property
+    def listens(self) -> frozenset[str]:
+        """Which handlers are overridden; the others need not be called."""
+        kind = type(self)
+        return frozenset(
+            name
+            for name in _HANDLERS
+            if getattr(kind, name) is not getattr(Task, name) or name in self.__dict__
+        )
+
+    @property
+    def request(self) -> Context:
+        """The call that is running: its id, arguments, retries and everything that came along."""
+        return context.of(self)
+
+    def retry(
+        self,
+        args: Sequence[object] | None = None,
+        kwargs: Mapping[str, object] | None = None,
+        exc: BaseException | None = None,
+        throw: bool = True,
+        eta: Any = None,
+        countdown: float | None = None,
+        max_retries: int | None = None,
+        **options: Any,
+    ) -> Exception:
+        """Try this call again later: ``raise self.retry()``.
+
+        Args:
+            exc: What went wrong; raised when there are no more retries.
+            throw: Whether to raise ``Retry`` here, which ends this try.
+            countdown: Seconds until the next try; ``default_retry_delay`` by default.
+            max_retries: Instead of the task's own.
+            options: As for :meth:`apply_async`.
+
+        Raises:
+            Retry: The next try has been asked for.
+            MaxRetriesExceededError: It has been tried often enough, and there is no ``exc``.
+        """
+        return retries.retry(
+            self, args, kwargs, exc, throw, eta, countdown, max_retries, options
+        )
+
+    def update_state(
+        self,
+        task_id: str | None = None,
+        state: str | None = None,
+        meta: Any = None,
+        **_: object,
+    ) -> None:
+        """Store a state of one's own, for example ``state="PROGRESS", meta={"done": 3}``."""
+        context.update_state(self, task_id, state, meta)
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        """Called by the worker before the task runs."""
+
+    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
+        """Called by the worker when the task has returned."""
+
+    def on_failure(
+        self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any
+    ) -> None:
+        """Called by the worker when the task has failed."""
+
+    def on_retry(
+        self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any
+    ) -> None:
+        """Called by the worker when the task is to be tried again."""
+
+    def after_return(
+        self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any
+    ) -> None:
+        """Called by the worker when the task has ended, well or badly."""
+
+    # -- calling
+
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
+        """Send the task to a worker."""
+        return self.apply_async(args, kwargs)
+
+    async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
+        """:meth:`delay`, without blocking the running loop."""
+        return await self.aapply_async(args, kwargs)
+
+    def apply_async(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        task_id: str | None = None,
+        producer: object = None,
+        link: Any = None,
+        link_error: Any = None,
+        shadow: str | None = None,
+        **options: Any,
+    ) -> AsyncResult[R]:
+        """Send the task to a worker, with options.
+
+        Args:
+            task_id: Instead of a random one.
+            producer: Accepted for Celery's sake.
+            link: Signatures to call with the result.
+            link_error: Signatures to call when the task fails.
+            shadow: Another name, for logs.
+            options: ``countdown`` and ``eta`` (when), ``expires`` (until when), ``queue``,
+                ``exchange``, ``routing_key``, ``priority`` (where), ``serializer``,
+                ``compression``, ``headers``, ``time_limit``, ``soft_time_limit``,
+                ``ignore_result``, ``retry``, ``retry_policy``, and Celery's other ones.
+
+        Raises:
+            TypeError: The function would not take these arguments.
+            EncodeError: An argument cannot be serialized.
+            OperationalError: The broker cannot be reached.
+        """
+        call = self._call(args, kwargs, task_id, link, link_error, shadow, options)
+        app = self.app
+        if app.conf.task_always_eager:
+            return self._eagerly(call, options)
+        app.portal.call(app.producer.send, (call,), app.publish_policy(options))
+        return AsyncResult(call.id, None, self.name, app)
+
+    async def aapply_async(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        task_id: str | None = None,
+        link: Any = None,
+        link_error: Any = None,
+        shadow: str | None = None,
+        **options: Any,
+    ) -> AsyncResult[R]:
+        """:meth:`apply_async`, without blocking the running loop."""
+        call = self._call(args, kwargs, task_id, link, link_error, shadow, options)
+        app = self.app
+        if app.conf.task_always_eager:
+            return self._eagerly(call, options)
+        await app.producer.send((call,), app.publish_policy(options))
+        return AsyncResult(call.id, None, self.name, app)
+
+    def apply_many(
+        self, calls: Iterable[Sequence[Any]], **options: Any
+    ) -> list[AsyncResult[R]]:
+        """Send many calls in few round trips: one tuple of arguments for each.
+
+        >>> add.apply_many([(1, 1), (2, 2)])  # doctest: +SKIP
+        [<AsyncResult: ...>, <AsyncResult: ...>]
+
+        Raises:
+            BatchError: The broker refused some; ``errors`` says which.
+            OperationalError: The broker cannot be reached; some may have been sent.
+        """
+        made = [self._call(args, None, None, None, None, None, options) for args in calls]
+        app = self.app
+        if app.conf.task_always_eager:
+            return [self._eagerly(call, options) for call in made]
+        app.portal.call(app.producer.send, made, app.publish_policy(options))
+        return [AsyncResult(call.id, None, self.name, app) for call in made]
+
+    async def aapply_many(
+        self, calls: Iterable[Sequence[Any]], **options: Any
+    ) -> list[AsyncResult[R]]:
+        """:meth:`apply_many`, without blocking the running loop."""
+        made = [self._call(args, None, None, None, None, None, options) for args in calls]
+        app = self.app
+        if app.conf.task_always_eager:
+            return [self._eagerly(call, options) for call in made]
+        await app.producer.send(made, app.publish_policy(options))
+        return [AsyncResult(call.id, None, self.name, app) for call in made]
+
+    def apply(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        link: Any = None,
+        link_error: Any = None,
+        task_id: str | None = None,
+        retries: int | None = None,
+        throw: bool | None = None,
+        logfile: str | None = None,
+        loglevel: int | None = None,
+        headers: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> EagerResult[R]:
+        """Run the task here and now, as a worker would, and return its finished result.
+
+        Args:
+            throw: Whether a failure is raised; ``task_eager_propagates`` by default.
+        """
+        options = {**options, "headers": headers, "retries": retries or 0}
+        call = self._call(args, kwargs, task_id, link, link_error, None, options)
+        return self._eagerly(call, {**options, "throw": throw})
+
+    def _call(
+        self,
+        args: Sequence[Any] | None,
+        kwargs: Mapping[str, Any] | None,
+        task_id: str | None,
+        link: Any,
+        link_error: Any,
+        shadow: str | None,
+        options: Mapping[str, Any],
+    ) -> Call:
+        args, kwargs = args or (), kwargs or {}
+        resolved = self.options
+        if resolved.typing:
+            check = self._check
+            if check is None:
+                check = self._argument_check()
+            check(args, kwargs)
+        defaults = self._defaults
+        if defaults is None:
+            defaults = defaults_of(self.app, self.name, resolved)
+            object.__setattr__(self, "_defaults", defaults)
+        if task_id or link or link_error or shadow:
+            options = {
+                **options,
+                "task_id": task_id,
+                "link": link,
+                "link_error": link_error,
+                "shadow": shadow,
+            }
+        return make_call(self.app, defaults, args, kwargs, options, resolved.expires)
+
+    def _argument_check(self) -> ArgumentCheck:
+        function = getattr(self.run, "__func__", None)
+        check = ArgumentCheck(function or self.run, bound=function is not None)
+        object.__setattr__(self, "_check", check)
+        return check
+
+    def _eagerly(self, call: Call, options: Mapping[str, Any]) -> EagerResult[R]:
+        throw = options.get("throw")
+        app = self.app
+        state, value, traceback = eager.apply(
+            self,
+            call,
+            app.tools,
+            throw=app.conf.task_eager_propagates if throw is None else bool(throw),
+        )
+        return EagerResult(call.id, value, state, traceback, self.name)
+
+    # -- signatures
+
+    def s(self, *args: Any, **kwargs: Any) -> Signature:
+        """A signature: the call as a value, to be completed, linked and sent later."""
+        return self.signature(args, kwargs)
+
+    def si(self, *args: Any, **kwargs: Any) -> Signature:
+        """An immutable signature: it takes no more arguments."""
+        return self.signature(args, kwargs, immutable=True)
+
+    def signature(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+        **extra: Any,
+    ) -> Signature:
+        """A signature with options, for example ``countdown=10``."""
+        return Signature(self.name, args, kwargs, options, app=self.app, **extra)
+
+    subtask = signature
+
+    def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult[R]:  # noqa: N802
+        """The result of a call of this task, by its id."""
+        return AsyncResult(task_id, task_name=self.name, app=self.app, **kwargs)
+
+    def shadow_name(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> str | None:
+        """Another name for logs, or None; to be overridden."""
+
+    @property
+    def __name__(self) -> str:
+        return str(self.__dict__.get("__name__", type(self).__name__))
+
+    def __repr__(self) -> str:
+        return f"<@task: {self.name} of {self._app!r}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _task_named, (self.name,)
+
+
+BaseTask = Task
+
+
+def _task_named(name: str) -> Task[..., Any]:
+    return current.get_current_app().tasks[name]

@@ -1,0 +1,57 @@
+"""Whether waiting for a result is allowed here: inside a task it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+__all__ = [
+    "allow_join_result",
+    "assert_will_not_block",
+    "denied_join_result",
+    "forbid_waiting",
+]
+
+_ADVICE = (
+    "Never call result.get() within a task! "
+    "It holds a slot that the awaited task may need, and can stand still for ever. "
+    "Chain the tasks instead, or wrap the call in allow_join_result() if you know it is safe."
+)
+
+# True in processes that do nothing but run tasks; overridden piecewise by the two below.
+_process_forbids = False
+_here: ContextVar[bool | None] = ContextVar("umbel_waiting_forbidden", default=None)
+
+
+def forbid_waiting() -> None:
+    """From now on this process only runs tasks: waiting for results needs permission."""
+    global _process_forbids
+    _process_forbids = True
+
+
+def assert_will_not_block() -> None:
+    """Raises: RuntimeError: in a task, where waiting for another one can stand still for ever."""
+    here = _here.get()
+    if _process_forbids if here is None else here:
+        raise RuntimeError(_ADVICE)
+
+
+@contextmanager
+def allow_join_result() -> Iterator[None]:
+    """Allow waiting for results in this block."""
+    token = _here.set(False)
+    try:
+        yield
+    finally:
+        _here.reset(token)
+
+
+@contextmanager
+def denied_join_result() -> Iterator[None]:
+    """Forbid waiting for results in this block."""
+    token = _here.set(True)
+    try:
+        yield
+    finally:
+        _here.reset(token)

@@ -1,0 +1,118 @@
+"""Waiting for results: one coroutine over ``ResultBackend.watch``, for threads and for async."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from umbel.exceptions import TimeoutError as ResultTimeout
+from umbel.states import READY_STATES
+
+if TYPE_CHECKING:
+    from umbel.model import ResultRecord
+    from umbel.protocols import ResultBackend
+    from umbel.wire.results import ResultCodec, ResultMeta
+
+__all__ = ["OnMessage", "ResultSource", "load_meta", "wait_for"]
+
+T = TypeVar("T")
+
+OnMessage = Callable[[dict[str, Any]], object]
+"""Called with each state that is seen, as the ``celery-task-meta`` document."""
+
+
+class _Connections(Protocol):
+    async def backend(self) -> ResultBackend: ...
+
+
+class _Portal(Protocol):
+    def call(self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T: ...
+
+
+class ResultSource(Protocol):
+    """Where results are read from: an app, as seen from here."""
+
+    @property
+    def connections(self) -> _Connections: ...
+
+    @property
+    def portal(self) -> _Portal: ...
+
+    @property
+    def codec(self) -> ResultCodec: ...
+
+
+async def load_meta(source: ResultSource, ids: Sequence[str]) -> dict[str, ResultMeta]:
+    """What is stored about the tasks now; unknown ids are absent."""
+    backend = await source.connections.backend()
+    records = await backend.load(ids)
+    return {task_id: source.codec.read(record) for task_id, record in records.items()}
+
+
+async def wait_for(
+    source: ResultSource,
+    task_id: str,
+    timeout: float | None,
+    interval: float = 0.5,
+    on_message: OnMessage | None = None,
+    on_interval: Callable[[], object] | None = None,
+) -> ResultMeta:
+    """The task's result, once it is ready.
+
+    Args:
+        timeout: Seconds; None: for ever.
+        interval: Seconds between calls of ``on_interval``; results do not wait for it.
+
+    Raises:
+        TimeoutError: It was not ready in time.
+    """
+    # Needed only where somebody waits; costs 40 ms to import.
+    import asyncio
+
+    waiting = _first_ready(source, task_id, on_message)
+    if timeout is None and on_interval is None:
+        return await waiting
+    ticking = asyncio.create_task(_tick(interval, on_interval)) if on_interval else None
+    try:
+        async with asyncio.timeout(timeout):
+            return await waiting
+    except TimeoutError:
+        message = f"The operation timed out: task {task_id!r} was not ready in {timeout} s."
+        raise ResultTimeout(message) from None
+    finally:
+        if ticking is not None:
+            ticking.cancel()
+
+
+async def _first_ready(
+    source: ResultSource, task_id: str, on_message: OnMessage | None
+) -> ResultMeta:
+    backend = await source.connections.backend()
+    async with backend.watch([task_id]) as changes:
+        async for records in changes:
+            for record in records:
+                meta = _seen(source, record, on_message)
+                if meta is not None:
+                    return meta
+    message = f"the result backend stopped watching task {task_id!r} before it was ready"
+    raise ResultTimeout(message)
+
+
+def _seen(
+    source: ResultSource, record: ResultRecord, on_message: OnMessage | None
+) -> ResultMeta | None:
+    if on_message is None and record.state not in READY_STATES:
+        return None
+    meta = source.codec.read(record)
+    if on_message is not None:
+        on_message(meta.as_dict())
+    return meta if meta.status in READY_STATES else None
+
+
+async def _tick(interval: float, on_interval: Callable[[], object] | None) -> None:
+    # See wait_for.
+    import asyncio
+
+    while on_interval is not None:
+        await asyncio.sleep(interval)
+        on_interval()
