@@ -1,0 +1,1 @@
+"""Real work over real files, on the embedded default: ``make demo``."""
