@@ -8,6 +8,7 @@ to the last, so that starting up counts for nobody. Systems take turns, round by
 from __future__ import annotations
 
 import argparse
+import sqlite3
 import statistics
 import tempfile
 import time
@@ -40,14 +41,8 @@ def stored(client: redis.Redis, system: str) -> Callable[[], int]:
     """How to count the results that are in Redis."""
     if system == "huey":
         return lambda: int(client.hlen("huey.results.bench"))
-    if system in {"celery", "umbel"}:
-        # Nothing else of theirs grows with the number of results.
-        before = int(client.dbsize())
-        return lambda: int(client.dbsize()) - before
+    # Nothing else grows with the number of results: messages lie in one list or one hash.
     before = int(client.dbsize())
-    if system == "dramatiq":
-        # Its messages lie in a hash; every other key is a result.
-        return lambda: int(client.dbsize()) - before
     return lambda: int(client.dbsize()) - before
 
 
@@ -81,8 +76,6 @@ def on_redis(system: str, client: redis.Redis, figures: Figures) -> None:
 
 def on_sqlite(figures: Figures) -> None:
     """One round of umbel on one file."""
-    import sqlite3
-
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "queue.db"
         url = f"sqlite:///{path}"

@@ -37,7 +37,7 @@ def moments(rng: random.Random) -> list[int]:
     return sorted(minute * 60 + rng.randrange(60) for minute in minutes)
 
 
-def request(rng: random.Random) -> tuple[str, str, int, int]:
+def request(rng: random.Random) -> tuple[str, str, int, int]:  # noqa: PLR0911 - a table of kinds
     """Method, path, status and bytes of one request."""
     product = int(PRODUCTS * rng.random() ** 3) + 1
     kind = rng.random()

@@ -1,0 +1,54 @@
+"""umbel's side of every test."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import work
+
+from umbel import Umbel
+
+app = Umbel("interop", broker=os.environ["INTEROP_REDIS"], backend=os.environ["INTEROP_REDIS"])
+app.conf.update(
+    accept_content=["json", "yaml", "msgpack", "pickle"], result_accept_content=["json"]
+)
+app.conf.update(json.loads(os.environ.get("INTEROP_SETTINGS", "{}")))
+
+
+@app.task(name="interop.side")
+def side() -> str:
+    return "umbel"
+
+
+@app.task(name="interop.add")
+def add(x: float, y: float) -> float:
+    return x + y
+
+
+@app.task(name="interop.echo")
+def echo(*args: Any, **kwargs: Any) -> list[Any]:
+    return work.echo(*args, **kwargs)
+
+
+@app.task(name="interop.fail")
+def fail(text: str) -> None:
+    raise ValueError(text)
+
+
+@app.task(name="interop.flaky", bind=True, max_retries=3)
+def flaky(self: Any) -> int:
+    if self.request.retries < 2:
+        raise self.retry(exc=ConnectionError("not yet"), countdown=0.1)
+    return int(self.request.retries)
+
+
+@app.task(name="interop.record")
+def record(path: str, number: int) -> int:
+    return work.record(path, "umbel", number)
+
+
+@app.task(name="interop.slow", acks_late=True)
+def slow(path: str, seconds: float) -> str:
+    return work.slow(path, "umbel", seconds)
