@@ -1,0 +1,1 @@
+"""The client: configuration, tasks, publishing, waiting."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from umbel.execution import context
+from umbel.result.waiting import look_through
 
 if TYPE_CHECKING:
     from umbel.app.base import Umbel
@@ -179,3 +180,6 @@ def _share(function: Callable[..., Any], options: dict[str, Any]) -> Any:
         return app.tasks[name or app.task_name(function.__name__, function.__module__)]
 
     return Proxy(look_up)
+
+
+look_through(get_current_app)

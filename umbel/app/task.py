@@ -133,8 +133,7 @@ class Task(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the task here and now, as an ordinary function."""
-        with context.called(self, args, kwargs):
-            return cast("R", self.run(*args, **kwargs))
+        return cast("R", context.call_directly(self, self.run, args, kwargs))
 
     @property
     def entry(self) -> Callable[..., Any]:
@@ -162,7 +161,15 @@ class Task(Generic[P, R]):
     @property
     def request(self) -> Context:
         """The call that is running: its id, arguments, retries and everything that came along."""
-        return context.of(self)
+        return context.of(self) or Context()
+
+    def push_request(self, *args: Any, **kwargs: Any) -> None:
+        """Make a request of these fields the current one, until :meth:`pop_request`."""
+        context.push(self, Context(*args, **kwargs))
+
+    def pop_request(self) -> Context | None:
+        """Undo :meth:`push_request`."""
+        return context.pop()
 
     def retry(
         self,

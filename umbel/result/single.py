@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from umbel.exceptions import ImproperlyConfigured
 from umbel.exceptions import TimeoutError as ResultTimeout
 from umbel.result.blocking import assert_will_not_block
-from umbel.result.waiting import OnMessage, ResultSource, load_meta, wait_for
+from umbel.result.waiting import OnMessage, ResultSource, default_source, load_meta, wait_for
 from umbel.states import FAILURE, PENDING, PROPAGATE_STATES, READY_STATES, SUCCESS
 
 if TYPE_CHECKING:
@@ -313,13 +313,14 @@ class AsyncResult(ResultBase, Generic[R]):
         return [self.id, *parents]
 
     def _source(self) -> ResultSource:
-        if self.app is None:
+        source = self.app or default_source()
+        if source is None:
             message = (
                 f"cannot look up the result of task {self.id!r}: it was made without an app. "
                 "Use app.AsyncResult(id)."
             )
             raise ImproperlyConfigured(message)
-        return self.app
+        return source
 
     def __str__(self) -> str:
         return str(self.id)

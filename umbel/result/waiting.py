@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from umbel.protocols import ResultBackend
     from umbel.wire.results import ResultCodec, ResultMeta
 
-__all__ = ["OnMessage", "ResultSource", "load_meta", "wait_for"]
+__all__ = ["OnMessage", "ResultSource", "default_source", "load_meta", "look_through", "wait_for"]
 
 T = TypeVar("T")
 
@@ -40,6 +40,21 @@ class ResultSource(Protocol):
 
     @property
     def codec(self) -> ResultCodec: ...
+
+
+# Set once, by the composition root: results made without an app look through the current one.
+_default: Callable[[], ResultSource] | None = None
+
+
+def look_through(default: Callable[[], ResultSource]) -> None:
+    """Say where results that were made without an app are read from."""
+    global _default
+    _default = default
+
+
+def default_source() -> ResultSource | None:
+    """Where results that were made without an app are read from; None: nowhere."""
+    return None if _default is None else _default()
 
 
 async def load_meta(source: ResultSource, ids: Sequence[str]) -> dict[str, ResultMeta]:

@@ -1,0 +1,46 @@
+"""A program for the type checkers: what a task's call and result are."""
+
+from typing import assert_type
+
+from umbel import AsyncResult, Task, Umbel
+
+app = Umbel("typing")
+
+
+@app.task
+def add(x: int, y: int) -> int:
+    return x + y
+
+
+@app.task(bind=True, max_retries=5)
+def describe(self: Task[..., str], name: str, *, loud: bool = False) -> str:
+    return name.upper() if loud else name
+
+
+@app.task(acks_late=True)
+def count(words: list[str]) -> dict[str, int]:
+    return {word: 1 for word in words}
+
+
+@app.task
+async def fetch(url: str) -> bytes:
+    return url.encode()
+
+
+@app.task(bind=True)
+async def refetch(self: Task[..., bytes], url: str) -> bytes:
+    return url.encode()
+
+
+async def calls() -> None:
+    assert_type(add.delay(2, 2), AsyncResult[int])
+    assert_type(add.delay(2, 2).get(), int)
+    assert_type(add(2, 2), int)
+    assert_type(add.apply_async((2, 2), countdown=3), AsyncResult[int])
+    assert_type(add.apply_many([(1, 1), (2, 2)]), list[AsyncResult[int]])
+    assert_type(describe.delay("a", loud=True).get(timeout=1), str)
+    assert_type(count.delay(["a"]).get(), dict[str, int])
+    assert_type(fetch.delay("u").get(), bytes)
+    assert_type(refetch.delay("u").get(), bytes)
+    assert_type(await add.adelay(2, 2), AsyncResult[int])
+    assert_type(await (await fetch.adelay("u")), bytes)

@@ -1,0 +1,189 @@
+"""``@app.task``: functions become tasks."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from types import MethodType
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, cast, overload
+
+from umbel.app.task import Task
+from umbel.exceptions import DuplicateTaskNameWarning
+
+if TYPE_CHECKING:
+    from umbel.app.base import Umbel
+    from umbel.app.registry import TaskRegistry
+
+__all__ = ["TaskDecorators"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_NOT_ATTRIBUTES = frozenset({"lazy", "shared", "filter", "type", "__module__", "_force_evaluate"})
+
+
+class TaskDecorators:
+    """The part of an app that makes tasks."""
+
+    main: str | None
+    strict_typing: bool
+    task_cls: type[Task[..., Any]]
+    _tasks: TaskRegistry
+
+    @overload
+    def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+    @overload
+    def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
+    @overload
+    def task(
+        self, /, *, bind: Literal[True], **options: Any
+    ) -> _BoundDecorator: ...
+    @overload
+    def task(self, /, **options: Any) -> _Decorator: ...
+    def task(self, *args: Any, **options: Any) -> Any:
+        """Make a task of a function, with or without options.
+
+        ::
+
+            @app.task
+            def add(x: int, y: int) -> int:
+                return x + y
+
+            @app.task(bind=True, max_retries=5, acks_late=True)
+            def fetch(self, url: str) -> str: ...
+
+        Args:
+            bind: Whether the task itself is the function's first argument.
+            name: Instead of ``module.function``.
+            base: A subclass of ``Task`` to make it of.
+            pydantic: Whether arguments and result are checked and converted by annotations.
+            options: Any attribute of ``Task``.
+
+        Raises:
+            TypeError: Called with something else than one function.
+        """
+        if not args:
+            return lambda function: self.task_from_function(function, **options)
+        if len(args) > 1 or not callable(args[0]):
+            message = f"@task() takes one function, not {args!r}; options are given by keyword"
+            raise TypeError(message)
+        return self.task_from_function(args[0], **options)
+
+    def task_from_function(
+        self,
+        function: Callable[..., Any],
+        name: str | None = None,
+        base: type[Task[..., Any]] | None = None,
+        bind: bool = False,
+        pydantic: bool = False,
+        **options: Any,
+    ) -> Task[..., Any]:
+        """The task of a function; the one that is registered already, if there is one."""
+        app = cast("Umbel", self)
+        name = name or self.task_name(function.__name__, function.__module__)
+        registered = self._tasks.get(name)
+        if registered is not None:
+            _warn_of_duplicate(registered, function, name)
+            return registered
+        task: Task[..., Any] = (base or self.task_cls)()
+        run = _checked(function, app, options) if pydantic else function
+        attributes = {
+            "name": name,
+            "typing": options.pop("typing", None if self.strict_typing else False),
+            "run": MethodType(run, task) if bind else run,
+            "__wrapped__": function,
+            "__module__": function.__module__,
+            "__name__": function.__name__,
+            "__qualname__": getattr(function, "__qualname__", function.__name__),
+            "__doc__": function.__doc__,
+            **{key: value for key, value in options.items() if key not in _NOT_ATTRIBUTES},
+        }
+        task.__dict__.update(attributes)
+        task.bind(app)
+        app._add(task)
+        return task
+
+    def register_task(self, task: Task[..., Any] | type[Task[..., Any]], **options: Any) -> Any:
+        """Register a class-based task: an instance, or a class to make one of."""
+        app = cast("Umbel", self)
+        instance = task() if isinstance(task, type) else task
+        if not instance.name:
+            kind = type(instance)
+            instance.name = self.task_name(kind.__name__, kind.__module__)
+        for key, value in options.items():
+            setattr(instance, key, value)
+        instance.bind(app)
+        app._add(instance)
+        return instance
+
+    def task_name(self, name: str, module: str) -> str:
+        """The name of a task of function ``name``; what ``__main__`` is called is the app's
+        main name, or the script's own."""
+        if module == "__main__":
+            module = self.main or _script_name() or "__main__"
+        return f"{module}.{name}" if module else name
+
+    gen_task_name = task_name
+
+
+class _Decorator:
+    """Types ``@app.task(...)``: takes a function, gives a task of the same shape."""
+
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
+    def __call__(self, function: Any, /) -> Any: ...
+
+
+class _BoundDecorator:
+    """Types ``@app.task(bind=True)``: the first parameter is the task itself."""
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /
+    ) -> Task[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[Any, P], R], /) -> Task[P, R]: ...
+    def __call__(self, function: Any, /) -> Any: ...
+
+
+def _checked(
+    function: Callable[..., Any], app: Umbel, options: dict[str, Any]
+) -> Callable[..., Any]:
+    # pydantic is an extra, and takes 100 ms to import.
+    from umbel.app.pydantic import checked
+
+    return checked(
+        function,
+        strict=options.pop("pydantic_strict", False),
+        context=options.pop("pydantic_context", None),
+        dump=options.pop("pydantic_dump_kwargs", None),
+        app_name=app.main or "",
+    )
+
+
+def _warn_of_duplicate(task: Task[..., Any], function: Callable[..., Any], name: str) -> None:
+    before = getattr(task, "__wrapped__", None)
+    if before is None or before is function or _place(before) == _place(function):
+        return
+    # Only a warning: the module costs time to import.
+    import warnings
+
+    message = (
+        f"task name {name!r} is taken by {_place(before)}; the one at {_place(function)} is "
+        "ignored. Give one of them another name=."
+    )
+    warnings.warn(DuplicateTaskNameWarning(message), stacklevel=4)
+
+
+def _place(function: Callable[..., Any]) -> str:
+    code = getattr(function, "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(function)
+
+
+def _script_name() -> str:
+    main = sys.modules.get("__main__")
+    file = getattr(main, "__file__", None)
+    return os.path.splitext(os.path.basename(file))[0] if file else ""
