@@ -1,0 +1,257 @@
+"""The thread pool."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+
+from umbel.clock import SystemClock
+from umbel.model import Outcome, Request
+from umbel.pools.grace import within
+from umbel.pools.outbox import Outbox
+from umbel.pools.pace import Pace
+from umbel.pools.verdicts import broken, cancelled
+from umbel.protocols import Runner
+
+__all__ = ["Crew", "ThreadPool"]
+
+_CLOCK = SystemClock()
+
+
+class Crew:
+    """Threads that run requests from one queue, and hand their outcomes to an event loop.
+
+    Threads are started as they are needed. They are daemons: one that never ends does not
+    keep the process.
+    """
+
+    def __init__(
+        self, runner: Runner, size: int, outbox: Outbox, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.size = size
+        self.pace = Pace()
+        self._run = runner.run
+        self._outbox = outbox
+        self._loop = loop
+        self._queue: SimpleQueue[Request | None] = SimpleQueue()
+        self._held: dict[int, Request] = {}
+        self._threads = 0
+        self._started = 0
+        self._empty = asyncio.Event()
+        self._empty.set()
+        # Written by the threads, emptied on the loop: outcomes and what each took.
+        self._done: deque[tuple[Outcome, float]] = deque()
+        # True while a call of _collect is on its way to the loop. A thread that reads it true
+        # has added its outcome before; the loop makes it false before it looks.
+        self._called = False
+        # Written on the loop, read by the threads before they start a request.
+        self._unwanted: set[int] = set()
+
+    @property
+    def held(self) -> int:
+        """How many requests wait or run."""
+        return len(self._held)
+
+    def add(self, requests: Sequence[Request]) -> None:
+        """Queue the requests."""
+        self._empty.clear()
+        for request in requests:
+            self._held[request.key] = request
+            self._queue.put(request)
+        self._grow()
+
+    def cancel(self, keys: Sequence[int]) -> None:
+        """See that requests which have not started never do."""
+        self._unwanted.update(key for key in keys if key in self._held)
+
+    def resize(self, size: int) -> None:
+        """Grow, or let threads go as soon as they have nothing to do."""
+        self.size = size
+        while self._threads > size:
+            self._dismiss()
+        self._grow()
+
+    def withdraw(self) -> list[Request]:
+        """Take back every request that has not started."""
+        requests: list[Request] = []
+        dismissed = 0
+        try:
+            while True:
+                request = self._queue.get_nowait()
+                if request is None:
+                    dismissed += 1
+                else:
+                    del self._held[request.key]
+                    requests.append(request)
+        except Empty:
+            pass
+        for _ in range(dismissed):
+            self._queue.put(None)
+        self._note_emptiness()
+        return requests
+
+    def abandon(self) -> list[Request]:
+        """Give up what runs: its outcomes, if there ever are any, are dropped."""
+        # Outcomes that are already here still count.
+        self._collect()
+        requests = list(self._held.values())
+        self._held.clear()
+        self._note_emptiness()
+        return requests
+
+    async def finished(self) -> None:
+        """Wait until nothing runs."""
+        await self._empty.wait()
+
+    def end(self) -> None:
+        """Let the threads go."""
+        while self._threads:
+            self._dismiss()
+
+    def _grow(self) -> None:
+        while self._threads < min(self.size, len(self._held)):
+            self._threads += 1
+            self._started += 1
+            name = f"ThreadPoolWorker-{self._started}"
+            threading.Thread(target=self._work, name=name, daemon=True).start()
+
+    def _dismiss(self) -> None:
+        self._threads -= 1
+        self._queue.put(None)
+
+    def _work(self) -> None:
+        """What a thread does."""
+        run = self._run
+        get = self._queue.get
+        done = self._done
+        unwanted = self._unwanted
+        monotonic = _CLOCK.monotonic
+        outcome: Outcome
+        while (request := get()) is not None:
+            started = monotonic()
+            if request.key in unwanted:
+                outcome = cancelled(request)
+            else:
+                try:
+                    outcome = run(request)
+                except BaseException as error:  # a runner's bug costs a task, not the thread
+                    outcome = broken(request, error)
+            done.append((outcome, monotonic() - started))
+            if not self._called:
+                self._called = True
+                try:
+                    # The one way into a loop from another thread; once per batch.
+                    self._loop.call_soon_threadsafe(self._collect)
+                except RuntimeError:
+                    # The loop is closed: the pool was stopped and gave the request back.
+                    return
+
+    def _collect(self) -> None:
+        """Hand on what the threads have finished. On the loop."""
+        self._called = False
+        outcomes: list[Outcome] = []
+        busy = 0.0
+        count = 0
+        while self._done:
+            outcome, took = self._done.popleft()
+            busy += took
+            count += 1
+            # Not held: abandoned.
+            if self._held.pop(outcome.key, None) is not None:
+                outcomes.append(outcome)
+            if self._unwanted:
+                self._unwanted.discard(outcome.key)
+        if count:
+            self.pace.observe(busy, count)
+        if outcomes:
+            self._outbox.put(outcomes)
+            self._note_emptiness()
+
+    def _note_emptiness(self) -> None:
+        if not self._held:
+            self._empty.set()
+
+
+class ThreadPool:
+    """Runs requests in threads of the worker's process."""
+
+    def __init__(self, make_runner: Callable[[], Runner], size: int) -> None:
+        self._make_runner = make_runner
+        self._size = size
+        self._outbox = Outbox()
+        self._runner: Runner | None = None
+        self._crew: Crew | None = None
+        self._stopping = False
+        self._unfinished: list[Request] = []
+
+    @property
+    def size(self) -> int:
+        """How many threads run requests."""
+        return self._size
+
+    @property
+    def free(self) -> int:
+        """How many more may be submitted now."""
+        crew = self._crew
+        if crew is None or self._stopping:
+            return 0
+        return max(0, crew.size * crew.pace.ahead - crew.held)
+
+    def prepare(self) -> None:
+        """Nothing to fork."""
+
+    async def start(self) -> None:
+        """Open the runner; threads are started as requests come."""
+        runner = self._runner = self._make_runner()
+        runner.open()
+        self._crew = Crew(runner, self._size, self._outbox, asyncio.get_running_loop())
+
+    async def submit(self, requests: Sequence[Request]) -> None:
+        """Queue the requests for the next free threads."""
+        assert self._crew is not None, "start() comes first"
+        self._crew.add(requests)
+
+    async def outcomes(self) -> list[Outcome]:
+        """Wait until something has finished, then return everything that has.
+
+        Empty after ``stop``, once everything was handed out.
+        """
+        return await self._outbox.take()
+
+    async def cancel(self, keys: Sequence[int], *, signal: str | None = None) -> None:
+        """Drop requests that have not started; a running thread cannot be stopped.
+
+        ``signal`` makes no difference: the process is the worker's own.
+        """
+        if self._crew is not None:
+            self._crew.cancel(keys)
+
+    async def resize(self, size: int) -> None:
+        """Grow or shrink; a busy thread goes when its task is done."""
+        self._size = size
+        if self._crew is not None:
+            self._crew.resize(size)
+
+    async def stop(self, *, grace: float) -> list[Request]:
+        """Wait ``grace`` seconds for what runs; what runs longer is left to itself, unheard.
+
+        May be cancelled and called again, with less grace.
+        """
+        self._stopping = True
+        if self._crew is None or self._runner is None:
+            self._outbox.close()
+            return []
+        self._unfinished += self._crew.withdraw()
+        try:
+            async with within(grace):
+                await self._crew.finished()
+        except TimeoutError:
+            self._unfinished += self._crew.abandon()
+        self._crew.end()
+        self._runner.close()
+        self._outbox.close()
+        unfinished, self._unfinished = self._unfinished, []
+        return unfinished
