@@ -1,0 +1,71 @@
+"""Which of the received messages may run, and what becomes of the others. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from umbel.execution.runnable import TaskOptions
+from umbel.model import Delivery, Request
+
+__all__ = ["Accepted", "Ruling", "admit"]
+
+
+class Accepted(msgspec.Struct, frozen=True, gc=False):
+    """A request that this worker answers for, with the message it came in."""
+
+    request: Request
+    delivery: Delivery
+    options: TaskOptions
+    """The task's, as they were when the request was accepted."""
+
+
+class Ruling(msgspec.Struct, frozen=True):
+    """What becomes of a batch; every request of it is in exactly one of the lists, but for
+    ``acknowledge_early``, which repeats deliveries of ``run``."""
+
+    run: list[Accepted]
+    acknowledge_early: list[Delivery]
+    """To be acknowledged before anything of ``run`` starts (tasks without ``acks_late``)."""
+    hold: list[Accepted]
+    """Not due yet, and the broker cannot wait: held here until :attr:`Request.eta`."""
+    put_off: list[Accepted]
+    """Not due yet: given back to the broker until :attr:`Request.eta`."""
+    expired: list[Accepted]
+    unknown: list[tuple[Request, Delivery]]
+
+
+def admit(
+    arrived: Sequence[tuple[Request, Delivery]],
+    options_by_task: Mapping[str, TaskOptions],
+    *,
+    now: float,
+    broker_delays: bool,
+) -> Ruling:
+    """Sort a batch into what runs now, what waits and what goes.
+
+    Args:
+        options_by_task: The tasks that this worker knows.
+        now: Unix seconds.
+        broker_delays: ``Capabilities.delay`` of the broker that the batch came from.
+    """
+    ruling = Ruling([], [], [], [], [], [])
+    wait = ruling.put_off if broker_delays else ruling.hold
+    run = ruling.run
+    early = ruling.acknowledge_early
+    for request, delivery in arrived:
+        options = options_by_task.get(request.task)
+        if options is None:
+            ruling.unknown.append((request, delivery))
+            continue
+        accepted = Accepted(request, delivery, options)
+        if request.expires is not None and request.expires <= now:
+            ruling.expired.append(accepted)
+        elif request.eta is not None and request.eta > now:
+            wait.append(accepted)
+        else:
+            run.append(accepted)
+            if not options.acks_late:
+                early.append(delivery)
+    return ruling

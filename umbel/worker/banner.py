@@ -1,0 +1,52 @@
+"""What a worker says of itself when it starts."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from umbel.model import Queue
+
+__all__ = ["Introduction", "banner"]
+
+
+class Introduction(msgspec.Struct, frozen=True, kw_only=True):
+    """What there is to say."""
+
+    hostname: str
+    version: str
+    app: str
+    broker: str
+    """The URL, fit for logs."""
+    backend: str
+    """The URL, fit for logs."""
+    pool: str
+    concurrency: int
+    queues: Sequence[Queue]
+    tasks: Iterable[str]
+
+
+def banner(about: Introduction) -> str:
+    """Several lines for people: where the worker takes tasks from, and which ones it knows."""
+    rows = [
+        ("app", about.app),
+        ("broker", about.broker),
+        ("results", about.backend),
+        ("pool", f"{about.pool}, {about.concurrency} at once"),
+        ("queues", ", ".join(_describe(queue) for queue in about.queues) or "none"),
+    ]
+    lines = [f"umbel {about.version}  {about.hostname}  ({platform.platform()})", ""]
+    lines += [f"  {name:<8} {value}" for name, value in rows]
+    names = sorted(name for name in about.tasks if not name.startswith("celery."))
+    lines += ["", "[tasks]", *(f"  . {name}" for name in names)]
+    if not names:
+        lines.append("  none. Which module defines them? See 'include' and 'imports'.")
+    return "\n".join([*lines, ""])
+
+
+def _describe(queue: Queue) -> str:
+    if queue.exchange is None or queue.exchange.name in {"", queue.name}:
+        return queue.name
+    return f"{queue.name} (exchange {queue.exchange.name}, {queue.exchange.type}, {queue.key})"

@@ -1,0 +1,136 @@
+"""What finished, lost and refused requests ask for."""
+
+from __future__ import annotations
+
+from umbel.execution import failures
+from umbel.execution.runnable import TaskOptions
+from umbel.model import (
+    Ack,
+    Delivery,
+    Failed,
+    Ignored,
+    Nack,
+    Outcome,
+    Rejected,
+    Request,
+    ResultRecord,
+    Retried,
+    Revoked,
+    Settlement,
+    Succeeded,
+)
+from umbel.wire.results import ResultCodec
+from umbel.worker import reports
+from umbel.worker.admission import Accepted
+from umbel.worker.verdict import verdict
+
+__all__ = ["Conclusions"]
+
+_DONE = Ack()
+_GIVE_BACK = Nack(requeue=True)
+_DROP = Nack(requeue=False)
+
+
+class Conclusions:
+    """Turns outcomes into settlements, and makes the records that no task made."""
+
+    def __init__(self, codec: ResultCodec) -> None:
+        self._codec = codec
+        self._abandoning = False
+
+    def abandon(self) -> None:
+        """Cold shutdown: what is lost from now on is our doing, and goes back where it can."""
+        self._abandoning = True
+
+    def of(self, accepted: Accepted, outcome: Outcome) -> Settlement:
+        """What the end of a request that ran asks for."""
+        if self._abandoning and _says_nothing(outcome):
+            return self.abandoned(accepted)
+        if not accepted.options.acks_late:
+            return self._settlement(accepted, outcome, None, _DONE)
+        decision = verdict(outcome, accepted.options)
+        if isinstance(decision, Nack) and decision.requeue:
+            # It will run again: nothing of this run may be seen.
+            return Settlement(delivery=accepted.delivery, verdict=decision)
+        return self._settlement(accepted, outcome, accepted.delivery, decision)
+
+    def abandoned(self, accepted: Accepted) -> Settlement:
+        """What a request asks for that a cold shutdown ended: another run, where that is left."""
+        if accepted.options.acks_late:
+            return Settlement(delivery=accepted.delivery, verdict=_GIVE_BACK)
+        outcome = Failed(
+            key=accepted.request.key,
+            runtime=0.0,
+            record=None,
+            cause="worker-lost",
+            reason="cold shutdown",
+        )
+        return self._settlement(accepted, outcome, None, _DONE)
+
+    def expired(self, accepted: Accepted) -> Settlement:
+        """A message whose time was over before it was started: recorded as revoked."""
+        record = None
+        if not _ignores(accepted.request, accepted.options):
+            record = failures.expired(accepted.request, self._codec)
+        return Settlement(delivery=accepted.delivery, verdict=_DONE, record=record)
+
+    def unknown(self, request: Request, delivery: Delivery) -> Settlement:
+        """A message for a task that is not here: a failure, and dead-lettered where possible."""
+        record = None if request.ignore_result else failures.unregistered(request, self._codec)
+        return Settlement(delivery=delivery, verdict=_DROP, record=record)
+
+    def malformed(self, delivery: Delivery) -> Settlement:
+        """A message that nobody can read: dropped, dead-lettered where possible."""
+        return Settlement(delivery=delivery, verdict=_DROP)
+
+    def _settlement(
+        self,
+        accepted: Accepted,
+        outcome: Outcome,
+        delivery: Delivery | None,
+        decision: Ack | Nack,
+    ) -> Settlement:
+        match outcome:
+            case Succeeded() | Failed(cause="raised", reason=""):
+                return Settlement(
+                    delivery=delivery,
+                    verdict=decision,
+                    record=outcome.record,
+                    publish=outcome.follow_ups,
+                    arrival=outcome.arrival,
+                )
+            case Retried():
+                return Settlement(
+                    delivery=delivery,
+                    verdict=decision,
+                    record=outcome.record,
+                    publish=(outcome.message,),
+                )
+            case Ignored():
+                return Settlement(delivery=delivery, verdict=decision)
+            case Failed():
+                record = self._record_of_lost(accepted, outcome)
+                return Settlement(delivery=delivery, verdict=decision, record=record)
+            case _:
+                return Settlement(delivery=delivery, verdict=decision, record=outcome.record)
+
+    def _record_of_lost(self, accepted: Accepted, outcome: Failed) -> ResultRecord | None:
+        request, options = accepted.request, accepted.options
+        reports.stopped(request, outcome)
+        if _ignores(request, options) and not options.store_errors_even_if_ignored:
+            return None
+        if outcome.cause == "time-limit":
+            limit = request.time_limit if request.time_limit is not None else options.time_limit
+            return failures.timed_out(request, limit, self._codec)
+        return failures.lost(request, outcome.reason, self._codec)
+
+
+def _ignores(request: Request, options: TaskOptions) -> bool:
+    return options.ignore_result if request.ignore_result is None else request.ignore_result
+
+
+def _says_nothing(outcome: Outcome) -> bool:
+    """Whether the pool, not the task, ended it."""
+    if isinstance(outcome, Failed):
+        return outcome.cause == "worker-lost"
+    return isinstance(outcome, Revoked) and outcome.record is None

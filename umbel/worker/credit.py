@@ -1,0 +1,77 @@
+"""How much to receive."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sized
+
+from umbel.protocols import Pool
+
+__all__ = ["Credit"]
+
+_UNSETTLED_LIMIT = 10_000
+"""Outcomes kept while the result backend is away, before the worker stops taking more."""
+
+
+class Credit:
+    """The room for more messages: what the pool can take, less what is on its way there."""
+
+    def __init__(self, pool: Pool, *, prefetch: bool, active: Sized, unsettled: Sized) -> None:
+        """
+        Args:
+            prefetch: Whether to take more than what can run at once.
+            active: What the pool has.
+            unsettled: What has finished and is not stored and acknowledged yet.
+        """
+        self._pool = pool
+        self._prefetch = prefetch
+        self._active = active
+        self._unsettled = unsettled
+        self._under_way = 0
+        self._waiting = 0
+        self._change = asyncio.Event()
+
+    def take(self, count: int) -> None:
+        """``count`` requests are on their way to the pool."""
+        self._under_way += count
+
+    def give_back(self, count: int) -> None:
+        """``count`` requests have reached the pool, or will not."""
+        self._under_way -= count
+        self.changed()
+
+    def changed(self) -> None:
+        """Look again: something has started, finished or was settled."""
+        if self._waiting:
+            self._change.set()
+            self._change = asyncio.Event()
+
+    async def wait(self) -> None:
+        """Wait for the next change."""
+        self._waiting += 1
+        try:
+            await self._change.wait()
+        finally:
+            self._waiting -= 1
+
+    async def available(self) -> int:
+        """Wait until it is worth receiving; returns how many messages."""
+        while (room := self._room()) < self._worthwhile(room):
+            await self.wait()
+        return room
+
+    def _room(self) -> int:
+        if len(self._unsettled) >= _UNSETTLED_LIMIT:
+            return 0
+        room = self._pool.free
+        if not self._prefetch:
+            room = min(room, self._pool.size - len(self._active))
+        return room - self._under_way
+
+    def _worthwhile(self, room: int) -> int:
+        active = len(self._active) + self._under_way
+        if active < self._pool.size:
+            return 1
+        # Every slot is busy and has more to do: a round trip for a single message would cost
+        # more than the task; a quarter of what the pool can take is a batch.
+        return max(1, (active + room) // 4)

@@ -1,0 +1,125 @@
+"""From the pool to the broker and the result backend: what finished is settled in batches."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from umbel.model import Nack, Settlement
+from umbel.protocols import Pool
+from umbel.worker.conclusion import Conclusions
+from umbel.worker.credit import Credit
+from umbel.worker.leases import Leases
+from umbel.worker.settle import Settler
+from umbel.worker.state import State
+
+__all__ = ["Finish"]
+
+logger = logging.getLogger(__name__)
+
+
+class Finish:
+    """Empties the pool. Two loops, so that slots are filled again while results are stored:
+    :meth:`collect` takes outcomes as they come; :meth:`settle` brings home, in one batch,
+    whatever gathered while the batch before was under way."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        settler: Settler,
+        conclusions: Conclusions,
+        *,
+        state: State,
+        credit: Credit,
+        leases: Leases,
+        unsettled: list[Settlement],
+    ) -> None:
+        """
+        Args:
+            unsettled: Where finished requests wait; shared with the credit, which counts them.
+        """
+        self._pool = pool
+        self._settler = settler
+        self._conclusions = conclusions
+        self._state = state
+        self._credit = credit
+        self._leases = leases
+        self._unsettled = unsettled
+        self._more = asyncio.Event()
+        self._collected = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def enter(self, settlements: Sequence[Settlement]) -> None:
+        """Settle these too, with the next batch."""
+        self._unsettled += settlements
+        self._idle.clear()
+        self._more.set()
+
+    async def collect(self) -> None:
+        """Turn outcomes into settlements, until the pool has stopped and given out everything."""
+        active, conclude = self._state.active, self._conclusions.of
+        while outcomes := await self._pool.outcomes():
+            # Absent: given up by a cold shutdown.
+            self.enter(
+                [
+                    conclude(accepted, outcome)
+                    for outcome in outcomes
+                    if (accepted := active.pop(outcome.key, None)) is not None
+                ]
+            )
+            self._credit.changed()
+        self._collected.set()
+
+    async def settle(self) -> None:
+        """Settle what has gathered, batch after batch, until cancelled."""
+        while True:
+            await self._more.wait()
+            self._more.clear()
+            batch = self._unsettled[:]
+            self._unsettled.clear()
+            await self._settle(batch)
+            if not self._unsettled:
+                self._idle.set()
+            self._credit.changed()
+
+    async def until_collected(self) -> None:
+        """Wait until the pool has stopped and given out everything."""
+        await self._collected.wait()
+
+    async def until_idle(self) -> None:
+        """Wait until everything is settled, once the pool has stopped."""
+        await self._collected.wait()
+        await self._idle.wait()
+
+    async def _settle(self, batch: list[Settlement]) -> None:
+        if self._leases.any_lost:
+            batch = self._without_lost(batch)
+        lost = await self._settler.settle(batch)
+        if lost:
+            logger.warning(
+                "Finished %d tasks whose messages had gone to other workers meanwhile, because "
+                "their leases ran out: %s",
+                len(lost),
+                ", ".join(delivery.message.id for delivery in lost[:10]),
+            )
+        again = sum(isinstance(s.verdict, Nack) and s.verdict.requeue for s in batch)
+        self._state.count_settled(len(batch) - again)
+
+    def _without_lost(self, batch: list[Settlement]) -> list[Settlement]:
+        """Leave out what someone else has by now: it is theirs to finish."""
+        lost = [
+            settlement.delivery
+            for settlement in batch
+            if settlement.delivery is not None and self._leases.is_lost(settlement.delivery)
+        ]
+        if not lost:
+            return batch
+        tags = {delivery.tag for delivery in lost}
+        self._leases.forget(lost)
+        return [
+            settlement
+            for settlement in batch
+            if settlement.delivery is None or settlement.delivery.tag not in tags
+        ]

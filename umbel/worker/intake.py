@@ -1,0 +1,283 @@
+"""From the broker to the pool: receive, understand, admit, acknowledge early, submit."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Sequence
+from itertools import count
+from math import floor
+
+import msgspec
+
+from umbel import signals
+from umbel.exceptions import DecodeError, InvalidTaskError, SecurityError
+from umbel.model import Delivery, Request
+from umbel.protocols import Clock, Pool
+from umbel.wire import tasks as wire
+from umbel.worker import reports
+from umbel.worker.admission import Accepted, Ruling, admit
+from umbel.worker.conclusion import Conclusions
+from umbel.worker.credit import Credit
+from umbel.worker.finish import Finish
+from umbel.worker.known import KnownTasks
+from umbel.worker.leases import Leases
+from umbel.worker.patience import Patience
+from umbel.worker.source import Source
+from umbel.worker.state import State
+
+__all__ = ["Intake", "Leftovers"]
+
+logger = logging.getLogger(__name__)
+
+_WAIT = 5.0
+"""Seconds one ``receive`` waits for a first message before it is asked again."""
+
+
+class Leftovers(msgspec.Struct, frozen=True):
+    """What was received and never started."""
+
+    unacknowledged: list[Delivery]
+    acknowledged: list[Request]
+    """Off the broker's books already: to be published again."""
+
+
+class Intake:
+    """Feeds the pool. Two loops, so that the round trips of one batch hide behind the other:
+    :meth:`receive` gets the next batch while :meth:`start` acknowledges and submits this one."""
+
+    def __init__(
+        self,
+        source: Source,
+        pool: Pool,
+        known: KnownTasks,
+        *,
+        clock: Clock,
+        credit: Credit,
+        leases: Leases,
+        finish: Finish,
+        conclusions: Conclusions,
+        state: State,
+        patience: Patience,
+    ) -> None:
+        self._source = source
+        self._pool = pool
+        self._known = known
+        self._clock = clock
+        self._credit = credit
+        self._leases = leases
+        self._finish = finish
+        self._conclusions = conclusions
+        self._state = state
+        self._insist = patience
+        self._keys = count(1)
+        self._handover: deque[Ruling] = deque()
+        # What could not be submitted, with what must happen to it should the worker stop.
+        self._unacknowledged: list[Accepted] = []
+        self._acknowledged: list[Accepted] = []
+        self._stopping = False
+
+    async def receive(self) -> None:
+        """Receive and sort, batch after batch, until cancelled."""
+        while True:
+            while self._handover:
+                await self._credit.wait()
+            room = await self._credit.available()
+            arrived = await self._arrivals(room)
+            if arrived:
+                self._hand_over(arrived)
+
+    async def start(self) -> None:
+        """Carry out what :meth:`receive` found, batch after batch, until :meth:`stop`."""
+        while not self._stopping:
+            if self._handover:
+                ruling = self._handover.popleft()
+                self._credit.changed()
+                await self._carry_out(ruling)
+            else:
+                await self._credit.wait()
+
+    def stop(self) -> None:
+        """Let :meth:`start` end with the batch it is at. :meth:`receive` is cancelled before."""
+        self._stopping = True
+        self._credit.changed()
+
+    def leftovers(self) -> Leftovers:
+        """What has not been started, once both loops have ended."""
+        waiting = self._unacknowledged + self._state.holding.take_all()
+        deliveries = [accepted.delivery for accepted in waiting]
+        for ruling in self._handover:
+            deliveries += [
+                accepted.delivery
+                for accepted in (*ruling.run, *ruling.hold, *ruling.put_off, *ruling.expired)
+            ]
+            deliveries += [delivery for _, delivery in ruling.unknown]
+        self._handover.clear()
+        return Leftovers(deliveries, [accepted.request for accepted in self._acknowledged])
+
+    async def _arrivals(self, room: int) -> list[tuple[Request, Delivery]]:
+        holding = self._state.holding
+        wait = _WAIT
+        if holding:
+            now = self._clock.time()
+            due = holding.take_due(now, room)
+            if due:
+                return [(accepted.request, accepted.delivery) for accepted in due]
+            wait = min(wait, holding.next_due - now)
+            if holding.is_full:
+                await self._clock.sleep(wait)
+                return []
+        deliveries = await self._insist(
+            self._source.broker.receive, self._source.queues, limit=room, wait=wait
+        )
+        return self._understand(deliveries)
+
+    def _understand(self, deliveries: Sequence[Delivery]) -> list[tuple[Request, Delivery]]:
+        """Read what can be read; what cannot be is reported, and dropped (dead-lettered)."""
+        understood: list[tuple[Request, Delivery]] = []
+        source = self._source
+        decode, keys, accept, limit = wire.decode, self._keys, source.accept, source.limit
+        for delivery in deliveries:
+            if delivery.defect is not None:
+                self._drop(delivery, delivery.defect)
+                continue
+            try:
+                request = decode(delivery, key=next(keys), accept=accept, limit=limit)
+            except (InvalidTaskError, DecodeError, SecurityError) as error:
+                self._drop(delivery, str(error))
+            else:
+                understood.append((request, delivery))
+        return understood
+
+    def _drop(self, delivery: Delivery, reason: str) -> None:
+        reports.malformed(delivery, reason)
+        if signals.task_rejected.receivers:
+            signals.task_rejected.send(
+                sender=self, message=delivery.message, exc=InvalidTaskError(reason)
+            )
+        self._finish.enter([self._conclusions.malformed(delivery)])
+
+    def _hand_over(self, arrived: Sequence[tuple[Request, Delivery]]) -> None:
+        capabilities = self._source.broker.capabilities
+        ruling = admit(
+            arrived,
+            self._known.of(arrived),
+            now=self._clock.time(),
+            broker_delays=capabilities.delay,
+        )
+        late = [accepted.delivery for accepted in ruling.run if accepted.options.acks_late]
+        self._leases.hold(late)
+        if ruling.hold:
+            self._leases.hold(accepted.delivery for accepted in ruling.hold)
+        self._credit.take(len(ruling.run))
+        self._handover.append(ruling)
+        self._credit.changed()
+
+    async def _carry_out(self, ruling: Ruling) -> None:
+        try:
+            await self._run(ruling)
+        finally:
+            self._credit.give_back(len(ruling.run))
+        if ruling.hold:
+            self._state.holding.add(ruling.hold)
+            self._credit.changed()
+        if ruling.expired or ruling.unknown:
+            self._refuse(ruling)
+        if ruling.put_off:
+            await self._put_off(ruling.put_off)
+
+    async def _run(self, ruling: Ruling) -> None:
+        run = ruling.run
+        if not run:
+            return
+        if logger.isEnabledFor(logging.INFO):
+            reports.received(run)
+        if signals.task_received.receivers:
+            reports.announce(run, sender=self)
+        if ruling.acknowledge_early:
+            run = await self._acknowledge_early(run, ruling.acknowledge_early)
+        if self._leases.any_lost:
+            run = [accepted for accepted in run if not self._leases.is_lost(accepted.delivery)]
+        await self._submit(run)
+
+    async def _acknowledge_early(
+        self, run: list[Accepted], deliveries: list[Delivery]
+    ) -> list[Accepted]:
+        """Take tasks that may run at most once off the broker's books; returns what may run."""
+        self._leases.release(deliveries)
+        lost = await self._insist(self._source.broker.ack, deliveries)
+        if not lost:
+            return run
+        tags = {delivery.tag for delivery in lost}
+        reports.lost_before_start(lost)
+        return [accepted for accepted in run if accepted.delivery.tag not in tags]
+
+    async def _submit(self, run: list[Accepted]) -> None:
+        active, totals = self._state.active, self._state.totals
+        while run:
+            free = self._pool.free
+            if self._stopping:
+                self._keep(run)
+                return
+            if free <= 0:
+                # The pool adapts: it takes fewer at a time once tasks turn out to be long.
+                await self._credit.wait()
+                continue
+            now, run = run[:free], run[free:]
+            for accepted in now:
+                name = accepted.request.task
+                active[accepted.request.key] = accepted
+                totals[name] = totals.get(name, 0) + 1
+            await self._pool.submit([_within_limits(accepted) for accepted in now])
+
+    def _keep(self, run: list[Accepted]) -> None:
+        for accepted in run:
+            kept = self._unacknowledged if accepted.options.acks_late else self._acknowledged
+            kept.append(accepted)
+
+    def _refuse(self, ruling: Ruling) -> None:
+        for accepted in ruling.expired:
+            reports.expired(accepted)
+            self._finish.enter([self._conclusions.expired(accepted)])
+        for request, delivery in ruling.unknown:
+            reports.unknown(request)
+            if signals.task_unknown.receivers:
+                signals.task_unknown.send(
+                    sender=self, message=request.message, exc=None, name=request.task, id=request.id
+                )
+            self._finish.enter([self._conclusions.unknown(request, delivery)])
+
+    async def _put_off(self, early: Sequence[Accepted]) -> None:
+        now = self._clock.time()
+        deliveries_by_delay: dict[float, list[Delivery]] = {}
+        for accepted in early:
+            delay = _delay((accepted.request.eta or now) - now)
+            deliveries_by_delay.setdefault(delay, []).append(accepted.delivery)
+        for delay, deliveries in deliveries_by_delay.items():
+            await self._insist(self._source.broker.nack, deliveries, requeue=True, delay=delay)
+
+
+def _within_limits(accepted: Accepted) -> Request:
+    """The request, with the task's time limits where the message sets none."""
+    request, options = accepted.request, accepted.options
+    hard = request.time_limit if request.time_limit is not None else options.time_limit
+    soft = (
+        request.soft_time_limit if request.soft_time_limit is not None else options.soft_time_limit
+    )
+    if hard is request.time_limit and soft is request.soft_time_limit:
+        return request
+    return msgspec.structs.replace(request, time_limit=hard, soft_time_limit=soft)
+
+
+def _delay(seconds: float) -> float:
+    """How long to put a message off: in steps, so that a batch needs few calls.
+
+    Never late by more than a hundredth of a second; far ones come back early, and are put off
+    once more.
+
+    >>> _delay(1.2345), _delay(3599.9)
+    (1.24, 3570.0)
+    """
+    if seconds > 60:
+        return floor(seconds / 30) * 30.0
+    return floor(seconds * 100 + 1) / 100

@@ -1,0 +1,93 @@
+"""Holding on to messages for as long as they take."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from umbel.exceptions import BrokerUnavailable
+from umbel.model import Delivery
+from umbel.protocols import Broker, Clock
+from umbel.worker.batches import in_batches
+
+__all__ = ["Leases"]
+
+logger = logging.getLogger(__name__)
+
+
+class Leases:
+    """Renews the leases of everything the worker has and has not acknowledged.
+
+    A lease that was lost all the same is reported once; whatever comes of that message here has
+    no effect (:meth:`is_lost`), because someone else has it now.
+    """
+
+    def __init__(self, broker: Broker, clock: Clock) -> None:
+        self._broker = broker
+        self._clock = clock
+        self._held_by_tag: dict[str, Delivery] = {}
+        self._lost_tags: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._held_by_tag)
+
+    @property
+    def any_lost(self) -> bool:
+        """Whether :meth:`is_lost` is worth asking."""
+        return bool(self._lost_tags)
+
+    def hold(self, deliveries: Iterable[Delivery]) -> None:
+        """Renew these from now on."""
+        held = self._held_by_tag
+        for delivery in deliveries:
+            held[delivery.tag] = delivery
+
+    def release(self, deliveries: Iterable[Delivery]) -> None:
+        """Renew these no more: they are about to be settled, or given back."""
+        held = self._held_by_tag
+        for delivery in deliveries:
+            held.pop(delivery.tag, None)
+
+    def is_lost(self, delivery: Delivery) -> bool:
+        """Whether someone else has the message by now."""
+        return delivery.tag in self._lost_tags
+
+    def forget(self, deliveries: Iterable[Delivery]) -> None:
+        """Nothing here refers to these lost ones any more."""
+        self._lost_tags.difference_update(delivery.tag for delivery in deliveries)
+
+    async def run(self) -> None:
+        """Renew three times per lease, for ever. Ends at once when leases do not run out."""
+        lease = self._broker.capabilities.lease
+        if lease is None:
+            return
+        while True:
+            await self._clock.sleep(lease / 3)
+            await self.renew(lease)
+
+    async def renew(self, lease: float) -> None:
+        """Hold on to everything for ``lease`` seconds from now."""
+        for batch in in_batches(
+            list(self._held_by_tag.values()), self._broker.capabilities.batch_limit
+        ):
+            # What was settled since the list was made must not be reported as lost below.
+            held = [delivery for delivery in batch if delivery.tag in self._held_by_tag]
+            try:
+                lost = await self._broker.extend(held, lease=lease)
+            except BrokerUnavailable as error:
+                # Two more rounds fit into a lease; a lost one is noticed when the broker is back.
+                logger.warning("Could not renew %d leases: %s", len(held), error)
+                return
+            self._lose([gone for gone in lost if gone.tag in self._held_by_tag])
+
+    def _lose(self, lost: list[Delivery]) -> None:
+        if not lost:
+            return
+        self.release(lost)
+        self._lost_tags.update(delivery.tag for delivery in lost)
+        logger.warning(
+            "Lost %d messages to other workers, because their leases ran out before they could "
+            "be renewed. What their tasks return here is discarded: %s",
+            len(lost),
+            ", ".join(delivery.message.id for delivery in lost[:10]),
+        )

@@ -1,0 +1,207 @@
+"""How a worker was asked to be: the arguments, else the settings, else the machine."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+import msgspec
+
+from umbel.exceptions import ImproperlyConfigured
+
+if TYPE_CHECKING:
+    from umbel.app.settings import Settings
+
+__all__ = ["PoolKind", "WorkerArguments", "WorkerOptions", "node_name", "pool_kind", "resolve"]
+
+PoolKind = Literal["prefork", "threads", "solo", "asyncio"]
+
+_KIND_BY_NAME: dict[str, PoolKind] = {
+    "prefork": "prefork",
+    "processes": "prefork",
+    "celery.concurrency.prefork:TaskPool": "prefork",
+    "threads": "threads",
+    "celery.concurrency.thread:TaskPool": "threads",
+    "solo": "solo",
+    "celery.concurrency.solo:TaskPool": "solo",
+    "asyncio": "asyncio",
+}
+
+_GREEN = {"gevent", "eventlet"}
+
+_ASYNCIO_CONCURRENCY = 1000
+
+
+class WorkerArguments(TypedDict, total=False):
+    """What :class:`umbel.worker.Worker` may be given; what is left out, the settings say."""
+
+    hostname: str | None
+    """The node name; ``%h``, ``%n`` and ``%d`` stand for the host, its short name, its domain."""
+    pool: str | None
+    concurrency: int | str | None
+    queues: Sequence[str] | str | None
+    exclude_queues: Sequence[str] | str | None
+    prefetch_multiplier: int | None
+    disable_prefetch: bool | None
+    max_tasks_per_child: int | None
+    start_method: str | None
+    time_limit: float | None
+    """Seconds, for tasks that set none themselves."""
+    soft_time_limit: float | None
+    """Seconds, likewise."""
+    purge: bool
+    """Whether to drop what waits in the queues before starting."""
+    quiet: bool
+    """Whether to print nothing."""
+
+
+class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The arguments and the settings, resolved."""
+
+    hostname: str
+    pool: PoolKind
+    concurrency: int
+    queues: tuple[str, ...] | None
+    """None: every queue that the app knows."""
+    exclude_queues: tuple[str, ...]
+    prefetch_multiplier: int | None
+    """None: as many as the pool takes, which depends on how long tasks are."""
+    disable_prefetch: bool
+    max_tasks_per_child: int | None
+    start_method: str | None
+    time_limit: float | None
+    soft_time_limit: float | None
+    eta_task_limit: int | None
+    soft_shutdown_timeout: float
+    """Seconds that running tasks have to finish before a cold shutdown ends them."""
+    retry_on_startup: bool
+    """Whether to wait for a broker that is away when the worker starts."""
+    purge: bool
+    quiet: bool
+
+
+def resolve(given: WorkerArguments, conf: Settings) -> WorkerOptions:
+    """Merge arguments and settings.
+
+    Raises:
+        ImproperlyConfigured: There is no such pool, or the concurrency is not a number.
+    """
+    kind = pool_kind(given.get("pool") or conf.worker_pool)
+    multiplier = given.get("prefetch_multiplier")
+    if multiplier is None and conf.is_set("worker_prefetch_multiplier"):
+        multiplier = conf.worker_prefetch_multiplier
+    return WorkerOptions(
+        hostname=node_name(given.get("hostname")),
+        pool=kind,
+        concurrency=_concurrency(_given(given.get("concurrency"), conf.worker_concurrency), kind),
+        queues=_names(given.get("queues")),
+        exclude_queues=_names(given.get("exclude_queues")) or (),
+        prefetch_multiplier=multiplier or None,
+        disable_prefetch=bool(_given(given.get("disable_prefetch"), conf.worker_disable_prefetch)),
+        max_tasks_per_child=_given(
+            given.get("max_tasks_per_child"), conf.worker_max_tasks_per_child
+        ),
+        start_method=given.get("start_method"),
+        time_limit=given.get("time_limit"),
+        soft_time_limit=given.get("soft_time_limit"),
+        eta_task_limit=conf.worker_eta_task_limit,
+        soft_shutdown_timeout=conf.worker_soft_shutdown_timeout or 0.0,
+        retry_on_startup=conf.broker_connection_retry_on_startup is not False,
+        purge=given.get("purge", False),
+        quiet=given.get("quiet", False),
+    )
+
+
+def pool_kind(name: str) -> PoolKind:
+    """Which of our pools a name means, Celery's names included.
+
+    Raises:
+        ImproperlyConfigured: None of them.
+
+    >>> pool_kind("processes")
+    'prefork'
+    """
+    kind = _KIND_BY_NAME.get(name)
+    if kind is not None:
+        return kind
+    if any(green in name for green in _GREEN):
+        message = (
+            f"the {name!r} pool is not in this release. "
+            "For tasks that wait a lot, write them as 'async def' and use --pool asyncio, "
+            "or use --pool threads."
+        )
+        raise ImproperlyConfigured(message)
+    message = f"{name!r} is not a pool. There are prefork, threads, asyncio and solo."
+    raise ImproperlyConfigured(message)
+
+
+def node_name(given: str | None, *, host: str | None = None) -> str:
+    """The worker's name among all workers: ``name@host``.
+
+    Args:
+        given: ``name@host`` or ``name``; ``%h`` stands for the host, ``%n`` for its first part,
+            ``%d`` for the rest. None: ``worker`` on this host.
+        host: This host, unless the machine knows best.
+
+    Source:
+        Celery user guide, Workers, "Starting the worker": the three variables.
+
+    >>> node_name("mail@%h", host="a1.example.com")
+    'mail@a1.example.com'
+    >>> node_name(None, host="a1")
+    'worker@a1'
+    """
+    full = host or socket.gethostname()
+    short, _, domain = full.partition(".")
+    value_by_variable = {"%h": full, "%n": short, "%d": domain, "%%": "%"}
+    expanded = re.sub("%[hnd%]", lambda found: value_by_variable[found[0]], given or "worker")
+    name, at, place = expanded.partition("@")
+    return f"{name or 'worker'}@{place}" if at and place else f"{name or 'worker'}@{full}"
+
+
+def _given(argument: Any, setting: Any) -> Any:
+    return setting if argument is None else argument
+
+
+def _names(given: Sequence[str] | str | None) -> tuple[str, ...] | None:
+    if not given:
+        return None
+    parts = given.split(",") if isinstance(given, str) else given
+    return tuple(name for part in parts if (name := part.strip()))
+
+
+def _concurrency(given: int | str | None, kind: PoolKind) -> int:
+    if kind == "solo":
+        return 1
+    if given is None or given in ("", 0, "0"):
+        return _ASYNCIO_CONCURRENCY if kind == "asyncio" else os.cpu_count() or 1
+    if given == "auto":
+        return usable_processors()
+    try:
+        size = int(given)
+    except ValueError:
+        size = 0
+    if size < 1:
+        message = f"concurrency must be a number from 1, or 'auto', not {given!r}."
+        raise ImproperlyConfigured(message)
+    return size
+
+
+def usable_processors() -> int:
+    """How many processors this process may keep busy: its affinity and its control group's quota.
+
+    Source:
+        The kernel's cgroup v2 document: ``cpu.max`` holds quota and period in microseconds.
+    """
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
+            quota, period = file.read().split()
+        limit = int(quota) / int(period)
+    except (OSError, ValueError):
+        # No such file, or a quota of "max": nothing is limited.
+        return count or 1
+    return max(1, min(count or 1, round(limit)))

@@ -1,0 +1,201 @@
+"""The parts of a running worker, built for one broker, one result backend and one pool."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from math import inf
+
+import msgspec
+
+from umbel.execution.runnable import Runnable
+from umbel.model import Delivery, Message, Request, Settlement
+from umbel.protocols import Broker, Clock, Compose, Pool, ResultBackend
+from umbel.wire.results import ResultCodec
+from umbel.worker.admission import Accepted
+from umbel.worker.conclusion import Conclusions
+from umbel.worker.credit import Credit
+from umbel.worker.finish import Finish
+from umbel.worker.intake import Intake
+from umbel.worker.known import KnownTasks
+from umbel.worker.leases import Leases
+from umbel.worker.patience import Patience
+from umbel.worker.settle import Settler
+from umbel.worker.shutdown import Shutdown
+from umbel.worker.source import Source
+from umbel.worker.state import State
+
+__all__ = ["Parts", "Surroundings"]
+
+logger = logging.getLogger(__name__)
+
+_GRACE = 30.0
+"""Seconds that a worker which ends gives to servers which do not answer."""
+_RELUCTANCE = 1.0
+"""Seconds that cancelled tasks have to end in a cold shutdown."""
+
+
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the parts are built on."""
+
+    source: Source
+    backend: ResultBackend
+    pool: Pool
+    tasks: Mapping[str, Runnable]
+    codec: ResultCodec
+    compose: Compose
+    clock: Clock
+    prefetch: bool
+    soft_shutdown_timeout: float
+    """Seconds; see :class:`umbel.worker.options.WorkerOptions`."""
+
+
+class Parts:
+    """Intake, finish and leases, wired; they run side by side and end in order."""
+
+    def __init__(self, on: Surroundings, state: State, patience: Patience) -> None:
+        broker = on.source.broker
+        unsettled: list[Settlement] = []
+        self._on = on
+        self._state = state
+        self._leases = Leases(broker, on.clock)
+        self._conclusions = Conclusions(on.codec)
+        self._credit = Credit(
+            on.pool, prefetch=on.prefetch, active=state.active, unsettled=unsettled
+        )
+        self._settler = Settler(
+            broker,
+            on.backend,
+            compose=on.compose,
+            patience=patience,
+            released=self._leases.release,
+        )
+        self._finish = Finish(
+            on.pool,
+            self._settler,
+            self._conclusions,
+            state=state,
+            credit=self._credit,
+            leases=self._leases,
+            unsettled=unsettled,
+        )
+        self._intake = Intake(
+            on.source,
+            on.pool,
+            KnownTasks(on.tasks),
+            clock=on.clock,
+            credit=self._credit,
+            leases=self._leases,
+            finish=self._finish,
+            conclusions=self._conclusions,
+            state=state,
+            patience=patience,
+        )
+
+    async def run(self, shutdown: Shutdown) -> None:
+        """Work until asked to end, then end: warm, and colder when asked again.
+
+        A part that fails ends the others, and is raised.
+        """
+        async with asyncio.TaskGroup() as group:
+            receiving = group.create_task(self._intake.receive(), name="umbel-receive")
+            starting = group.create_task(self._intake.start(), name="umbel-start")
+            serving = [
+                group.create_task(self._finish.collect(), name="umbel-collect"),
+                group.create_task(self._finish.settle(), name="umbel-settle"),
+                group.create_task(self._leases.run(), name="umbel-leases"),
+            ]
+            await shutdown.asked()
+            await self._stop_intake(receiving, starting)
+            stopped = group.create_task(self._on.pool.stop(grace=inf), name="umbel-stop")
+            await self._stop_pool(stopped, shutdown)
+            await self._settle_the_rest()
+            for task in serving:
+                task.cancel()
+
+    async def _stop_intake(
+        self, receiving: asyncio.Task[None], starting: asyncio.Task[None]
+    ) -> None:
+        receiving.cancel()
+        self._intake.stop()
+        _, stuck = await asyncio.wait([receiving, starting], timeout=_GRACE)
+        for task in stuck:
+            task.cancel()
+        leftovers = self._intake.leftovers()
+        await self._give_back(leftovers.unacknowledged, leftovers.acknowledged)
+
+    async def _stop_pool(
+        self, stopped: asyncio.Task[list[Request]], shutdown: Shutdown
+    ) -> None:
+        cold = asyncio.ensure_future(shutdown.cold())
+        try:
+            await asyncio.wait([stopped, cold], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            cold.cancel()
+        if not stopped.done() and self._on.soft_shutdown_timeout > 0:
+            await asyncio.wait([stopped], timeout=self._on.soft_shutdown_timeout)
+        if stopped.done():
+            waiting = [self._state.active.pop(request.key) for request in stopped.result()]
+        else:
+            waiting = await self._abandon(stopped)
+        await self._give_back(
+            [accepted.delivery for accepted in waiting if accepted.options.acks_late],
+            [accepted.request for accepted in waiting if not accepted.options.acks_late],
+        )
+
+    async def _abandon(self, stopped: asyncio.Task[list[Request]]) -> list[Accepted]:
+        """End what runs, now; returns what never started."""
+        active, pool = self._state.active, self._on.pool
+        self._conclusions.abandon()
+        await pool.cancel(list(active), signal="SIGKILL")
+        await asyncio.wait([stopped], timeout=_RELUCTANCE)
+        if stopped.done():
+            return [active.pop(request.key) for request in stopped.result()]
+        # Threads cannot be ended. What was waiting behind them has left the pool already, and
+        # what stop names now is what runs.
+        stopped.cancel()
+        await asyncio.wait([stopped])
+        running = [active.pop(request.key) for request in await pool.stop(grace=0)]
+        self._finish.enter([self._conclusions.abandoned(accepted) for accepted in running])
+        await self._finish.until_collected()
+        waiting = list(active.values())
+        active.clear()
+        return waiting
+
+    async def _give_back(
+        self, unacknowledged: Sequence[Delivery], acknowledged: Sequence[Request]
+    ) -> None:
+        """Let other workers have what has not started here."""
+        count = len(unacknowledged) + len(acknowledged)
+        if not count:
+            return
+        try:
+            async with asyncio.timeout(_GRACE):
+                await self._settler.publish([_again(request) for request in acknowledged])
+                await self._settler.give_back(unacknowledged)
+        except TimeoutError:
+            logger.error(
+                "Could not give back %d messages within %g seconds: %d of them come back when "
+                "their leases run out, %d had been acknowledged and are lost.",
+                count,
+                _GRACE,
+                len(unacknowledged),
+                len(acknowledged),
+            )
+
+    async def _settle_the_rest(self) -> None:
+        try:
+            async with asyncio.timeout(_GRACE):
+                await self._finish.until_idle()
+        except TimeoutError:
+            logger.error(
+                "Could not store and acknowledge everything within %g seconds. Tasks with "
+                "acks_late run again elsewhere; the results of the others are lost.",
+                _GRACE,
+            )
+
+
+def _again(request: Request) -> Message:
+    """The request's message once more, straight into the queue that it came from."""
+    return msgspec.structs.replace(request.message, exchange="", routing_key=request.queue)

@@ -1,0 +1,113 @@
+"""What the log says of messages, in the documented words, and the signals that say the same."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from umbel import signals
+from umbel.model import Delivery, Failed, Request
+from umbel.worker.admission import Accepted
+from umbel.worker.request import Request as RequestView
+
+__all__ = [
+    "announce",
+    "expired",
+    "lost_before_start",
+    "malformed",
+    "received",
+    "stopped",
+    "unknown",
+]
+
+logger = logging.getLogger(__name__)
+
+_EXCERPT = 200
+"""Bytes of an unreadable message that the log shows."""
+
+
+def received(run: Sequence[Accepted]) -> None:
+    """One line per task that is about to start.
+
+    Source:
+        Celery reference, ``celery.app.trace.LOG_RECEIVED``.
+    """
+    for accepted in run:
+        request = accepted.request
+        values = {"name": request.task, "id": request.id}
+        logger.info("Task %(name)s[%(id)s] received", values, extra={"data": values})
+
+
+def announce(run: Sequence[Accepted], sender: object) -> None:
+    """Send ``task_received`` for tasks that are about to start.
+
+    Source:
+        Celery user guide, Signals, ``task_received``.
+    """
+    for accepted in run:
+        signals.task_received.send(sender=sender, request=RequestView(accepted))
+
+
+def malformed(delivery: Delivery, reason: str) -> None:
+    """One line per message that nobody can read; as long as it takes to find its sender."""
+    body = delivery.message.body
+    logger.warning(
+        "Received and deleted unknown message.  Wrong destination?!? %s "
+        "Queue %r, %d bytes: %r%s",
+        reason,
+        delivery.queue,
+        len(body),
+        body[:_EXCERPT],
+        "…" if len(body) > _EXCERPT else "",
+    )
+
+
+def unknown(request: Request) -> None:
+    """One line per message for a task that is not here."""
+    values = {"name": request.task, "id": request.id}
+    logger.error(
+        "Received unregistered task of type %(name)r (id %(id)s): discarded. "
+        "Is the module that defines it imported by this worker (imports, include, "
+        "autodiscover_tasks)?",
+        values,
+        extra={"data": values},
+    )
+
+
+def expired(accepted: Accepted) -> None:
+    """One line per message whose time was over; the signal too."""
+    request = accepted.request
+    values = {"name": request.task, "id": request.id}
+    logger.info("Discarding expired task: %(name)s[%(id)s]", values, extra={"data": values})
+    if signals.task_revoked.receivers:
+        signals.task_revoked.send(
+            sender=request.task,
+            request=RequestView(accepted),
+            terminated=False,
+            signum=None,
+            expired=True,
+        )
+
+
+def lost_before_start(lost: Sequence[Delivery]) -> None:
+    """One line for messages that went to other workers before they could be started here."""
+    logger.warning(
+        "Lost %d messages to other workers before they were started: their leases had run out.",
+        len(lost),
+    )
+
+
+def stopped(request: Request, outcome: Failed) -> None:
+    """One line for a task whose process is gone, or was ended by its hard time limit."""
+    if outcome.cause == "time-limit":
+        logger.error("Hard time limit exceeded for %s[%s]", request.task, request.id)
+    else:
+        values = {
+            "name": request.task,
+            "id": request.id,
+            "description": "raised unexpected",
+            "exc": f"WorkerLostError('Worker exited prematurely: {outcome.reason}.')",
+        }
+        logger.error(
+            "Task %(name)s[%(id)s] %(description)s: %(exc)s", values, extra={"data": values}
+        )

@@ -1,0 +1,137 @@
+"""The end of a request: what it asks of the outside world, done in batches."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from umbel.exceptions import BatchError
+from umbel.model import Ack, Arrival, Delivery, Message, Nack, ResultRecord, Settlement
+from umbel.protocols import Broker, Compose, ResultBackend, Transactional
+from umbel.worker.batches import in_batches
+from umbel.worker.patience import Patience
+
+__all__ = ["Settler"]
+
+logger = logging.getLogger(__name__)
+
+
+class Settler:
+    """Publishes, stores, counts and acknowledges: in that order, so that a crash repeats work
+    and loses none. Follow-up messages carry ids fixed when the canvas was built, so a repeat is
+    recognisable.
+
+    Where broker and result backend can commit together, they do.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        backend: ResultBackend,
+        *,
+        compose: Compose,
+        patience: Patience,
+        released: Callable[[Sequence[Delivery]], None],
+    ) -> None:
+        """
+        Args:
+            released: Told of deliveries just before they are acknowledged or given back.
+        """
+        self._broker = broker
+        self._backend = backend
+        self._compose = compose
+        self._insist = patience
+        self._released = released
+        self._limit = broker.capabilities.batch_limit
+        # One attribute for the question and for what makes sense only after a yes.
+        self._together: Transactional | None = None
+        if isinstance(broker, Transactional) and broker.commits_with(backend):
+            self._together = broker
+
+    async def settle(self, settlements: Sequence[Settlement]) -> list[Delivery]:
+        """Settle; returns the deliveries whose lease had been lost meanwhile.
+
+        Repeats what fails because a server is away.
+        """
+        lost: list[Delivery] = []
+        for batch in in_batches(settlements, self._limit):
+            if self._together is not None:
+                lost += await self._settle_together(self._together, batch)
+            else:
+                lost += await self._settle_in_order(batch)
+        return lost
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """Publish; what the broker refuses is reported and left out."""
+        for batch in in_batches(messages, self._limit):
+            try:
+                await self._insist(self._broker.publish, batch)
+            except BatchError as error:
+                for index, reason in error.errors.items():
+                    logger.error(
+                        "The broker refused message %r for %r: %s",
+                        batch[index].id,
+                        batch[index].routing_key,
+                        reason,
+                    )
+
+    async def give_back(self, deliveries: Sequence[Delivery]) -> None:
+        """Let other workers have the messages, at once."""
+        self._released(deliveries)
+        for batch in in_batches(deliveries, self._limit):
+            await self._insist(self._broker.nack, batch)
+
+    async def _settle_together(
+        self, broker: Transactional, settlements: Sequence[Settlement]
+    ) -> list[Delivery]:
+        self._released([s.delivery for s in settlements if s.delivery is not None])
+        return await self._insist(broker.settle, settlements, compose=self._compose)
+
+    async def _settle_in_order(self, settlements: Sequence[Settlement]) -> list[Delivery]:
+        messages: list[Message] = []
+        records: list[ResultRecord] = []
+        arrivals: list[Arrival] = []
+        done: list[Delivery] = []
+        refused: dict[Nack, list[Delivery]] = {}
+        for settlement in settlements:
+            if settlement.publish:
+                messages += settlement.publish
+            if settlement.record is not None:
+                records.append(settlement.record)
+            if settlement.arrival is not None:
+                arrivals.append(settlement.arrival)
+            if settlement.delivery is not None:
+                match settlement.verdict:
+                    case Ack():
+                        done.append(settlement.delivery)
+                    case Nack() as nack:
+                        refused.setdefault(nack, []).append(settlement.delivery)
+        if messages:
+            await self.publish(messages)
+        if records:
+            await self._insist(self._backend.store, records)
+        if arrivals:
+            await self._complete_chords(arrivals)
+        return await self._acknowledge(done, refused)
+
+    async def _complete_chords(self, arrivals: Sequence[Arrival]) -> None:
+        arrival_by_chord = {arrival.chord_id: arrival for arrival in arrivals}
+        full = await self._insist(self._backend.arrive, arrivals)
+        for chord in full:
+            await self.publish(self._compose(arrival_by_chord[chord.id], chord))
+        if full:
+            await self._insist(self._backend.seal, [chord.id for chord in full])
+
+    async def _acknowledge(
+        self, done: list[Delivery], refused: dict[Nack, list[Delivery]]
+    ) -> list[Delivery]:
+        lost: list[Delivery] = []
+        if done:
+            self._released(done)
+            lost += await self._insist(self._broker.ack, done)
+        for nack, deliveries in refused.items():
+            self._released(deliveries)
+            lost += await self._insist(
+                self._broker.nack, deliveries, requeue=nack.requeue, delay=nack.delay
+            )
+        return lost

@@ -1,0 +1,305 @@
+"""The worker: takes messages from a broker, has them run, and brings home what comes of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
+
+from umbel import signals
+from umbel.app.drivers import safe_url
+from umbel.exceptions import BackendError, BrokerUnavailable
+from umbel.worker.banner import Introduction, banner
+from umbel.worker.holding import Holding
+from umbel.worker.options import WorkerArguments, WorkerOptions, resolve
+from umbel.worker.parts import Parts, Surroundings
+from umbel.worker.patience import Patience
+from umbel.worker.pools import make_pool
+from umbel.worker.shutdown import How, Shutdown
+from umbel.worker.source import Source
+from umbel.worker.state import State
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from umbel.app.base import Umbel
+    from umbel.model import Queue
+    from umbel.protocols import Broker, Pool, ResultBackend
+
+__all__ = ["Worker"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_EX_OK = 0
+_EX_FAILURE = 1
+
+
+class Worker:
+    """One worker of an app. :meth:`run` is a whole process; ``async with`` runs it in place::
+
+        async with Worker(app, pool="threads") as worker:
+            add.delay(2, 2)
+            await worker.settled(1)
+    """
+
+    def __init__(self, app: Umbel, **given: Unpack[WorkerArguments]) -> None:
+        """
+        Args:
+            given: See :class:`umbel.worker.options.WorkerArguments`; the rest are settings.
+
+        Raises:
+            ImproperlyConfigured: There is no such pool, or the concurrency is not a number.
+        """
+        self.app = app
+        self.options: WorkerOptions = resolve(given, app.conf)
+        self.hostname = self.options.hostname
+        self.state = State(Holding(self.options.eta_task_limit))
+        self._shutdown = Shutdown(self._on_shutdown)
+        self._ready = asyncio.Event()
+        self._loaded = False
+        self._pool: Pool | None = None
+        self._context: AsyncExitStack | None = None
+
+    def __repr__(self) -> str:
+        return f"<Worker: {self.hostname}>"
+
+    def run(self) -> int:
+        """Be a worker process until told to end by a signal of the OS; returns the exit code.
+
+        To be called from the main thread of a process without other threads: the pool forks.
+
+        Source:
+            Celery user guide, Workers; exit code 0 after a warm shutdown, 1 otherwise.
+        """
+        if not _may_run(self.app):
+            return _EX_FAILURE
+        self._load()
+        self._pool = make_pool(self.options, partial(self.app.make_runner, self.hostname))
+        # Forks what has to be forked, while there is neither a loop nor a thread.
+        self._pool.prepare()
+        try:
+            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+                return runner.run(self._serve())
+        except Exception as error:
+            # The outermost handler: say what ended the worker, and end it.
+            for cause in _causes(error):
+                logger.critical("Unrecoverable error: %r", cause, exc_info=cause)
+            return _EX_FAILURE
+
+    async def arun(self) -> int:
+        """:meth:`run` on the running loop, without the signals of the OS: :meth:`stop` ends it.
+
+        Pools that fork are for :meth:`run`.
+        """
+        self._load()
+        async with AsyncExitStack() as stack:
+            broker, backend = self.app.make_broker(), self.app.make_backend()
+            # Closed first is what was opened last: the broker gives back what is unsettled.
+            stack.push_async_callback(backend.close)
+            stack.push_async_callback(broker.close)
+            queues = await self._unless_asked(self._connect(broker, backend))
+            if queues is not None:
+                pool = self._pool or self._make_pool()
+                await pool.start()
+                stack.push_async_callback(pool.stop, grace=0)
+                await self._work(broker, backend, pool, queues)
+        if signals.worker_shutdown.receivers:
+            signals.worker_shutdown.send(sender=self)
+        return _EX_FAILURE if self._shutdown.is_cold else _EX_OK
+
+    def stop(self, how: How = "warm", reason: str = "") -> None:
+        """End: warm lets running tasks finish; cold, also when asked for later, does not.
+
+        To be called on the worker's loop. Returns at once.
+        """
+        self._shutdown.ask(how, reason)
+
+    async def ready(self) -> None:
+        """Wait until it takes messages."""
+        await self._ready.wait()
+
+    async def settled(self, count: int) -> None:
+        """Wait until ``count`` messages in all are done with for good since the start: finished,
+        expired, unknown or unreadable; those put off or given back come again."""
+        await self.state.until_settled(count)
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            group = await stack.enter_async_context(asyncio.TaskGroup())
+            group.create_task(self.arun(), name="umbel-worker")
+            await self.ready()
+            self._context = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        assert self._context is not None, "entered before"
+        self.stop()
+        return await self._context.__aexit__(kind, error, traceback)
+
+    async def _serve(self) -> int:
+        self._shutdown.listen(asyncio.get_running_loop())
+        return await self.arun()
+
+    def _load(self) -> None:
+        """Make the app complete: its modules imported, its tasks registered."""
+        if self._loaded:
+            return
+        self._loaded = True
+        if signals.celeryd_init.receivers:
+            signals.celeryd_init.send(
+                sender=self.hostname, instance=self, conf=self.app.conf, options=self.options
+            )
+        limits = {
+            "task_time_limit": self.options.time_limit,
+            "task_soft_time_limit": self.options.soft_time_limit,
+        }
+        self.app.conf.update({name: limit for name, limit in limits.items() if limit is not None})
+        self.app.loader.import_default_modules()
+        self.app.finalize()
+        if signals.worker_init.receivers:
+            signals.worker_init.send(sender=self)
+
+    def _make_pool(self) -> Pool:
+        pool = make_pool(self.options, partial(self.app.make_runner, self.hostname))
+        pool.prepare()
+        return pool
+
+    async def _connect(self, broker: Broker, backend: ResultBackend) -> list[Queue]:
+        insist = Patience(self.app.wall_clock)
+        if self.options.retry_on_startup:
+            await insist(broker.open)
+            await insist(backend.open)
+        else:
+            await broker.open()
+            await backend.open()
+        queues = self.app.queues(self.options.queues, self.options.exclude_queues)
+        await broker.declare(queues)
+        if self.options.purge:
+            count = await broker.purge([queue.name for queue in queues])
+            self._say(f"purge: erased {count} messages from the queues.")
+        return queues
+
+    async def _work(
+        self, broker: Broker, backend: ResultBackend, pool: Pool, queues: list[Queue]
+    ) -> None:
+        app = self.app
+        surroundings = Surroundings(
+            source=Source(
+                broker, [queue.name for queue in queues], app.accept, app.decompress_limit
+            ),
+            backend=backend,
+            pool=pool,
+            tasks=app.tasks,
+            codec=app.codec,
+            compose=app.compose,
+            clock=app.wall_clock,
+            prefetch=not self.options.disable_prefetch,
+            soft_shutdown_timeout=self.options.soft_shutdown_timeout,
+        )
+        parts = Parts(surroundings, self.state, Patience(app.wall_clock))
+        self._introduce(queues)
+        logger.info("%s ready.", self.hostname)
+        if signals.worker_ready.receivers:
+            signals.worker_ready.send(sender=self)
+        self._ready.set()
+        await parts.run(self._shutdown)
+
+    async def _unless_asked(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """Do the work, but drop it when the worker is asked to end meanwhile."""
+        async with asyncio.TaskGroup() as group:
+            asked = group.create_task(self._shutdown.asked())
+            working = group.create_task(work)
+            await asyncio.wait([asked, working], return_when=asyncio.FIRST_COMPLETED)
+            asked.cancel()
+            working.cancel()
+        return None if working.cancelled() else working.result()
+
+    def _on_shutdown(self, how: How, reason: str) -> None:
+        if how == "warm":
+            self._say("worker: Warm shutdown (MainProcess)")
+        else:
+            self._say("worker: Cold shutdown (MainProcess)")
+        logger.info("%s: %s shutdown%s", self.hostname, how, f" ({reason})" if reason else "")
+        if signals.worker_shutting_down.receivers:
+            signals.worker_shutting_down.send(
+                sender=self.hostname,
+                sig=reason,
+                how=how.capitalize(),
+                exitcode=_EX_OK if how == "warm" else _EX_FAILURE,
+            )
+
+    def _introduce(self, queues: list[Queue]) -> None:
+        if self.options.quiet:
+            return
+        # The package imports everything else; only its version is wanted here.
+        from umbel import __version__
+
+        app, options = self.app, self.options
+        about = Introduction(
+            hostname=self.hostname,
+            version=__version__,
+            app=f"{app.main or '__main__'}:{id(app):#x}",
+            broker=safe_url(app.broker_read_url),
+            backend=safe_url(app.backend_url),
+            pool=options.pool,
+            concurrency=options.concurrency,
+            queues=queues,
+            tasks=app.tasks,
+        )
+        self._say(banner(about))
+
+    def _say(self, text: str) -> None:
+        if not self.options.quiet:
+            # Where people look, even when standard output is redirected into the log.
+            print(text, file=sys.__stdout__, flush=True)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        # Optional: umbel[fast].
+        from uvloop import new_event_loop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = new_event_loop
+    return factory
+
+
+def _may_run(app: Umbel) -> bool:
+    """Whether this user may run a worker: root may not where messages can carry code.
+
+    Source:
+        Celery user guide, Daemonization, "Running the worker with superuser privileges".
+    """
+    if not hasattr(os, "geteuid") or os.geteuid() != 0 or os.environ.get("C_FORCE_ROOT"):
+        return True
+    if {"application/x-python-serialize", "application/x-yaml"} & app.accept:
+        logger.critical(
+            "Refusing to run as root: messages may be pickle or YAML (accept_content), which can "
+            "carry code. Start the worker as another user, take them out of accept_content, or "
+            "set C_FORCE_ROOT=true if you know better."
+        )
+        return False
+    logger.warning(
+        "This worker runs as root, and so do its tasks. Start it as another user, "
+        "or set C_FORCE_ROOT=true to stop this warning."
+    )
+    return True
+
+
+def _causes(error: Exception) -> list[Exception]:
+    """The exceptions inside groups of them."""
+    if not isinstance(error, ExceptionGroup):
+        return [error]
+    return [cause for inner in error.exceptions for cause in _causes(inner)]
