@@ -131,5 +131,5 @@ def glob(expected: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, os.getcwd())
+    sys.path.insert(0, str(Path.cwd()))
     sys.exit(bool(Reader(Path(sys.argv[1])).read()))
