@@ -19,9 +19,9 @@ import logging
 import time
 import weakref
 from collections.abc import Callable, Hashable, Iterable
-from threading import Lock
+from threading import RLock
 from types import MethodType
-from typing import Any, TypeAlias, TypeVar, cast, overload
+from typing import Any, TypeAlias, TypeVar, overload
 
 __all__ = [
     "Signal",
@@ -101,7 +101,8 @@ class Signal:
         """What receivers are given, beside ``signal`` and ``sender``."""
         self.receivers: list[_Listener] = []
         """Who listens. Replaced, never edited, so that it can be read without the lock."""
-        self._lock = Lock()
+        # Reentrant: the collector may drop a receiver, and so call _forget, while we hold it.
+        self._lock = RLock()
 
     @overload
     def connect(
@@ -142,7 +143,11 @@ class Signal:
                 raises. Blocks the sender meanwhile.
         """
         if receiver is None:
-            return lambda function: self.connect(function, sender, weak, dispatch_uid, retry)
+
+            def connected(function: Receiver) -> Receiver:
+                return self.connect(function, sender, weak, dispatch_uid, retry)
+
+            return connected
         _check(receiver)
         identity = _identify(sender)
         key = (_identify(receiver) if dispatch_uid is None else dispatch_uid, identity)
@@ -208,8 +213,15 @@ class Signal:
         if not weak:
             strong = _patient(receiver) if retry else receiver
             return lambda: strong
-        kind: Any = weakref.WeakMethod if isinstance(receiver, MethodType) else weakref.ref
-        reference = cast("Callable[[], Receiver | None]", kind(receiver, lambda _: self._forget(key)))
+
+        def forget(_: object) -> None:
+            self._forget(key)
+
+        reference: Callable[[], Receiver | None]
+        if isinstance(receiver, MethodType):
+            reference = weakref.WeakMethod(receiver, forget)
+        else:
+            reference = weakref.ref(receiver, forget)
         if not retry:
             return reference
 
@@ -285,9 +297,7 @@ task_received = Signal(("request",), name="task_received")
 task_prerun = Signal(("task_id", "task", "args", "kwargs"), name="task_prerun")
 """A task is about to run. Sender: the task. Args: task_id, task, args, kwargs."""
 
-task_postrun = Signal(
-    ("task_id", "task", "args", "kwargs", "retval", "state"), name="task_postrun"
-)
+task_postrun = Signal(("task_id", "task", "args", "kwargs", "retval", "state"), name="task_postrun")
 """A task has run, well or badly. Sender: the task.
 
 Args: task_id, task, args, kwargs, retval (or the exception), state.

@@ -1,0 +1,106 @@
+"""``async def`` tasks on threads that have no event loop: each thread gets one of its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["Loops"]
+
+
+class _Interruptible(Coroutine[Any, Any, Any]):
+    """A coroutine into which an exception that hit its loop from outside is thrown instead.
+
+    A soft time limit is raised between two lines of whatever the thread runs; while a coroutine
+    waits, that is the loop. The task is meant, so the task shall get it.
+    """
+
+    __slots__ = ("_inner", "interruption")
+
+    def __init__(self, inner: Coroutine[Any, Any, Any]) -> None:
+        self._inner = inner
+        self.interruption: BaseException | None = None
+
+    def send(self, value: Any) -> Any:
+        """Go on."""
+        return self._inner.send(value)
+
+    def throw(self, *args: Any) -> Any:
+        """Go on with an exception: the interruption, where there was one."""
+        error, self.interruption = self.interruption, None
+        return self._inner.throw(*args) if error is None else self._inner.throw(error)
+
+    def close(self) -> None:
+        """End."""
+        self._inner.close()
+
+    def __await__(self) -> Any:
+        return self._inner.__await__()
+
+
+class Loops:
+    """An event loop per thread, made when its first coroutine comes."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+        # Written by every thread that runs tasks, read by close() when they have ended.
+        self._runners: list[asyncio.Runner] = []
+
+    def drive(self, awaitable: Awaitable[Any]) -> Any:
+        """Run to the end, in this thread; returns or raises what it does."""
+        # asyncio costs 40 ms to import; a process that only has plain tasks never needs it.
+        import asyncio
+
+        if asyncio._get_running_loop() is not None:  # noqa: SLF001 - documented, see the asyncio reference
+            return _in_a_thread(lambda: self._drive_here(awaitable))
+        return self._drive_here(awaitable)
+
+    def close(self) -> None:
+        """End the loops of all threads. None of them may be running."""
+        while self._runners:
+            self._runners.pop().close()
+        self._local = threading.local()
+
+    def _drive_here(self, awaitable: Awaitable[Any]) -> Any:
+        # See drive.
+        import asyncio
+
+        loop = self._loop()
+        coroutine = _Interruptible(_as_coroutine(awaitable))
+        task = loop.create_task(coroutine)
+        try:
+            return loop.run_until_complete(task)
+        except (Exception, SystemExit, KeyboardInterrupt, asyncio.CancelledError) as error:
+            if task.done():
+                raise
+            coroutine.interruption = error
+            task.cancel()
+        return loop.run_until_complete(task)
+
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        runner: asyncio.Runner | None = getattr(self._local, "runner", None)
+        if runner is None:
+            # See drive.
+            import asyncio
+
+            runner = self._local.runner = asyncio.Runner()
+            self._runners.append(runner)
+        return runner.get_loop()
+
+
+async def _as_coroutine(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+
+
+def _in_a_thread(function: Callable[[], Any]) -> Any:
+    """Call where no loop is running: an eager ``async def`` task inside a coroutine."""
+    # See Loops.drive.
+    from concurrent.futures import ThreadPoolExecutor
+    from contextvars import copy_context
+
+    with ThreadPoolExecutor(1, "umbel-eager") as executor:
+        return executor.submit(copy_context().run, function).result()

@@ -1,0 +1,215 @@
+"""From exceptions to records, tracebacks and log lines.
+
+The first half serves the process that runs tasks; the second, :func:`lost` and the following,
+also the worker's parent: it says what became of a task that can no longer speak for itself, and
+needs only the codec.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from umbel.exceptions import (
+    EncodeError,
+    NotRegistered,
+    TaskRevokedError,
+    Terminated,
+    TimeLimitExceeded,
+    WorkerLostError,
+)
+from umbel.execution.context import Run
+from umbel.model import Request, ResultRecord
+from umbel.states import REVOKED
+from umbel.utils.saferepr import saferepr
+from umbel.wire.results import ResultCodec
+
+__all__ = [
+    "EXPECTED",
+    "IGNORED",
+    "INTERNAL",
+    "REJECTED",
+    "UNEXPECTED",
+    "ExceptionInfo",
+    "LogPolicy",
+    "chain_tail",
+    "describe",
+    "expired",
+    "lost",
+    "report",
+    "revoked",
+    "terminated",
+    "timed_out",
+    "unregistered",
+]
+
+logger = logging.getLogger("umbel.app.trace")
+"""Named after the module that people silence and format: ``celery.app.trace``."""
+
+
+class ExceptionInfo:
+    """An exception and its traceback as text; what handlers get as ``einfo``."""
+
+    __slots__ = ("exception", "internal", "tb", "traceback", "type")
+
+    def __init__(self, exception: BaseException, *, internal: bool = False) -> None:
+        self.exception = exception
+        self.type = type(exception)
+        self.tb: TracebackType | None = exception.__traceback__
+        self.traceback = traceback_text(exception)
+        self.internal = internal
+
+    def __str__(self) -> str:
+        return self.traceback
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {describe(self.exception)}>"
+
+
+class LogPolicy(msgspec.Struct, frozen=True):
+    """How the log tells what became of a task."""
+
+    format: str
+    description: str
+    severity: int
+    shows_traceback: bool
+
+
+UNEXPECTED = LogPolicy(
+    "Task %(name)s[%(id)s] %(description)s: %(exc)s", "raised unexpected", logging.ERROR, True
+)
+EXPECTED = LogPolicy(
+    "Task %(name)s[%(id)s] %(description)s: %(exc)s", "raised expected", logging.INFO, False
+)
+INTERNAL = LogPolicy(
+    "Task %(name)s[%(id)s] %(description)s: %(exc)s", "INTERNAL ERROR", logging.CRITICAL, True
+)
+IGNORED = LogPolicy("Task %(name)s[%(id)s] %(description)s", "ignored", logging.INFO, False)
+REJECTED = LogPolicy("Task %(name)s[%(id)s] %(exc)s", "rejected", logging.WARNING, True)
+
+
+def traceback_text(error: BaseException) -> str:
+    """The traceback as Python prints it, without the frame that called the task."""
+    own = error.__traceback__
+    shown = own.tb_next if own is not None and own.tb_next is not None else own
+    return "".join(traceback.format_exception(type(error), error, shown))
+
+
+def describe(error: BaseException) -> str:
+    """``repr(error)``, even for exceptions that have none to show."""
+    try:
+        return repr(error)
+    except Exception as trouble:  # noqa: BLE001 - a user's __repr__ may raise anything
+        return f"<{type(error).__name__} whose repr raises {type(trouble).__name__}>"
+
+
+def report(run: Run, policy: LogPolicy, info: ExceptionInfo) -> None:
+    """Write the one log line about an exception, unless nobody reads it."""
+    if not logger.isEnabledFor(policy.severity):
+        return
+    data = {
+        "hostname": run.tools.hostname,
+        "id": run.request.id,
+        "name": run.request.task,
+        "exc": describe(info.exception),
+        "traceback": info.traceback,
+        "args": saferepr(run.args),
+        "kwargs": saferepr(run.kwargs),
+        "description": policy.description,
+        "internal": info.internal,
+    }
+    exc_info = (info.type, info.exception, info.tb) if policy.shows_traceback else None
+    logger.log(policy.severity, policy.format, data, exc_info=exc_info, extra={"data": data})
+
+
+def record(
+    codec: ResultCodec,
+    request: Request,
+    error: BaseException,
+    text: str,
+    *,
+    children: Sequence[Any] = (),
+    extra: dict[str, object] | None = None,
+) -> ResultRecord:
+    """The FAILURE of ``request``, even if the exception cannot be encoded as it is."""
+    try:
+        return codec.failed(request, error, text, children=children, extra=extra)
+    except (EncodeError, RecursionError):
+        # Its arguments defeat the serializer; its name and its looks are worth keeping.
+        plain = type(type(error).__name__, (Exception,), {"__module__": type(error).__module__})
+        return codec.failed(request, plain(describe(error)), text, children=children, extra=extra)
+
+
+def chain_tail(
+    codec: ResultCodec, chain: Sequence[Any] | None, error: BaseException, text: str
+) -> list[ResultRecord]:
+    """The FAILURE of every task that was to come after one that failed.
+
+    Whoever waits for the end of a chain waits for the last of these.
+    """
+    return [
+        record(codec, link, error, text) for link in map(_link, chain or ()) if link is not None
+    ]
+
+
+def lost(request: Request, reason: str, codec: ResultCodec) -> ResultRecord:
+    """The FAILURE of a task whose process is gone.
+
+    Args:
+        reason: What was seen: ``signal 9 (SIGKILL)``, ``exitcode 1``.
+    """
+    return _failure(codec, request, WorkerLostError(f"Worker exited prematurely: {reason}."))
+
+
+def timed_out(request: Request, limit: float | None, codec: ResultCodec) -> ResultRecord:
+    """The FAILURE of a task that overran its hard time limit, in seconds."""
+    return _failure(codec, request, TimeLimitExceeded(limit))
+
+
+def unregistered(request: Request, codec: ResultCodec) -> ResultRecord:
+    """The FAILURE of a task that nobody here knows."""
+    return _failure(codec, request, NotRegistered(request.task))
+
+
+def expired(request: Request, codec: ResultCodec) -> ResultRecord:
+    """The REVOKED of a task that was not started in time."""
+    return revoked(request, "expired", codec)
+
+
+def terminated(request: Request, signal: str, codec: ResultCodec) -> ResultRecord:
+    """The REVOKED of a task that was stopped while it ran, by a signal's name."""
+    return _revocation(codec, request, Terminated(signal))
+
+
+def revoked(request: Request, reason: str, codec: ResultCodec) -> ResultRecord:
+    """The REVOKED of a task, for a reason: ``revoked``, ``expired`` or ``terminated``."""
+    return _revocation(codec, request, TaskRevokedError(reason))
+
+
+class _Link(msgspec.Struct, frozen=True):
+    """What a record needs to know of a task that has not been sent yet."""
+
+    id: str
+    group_id: str | None
+    parent_id: str | None
+
+
+def _link(signature: Mapping[str, Any]) -> _Link | None:
+    options: dict[str, Any] = signature.get("options") or {}
+    if not isinstance(options.get("task_id"), str):
+        return None
+    return _Link(options["task_id"], options.get("group_id"), options.get("parent_id"))
+
+
+def _failure(codec: ResultCodec, request: Request, error: Exception) -> ResultRecord:
+    # Celery stores what it makes up itself without a traceback: there is none to show.
+    return codec.failed(request, error, "")
+
+
+def _revocation(codec: ResultCodec, request: Request, error: Exception) -> ResultRecord:
+    return codec.state(request, REVOKED, error)

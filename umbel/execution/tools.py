@@ -1,0 +1,64 @@
+"""What running tasks needs from the outside, handed in by the app."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, tzinfo
+from typing import Protocol
+
+import msgspec
+
+from umbel.execution.runnable import Runnable
+from umbel.model import Message, Request, ResultRecord
+from umbel.protocols.clock import Clock
+from umbel.wire.results import ResultCodec
+
+__all__ = ["EncodeSignature", "Tools"]
+
+_NOTHING: Mapping[str, Runnable] = {}
+
+
+class EncodeSignature(Protocol):
+    """Routes and encodes a signature that follows a request."""
+
+    def __call__(
+        self, sig: Mapping[str, object], args: Sequence[object], *, parent: Request
+    ) -> Message:
+        """Build the message of ``sig``, called with ``args`` instead of its own ones.
+
+        Args:
+            sig: A signature, complete: its keyword arguments are the call's, and its options hold
+                everything that goes along (``task_id``, ``root_id``, ``parent_id``, ``chain``,
+                ``link`` …).
+            args: All positional arguments of the call.
+            parent: The request that it follows.
+        """
+        ...
+
+
+class Tools(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``execute`` is given. One per process that runs tasks."""
+
+    codec: ResultCodec
+    accept: frozenset[str]
+    """Content types that are read; the rest is refused."""
+    limit: int
+    """Bytes; no compressed body may unpack to more."""
+    hostname: str
+    """The worker's node name."""
+    clock: Clock
+    store: Callable[[Sequence[ResultRecord]], None]
+    """Store at once, before going on: states of running tasks."""
+    publish: Callable[[Sequence[Message]], None]
+    """Publish at once, before going on."""
+    encode_signature: EncodeSignature
+    tasks: Mapping[str, Runnable] = msgspec.field(default_factory=lambda: _NOTHING)
+    """Every task by name; error callbacks are looked up here."""
+    timezone: tzinfo = UTC
+    """Whose wall time a naive ``eta`` is."""
+    call_signature: Callable[[Mapping[str, object], Sequence[object]], None] | None = None
+    """Calls what follows an eager run at once; None: it is published, like everything else."""
+    task_init: Callable[[str, Runnable], None] | None = None
+    """The loader's ``on_task_init``, where it has one of its own."""
+    process_cleanup: Callable[[], None] | None = None
+    """The loader's ``on_process_cleanup``, where it has one of its own."""
