@@ -1,0 +1,40 @@
+"""The headers of a message, all of them; for contexts, retries and people.
+
+The hot path reads the few it needs by itself (:mod:`umbel.wire.tasks`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from umbel.exceptions import DecodeError
+from umbel.model import Message
+from umbel.serialization import json
+
+__all__ = ["compression", "read"]
+
+
+def read(message: Message) -> dict[str, object]:
+    """All headers of the message, decoded.
+
+    Raises:
+        DecodeError: They are not a JSON object.
+    """
+    headers: Any = json.loads(message.headers)
+    if type(headers) is not dict:
+        raise DecodeError(f"the headers are of type {type(headers).__name__}, not a mapping.")
+    return headers
+
+
+def compression(message: Message) -> str | None:
+    """The mime type that the body is compressed as, if it is.
+
+    Raises:
+        DecodeError: The header is not a string.
+    """
+    if b'"compression"' not in message.headers:
+        return None
+    mime = read(message).get("compression")
+    if mime is None or isinstance(mime, str):
+        return mime
+    raise DecodeError(f"the header 'compression' is of type {type(mime).__name__}, not a string.")

@@ -1,0 +1,361 @@
+"""The ``celery-task-meta`` document: what result backends keep of a task.
+
+Source:
+    Celery user guide, Tasks, "Result Backends"; document observed with Celery 5.7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import msgspec
+
+from umbel.clock import SystemClock
+from umbel.exceptions import DecodeError, EncodeError
+from umbel.model import ResultRecord
+from umbel.protocols.clock import Clock
+from umbel.serialization import json, registry
+from umbel.serialization.compression import DEFAULT_LIMIT, compress
+from umbel.states import EXCEPTION_STATES, FAILURE, READY_STATES, SUCCESS
+from umbel.wire import errors, moments
+from umbel.wire.documents import (
+    decode_group,
+    encode_group,
+    peek_state,
+    read_document,
+    sealed,
+)
+
+__all__ = [
+    "Finished",
+    "ResultCodec",
+    "ResultMeta",
+    "decode_group",
+    "encode_group",
+    "peek_state",
+]
+
+_quote: Callable[[str], bytes] = msgspec.json.Encoder().encode
+_SYSTEM = SystemClock()
+
+
+class Finished(Protocol):
+    """The part of a request that its result names."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def group_id(self) -> str | None: ...
+
+    @property
+    def parent_id(self) -> str | None: ...
+
+
+class ResultMeta(msgspec.Struct, frozen=True, kw_only=True):
+    """A stored result, read."""
+
+    task_id: str
+    status: str
+    result: Any = None
+    """The value; the exception, in states of failure."""
+    traceback: str | None = None
+    children: list[Any] | None = None
+    """Result tuples: ``[[id, parent], members]``."""
+    date_done: datetime | None = None
+    """Aware."""
+    group_id: str | None = None
+    parent_id: str | None = None
+    name: str | None = None
+    args: Any = None
+    kwargs: Any = None
+    worker: str | None = None
+    retries: int | None = None
+    queue: str | None = None
+    stamps: dict[str, Any] = {}
+    """Stamp by name, for the names in the document's ``stamped_headers``."""
+
+
+class ResultCodec:
+    """Writes results as Celery's backends do, and reads what they wrote.
+
+    Args:
+        serializer: As ``result_serializer``.
+        accept: Content types that may be read; None: the serializer's own.
+        expires: Seconds that results are kept; None or 0: for ever.
+        failure_expires: The same for failures; None: as ``expires``.
+        extended: Whether ``extra`` is written, as ``result_extended``.
+        compression: As ``result_compression``.
+        limit: Bytes that a compressed result may unpack to.
+    """
+
+    def __init__(
+        self,
+        serializer: str = "json",
+        *,
+        accept: frozenset[str] | None = None,
+        expires: float | None = 86400.0,
+        failure_expires: float | None = None,
+        extended: bool = False,
+        compression: str | None = None,
+        limit: int = DEFAULT_LIMIT,
+        clock: Clock = _SYSTEM,
+    ) -> None:
+        self._serializer = registry.serializer(serializer)
+        self._plain = self._serializer.name == "json" and compression is None
+        self._accept = accept or frozenset({self._serializer.content_type})
+        self._expires = expires or None
+        self._failure_expires = failure_expires or self._expires
+        self._extended = extended
+        self._compression = compression
+        self._limit = limit
+        self._clock = clock
+        self._time = clock.time
+
+    @property
+    def accept(self) -> frozenset[str]:
+        """Content types that may be read."""
+        return self._accept
+
+    @property
+    def extended(self) -> bool:
+        """Whether ``extra`` is written."""
+        return self._extended
+
+    def succeeded(
+        self,
+        request: Finished,
+        value: object,
+        *,
+        children: Sequence[object] = (),
+        extra: Mapping[str, object] | None = None,
+    ) -> ResultRecord:
+        """The record of a value.
+
+        Args:
+            children: Result tuples of the tasks it sent.
+            extra: ``name``, ``args``, ``kwargs``, ``worker``, ``retries``, ``queue`` and
+                ``stamps``; written only if the codec is ``extended``.
+
+        Raises:
+            EncodeError: Says what in the value cannot be written.
+        """
+        now = self._time()
+        expires = self._expires
+        if not self._plain or (extra and self._extended):
+            document = self._document(request, SUCCESS, value, None, children, extra, now)
+            body = self._sealed(document, value)
+        else:
+            body = b'{"status":"SUCCESS","result":%b,"traceback":null,"children":%b,%b}' % (
+                json.dumps(value),
+                json.dumps(children) if children else b"[]",
+                _tail(request, now),
+            )
+        return ResultRecord(
+            id=request.id,
+            state=SUCCESS,
+            body=body,
+            expires_at=None if expires is None else now + expires,
+        )
+
+    def failed(
+        self,
+        request: Finished,
+        exc: BaseException,
+        traceback: str | None,
+        *,
+        children: Sequence[object] = (),
+        extra: Mapping[str, object] | None = None,
+    ) -> ResultRecord:
+        """The record of a failure. What cannot be written of it is written as its ``repr``."""
+        return self.state(
+            request, FAILURE, exc, traceback=traceback, children=children, extra=extra
+        )
+
+    def state(
+        self,
+        request: Finished,
+        state: str,
+        result: object,
+        *,
+        traceback: str | None = None,
+        children: Sequence[object] = (),
+        extra: Mapping[str, object] | None = None,
+    ) -> ResultRecord:
+        """The record of any state: STARTED, RETRY, REVOKED, or one of the user's own.
+
+        Raises:
+            EncodeError: Says what in the result cannot be written; never for exceptions.
+        """
+        now = self._time()
+        if isinstance(result, BaseException):
+            result = self._exception(result)
+        document = self._document(request, state, result, traceback, children, extra, now)
+        expires = self._failure_expires if state == FAILURE else self._expires
+        return ResultRecord(
+            id=request.id,
+            state=state,
+            body=self._sealed(document, result),
+            expires_at=None if expires is None else now + expires,
+        )
+
+    def read(self, record: ResultRecord) -> ResultMeta:
+        """What a record says.
+
+        Raises:
+            ContentDisallowed: It is in a form that is not accepted.
+            TooLarge: It unpacks to more than the limit.
+            DecodeError: It is no result.
+            SecurityError: The exception in it names something that is no exception.
+        """
+        document = read_document(
+            record.body, self._serializer, accept=self._accept, limit=self._limit
+        )
+        return _meta(document, record.id)
+
+    def _document(
+        self,
+        request: Finished,
+        state: str,
+        result: object,
+        traceback: str | None,
+        children: Sequence[object],
+        extra: Mapping[str, object] | None,
+        now: float,
+    ) -> dict[str, object]:
+        document: dict[str, object] = {
+            "status": state,
+            "result": result,
+            "traceback": traceback,
+            "children": list(children),
+            "date_done": moments.stamp(now) if state in READY_STATES else None,
+            "task_id": request.id,
+        }
+        if request.group_id is not None:
+            document["group_id"] = request.group_id
+        if request.parent_id is not None:
+            document["parent_id"] = request.parent_id
+        if extra and self._extended:
+            document.update(_extended(extra))
+        return document
+
+    def _sealed(self, document: Mapping[str, object], result: object) -> bytes:
+        dumps = self._serializer.dumps
+        try:
+            body = dumps(document)
+        except EncodeError:
+            # Alone, so that the error says where in the result it is, not in our document.
+            dumps(result)
+            body = dumps({name: errors.writable(value, dumps) for name, value in document.items()})
+        if self._compression is None:
+            return body
+        return sealed(*compress(body, self._compression))
+
+    def _exception(self, exc: BaseException) -> object:
+        """An exception as the serializer can keep it: pickle whole, if it comes back."""
+        if self._serializer.name == "pickle" and type(exc).__module__ != errors.OURS:
+            try:
+                self._serializer.loads(self._serializer.dumps(exc))
+            except (EncodeError, DecodeError):
+                return errors.encode(exc, dumps=self._serializer.dumps)
+            return exc
+        return errors.encode(exc, dumps=self._serializer.dumps)
+
+
+def _tail(request: Finished, now: float) -> bytes:
+    """The end of a JSON document, from ``date_done`` on."""
+    group, parent = request.group_id, request.parent_id
+    tail = b'"date_done":"%b","task_id":%b' % (
+        moments.stamp(now).encode("ascii"),
+        _quote(request.id),
+    )
+    if group is not None:
+        tail += b',"group_id":%b' % _quote(group)
+    if parent is not None:
+        tail += b',"parent_id":%b' % _quote(parent)
+    return tail
+
+
+def _extended(extra: Mapping[str, object]) -> dict[str, object]:
+    fields = {name: value for name, value in extra.items() if name != "stamps"}
+    stamps = extra.get("stamps")
+    if isinstance(stamps, Mapping) and stamps:
+        named: dict[str, object] = dict(stamps)  # pyright: ignore[reportUnknownArgumentType]
+        fields["stamped_headers"] = list(named)
+        # A stamp may have any name; our own fields win.
+        fields = {**{k: v for k, v in named.items() if k not in _FIELDS}, **fields}
+    return fields
+
+
+_FIELDS = frozenset(ResultMeta.__struct_fields__)
+
+
+def _meta(document: dict[str, Any], task_id: str) -> ResultMeta:
+    status = document.get("status")
+    if not isinstance(status, str):
+        raise DecodeError(f"result of {task_id!r:.80}: it has no status.")
+    result = document.get("result")
+    if status in EXCEPTION_STATES and result is not None:
+        result = errors.decode(result)
+    stamped = document.get("stamped_headers")
+    return ResultMeta(
+        task_id=_text(document, "task_id") or task_id,
+        status=status,
+        result=result,
+        traceback=_text(document, "traceback"),
+        children=_list(document, "children"),
+        date_done=_date(document.get("date_done")),
+        group_id=_text(document, "group_id"),
+        parent_id=_text(document, "parent_id"),
+        name=_text(document, "name"),
+        args=document.get("args"),
+        kwargs=document.get("kwargs"),
+        worker=_text(document, "worker"),
+        retries=_whole(document.get("retries")),
+        queue=_text(document, "queue"),
+        stamps=_stamps(document, stamped),
+    )
+
+
+def _text(document: dict[str, Any], field: str) -> str | None:
+    value = document.get(field)
+    if value is None or isinstance(value, str):
+        return value
+    raise DecodeError(f"result: {field} is of type {type(value).__name__}, not a string.")
+
+
+def _list(document: dict[str, Any], field: str) -> list[Any] | None:
+    value = document.get(field)
+    if value is None:
+        return None
+    if isinstance(value, list | tuple):
+        return list(value)  # pyright: ignore[reportUnknownArgumentType] - user values
+    raise DecodeError(f"result: {field} is of type {type(value).__name__}, not a list.")
+
+
+def _whole(value: object) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    raise DecodeError(f"result: retries is of type {type(value).__name__}, not an integer.")
+
+
+def _date(value: object) -> datetime | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError as error:
+            raise DecodeError(f"result: date_done is not ISO 8601: {value!r:.80}.") from error
+    if not isinstance(value, datetime):
+        raise DecodeError(f"result: date_done is of type {type(value).__name__}, not a date.")
+    return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+
+
+def _stamps(document: dict[str, Any], names: object) -> dict[str, Any]:
+    if not isinstance(names, list | tuple):
+        return {}
+    listed: Sequence[Any] = names  # pyright: ignore[reportUnknownVariableType] - user values
+    return {name: document[name] for name in listed if isinstance(name, str) and name in document}
