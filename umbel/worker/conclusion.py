@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from umbel.execution import failures
 from umbel.execution.runnable import TaskOptions
 from umbel.model import (
@@ -9,6 +11,7 @@ from umbel.model import (
     Delivery,
     Failed,
     Ignored,
+    Message,
     Nack,
     Outcome,
     Rejected,
@@ -34,8 +37,15 @@ _DROP = Nack(requeue=False)
 class Conclusions:
     """Turns outcomes into settlements, and makes the records that no task made."""
 
-    def __init__(self, codec: ResultCodec) -> None:
+    def __init__(
+        self, codec: ResultCodec, error_callbacks: Callable[[Request], tuple[Message, ...]]
+    ) -> None:
+        """
+        Args:
+            error_callbacks: What to publish for a request whose task could not see to it itself.
+        """
         self._codec = codec
+        self._error_callbacks = error_callbacks
         self._abandoning = False
 
     def abandon(self) -> None:
@@ -109,8 +119,12 @@ class Conclusions:
             case Ignored():
                 return Settlement(delivery=delivery, verdict=decision)
             case Failed():
-                record = self._record_of_lost(accepted, outcome)
-                return Settlement(delivery=delivery, verdict=decision, record=record)
+                return Settlement(
+                    delivery=delivery,
+                    verdict=decision,
+                    record=self._record_of_lost(accepted, outcome),
+                    publish=self._error_callbacks(accepted.request),
+                )
             case _:
                 return Settlement(delivery=delivery, verdict=decision, record=outcome.record)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 
 import msgspec
@@ -45,6 +45,8 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     tasks: Mapping[str, Runnable]
     codec: ResultCodec
     compose: Compose
+    error_callbacks: Callable[[Request], tuple[Message, ...]]
+    """What to publish for a request whose process is gone."""
     clock: Clock
     prefetch: bool
     soft_shutdown_timeout: float
@@ -60,7 +62,7 @@ class Parts:
         self._on = on
         self._state = state
         self._leases = Leases(broker, on.clock)
-        self._conclusions = Conclusions(on.codec)
+        self._conclusions = Conclusions(on.codec, on.error_callbacks)
         self._credit = Credit(
             on.pool, prefetch=on.prefetch, active=state.active, unsettled=unsettled
         )

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from umbel import signals
 from umbel.app.drivers import safe_url
-from umbel.exceptions import BackendError, BrokerUnavailable
 from umbel.worker.banner import Introduction, banner
 from umbel.worker.holding import Holding
+from umbel.worker.mourning import ErrorCallbacks
 from umbel.worker.options import WorkerArguments, WorkerOptions, resolve
 from umbel.worker.parts import Parts, Surroundings
 from umbel.worker.patience import Patience
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from umbel.app.base import Umbel
-    from umbel.model import Queue
+    from umbel.model import Arrival, FullChord, Message, Queue
     from umbel.protocols import Broker, Pool, ResultBackend
 
 __all__ = ["Worker"]
@@ -203,7 +203,10 @@ class Worker:
             pool=pool,
             tasks=app.tasks,
             codec=app.codec,
-            compose=app.compose,
+            compose=_no_chords,
+            error_callbacks=ErrorCallbacks(
+                app.encode_signature, accept=app.accept, limit=app.decompress_limit
+            ),
             clock=app.wall_clock,
             prefetch=not self.options.disable_prefetch,
             soft_shutdown_timeout=self.options.soft_shutdown_timeout,
@@ -264,6 +267,11 @@ class Worker:
         if not self.options.quiet:
             # Where people look, even when standard output is redirected into the log.
             print(text, file=sys.__stdout__, flush=True)
+
+
+def _no_chords(arrival: Arrival, chord: FullChord) -> tuple[Message, ...]:  # noqa: ARG001
+    """Chords come with the workflows: until then no outcome carries an arrival."""
+    return ()
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

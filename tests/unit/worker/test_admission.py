@@ -1,0 +1,99 @@
+"""Which of the received messages may run, and what becomes of the others."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from umbel.execution.runnable import TaskOptions
+from umbel.model import Delivery, Message, Request
+from umbel.worker.admission import Ruling, admit
+
+NOW = 1_000_000.0
+KNOWN = {"early": TaskOptions(), "late": TaskOptions(acks_late=True)}
+
+
+def arrival(
+    key: int, task: str = "early", *, eta: float | None = None, expires: float | None = None
+) -> tuple[Request, Delivery]:
+    message = Message(id=f"id-{key}", body=b"[]")
+    delivery = Delivery(message=message, queue="q", tag=f"tag-{key}")
+    request = Request(
+        key=key, id=message.id, task=task, message=message, eta=eta, expires=expires, queue="q"
+    )
+    return request, delivery
+
+
+def keys(ruling: Ruling) -> dict[str, list[int]]:
+    return {
+        "run": [accepted.request.key for accepted in ruling.run],
+        "hold": [accepted.request.key for accepted in ruling.hold],
+        "put_off": [accepted.request.key for accepted in ruling.put_off],
+        "expired": [accepted.request.key for accepted in ruling.expired],
+        "unknown": [request.key for request, _ in ruling.unknown],
+    }
+
+
+def test_what_is_known_and_due_runs_in_the_order_it_came() -> None:
+    batch = [arrival(1), arrival(2, "late"), arrival(3, eta=NOW), arrival(4, expires=NOW + 1)]
+
+    ruling = admit(batch, KNOWN, now=NOW, broker_delays=True)
+
+    assert keys(ruling)["run"] == [1, 2, 3, 4]
+
+
+def test_only_tasks_without_acks_late_are_acknowledged_early() -> None:
+    ruling = admit([arrival(1), arrival(2, "late")], KNOWN, now=NOW, broker_delays=True)
+
+    assert [delivery.tag for delivery in ruling.acknowledge_early] == ["tag-1"]
+
+
+def test_what_is_not_due_waits_in_the_broker_where_that_can_wait() -> None:
+    ruling = admit([arrival(1, eta=NOW + 1)], KNOWN, now=NOW, broker_delays=True)
+
+    assert keys(ruling)["put_off"] == [1]
+    assert ruling.acknowledge_early == []
+
+
+def test_what_is_not_due_waits_here_where_the_broker_cannot_wait() -> None:
+    ruling = admit([arrival(1, eta=NOW + 1)], KNOWN, now=NOW, broker_delays=False)
+
+    assert keys(ruling)["hold"] == [1]
+    assert ruling.acknowledge_early == []
+
+
+def test_what_expired_does_not_run_even_if_it_is_not_due_yet() -> None:
+    batch = [arrival(1, expires=NOW), arrival(2, expires=NOW - 1, eta=NOW + 1)]
+
+    ruling = admit(batch, KNOWN, now=NOW, broker_delays=True)
+
+    assert keys(ruling)["expired"] == [1, 2]
+
+
+def test_what_nobody_here_knows_is_unknown_even_if_it_expired() -> None:
+    ruling = admit([arrival(1, "other", expires=NOW - 1)], KNOWN, now=NOW, broker_delays=True)
+
+    assert keys(ruling)["unknown"] == [1]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["early", "late", "other"]),
+            st.none() | st.floats(NOW - 2, NOW + 2),
+            st.none() | st.floats(NOW - 2, NOW + 2),
+        )
+    ),
+    st.booleans(),
+)
+def test_every_message_is_ruled_on_exactly_once(
+    batch: list[tuple[str, float | None, float | None]], broker_delays: bool
+) -> None:
+    arrived = [
+        arrival(key, task, eta=eta, expires=expires)
+        for key, (task, eta, expires) in enumerate(batch)
+    ]
+
+    ruling = admit(arrived, KNOWN, now=NOW, broker_delays=broker_delays)
+
+    assert sorted(sum(keys(ruling).values(), [])) == list(range(len(batch)))

@@ -1,0 +1,89 @@
+"""How much to receive."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from umbel.model import Outcome, Request
+from umbel.worker.credit import Credit
+
+
+class Slots:
+    """A pool as far as the credit sees it: how much it takes, and how much runs at once."""
+
+    def __init__(self, size: int, free: int) -> None:
+        self.size = size
+        self.free = free
+
+    def prepare(self) -> None: ...
+
+    async def start(self) -> None: ...
+
+    async def submit(self, requests: Sequence[Request]) -> None: ...
+
+    async def outcomes(self) -> list[Outcome]:
+        return []
+
+    async def cancel(self, keys: Sequence[int], *, signal: str | None = None) -> None: ...
+
+    async def resize(self, size: int) -> None: ...
+
+    async def stop(self, *, grace: float) -> list[Request]:
+        return []
+
+
+def credit(
+    pool: Slots, *, active: Sequence[int] = (), unsettled: Sequence[int] = (), prefetch: bool = True
+) -> Credit:
+    return Credit(pool, prefetch=prefetch, active=active, unsettled=unsettled)
+
+
+async def is_blocked(waiting: asyncio.Task[int]) -> bool:
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return not waiting.done()
+
+
+async def test_an_idle_pool_is_filled() -> None:
+    assert await credit(Slots(2, free=8)).available() == 8
+
+
+async def test_a_free_slot_is_filled_at_once_however_little_that_is() -> None:
+    assert await credit(Slots(2, free=1), active=[1]).available() == 1
+
+
+async def test_what_is_under_way_counts() -> None:
+    some = credit(Slots(2, free=8))
+    some.take(6)
+
+    assert await some.available() == 2
+
+
+async def test_busy_slots_are_given_more_in_batches() -> None:
+    pool, active = Slots(2, free=1), list(range(7))
+    waiting = asyncio.create_task((some := credit(pool, active=active)).available())
+    assert await is_blocked(waiting)
+
+    pool.free = 2
+    del active[0]
+    some.changed()
+
+    assert await waiting == 2
+
+
+async def test_without_prefetching_only_free_slots_are_filled() -> None:
+    assert await credit(Slots(4, free=100), active=[1], prefetch=False).available() == 3
+
+
+async def test_a_backend_that_is_away_long_stops_the_intake() -> None:
+    unsettled = list(range(10_000))
+    waiting = asyncio.create_task(
+        (some := credit(Slots(2, free=8), unsettled=unsettled)).available()
+    )
+    assert await is_blocked(waiting)
+
+    unsettled.clear()
+    some.changed()
+
+    assert await waiting == 8

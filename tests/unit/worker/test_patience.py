@@ -1,0 +1,65 @@
+"""Repeating what failed because a server was away."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from umbel.clock import ManualClock
+from umbel.exceptions import BackendUnavailable, BrokerUnavailable, QueueConflict
+from umbel.worker.patience import Patience
+
+
+class Server:
+    """Away for the first few calls."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self.failures = list(failures)
+        self.calls: list[float] = []
+
+    async def call(self, clock: ManualClock) -> str:
+        self.calls.append(clock.monotonic())
+        if self.failures:
+            raise self.failures.pop(0)
+        return "answer"
+
+
+async def test_a_call_is_repeated_at_growing_intervals_until_the_server_answers(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = ManualClock()
+    away = [BrokerUnavailable("cannot reach x"), BackendUnavailable("gone."), BrokerUnavailable("")]
+    server = Server(*away)
+    insist = Patience(clock, jitter=lambda: 1.0)
+
+    with caplog.at_level(logging.INFO):
+        call = asyncio.create_task(insist(server.call, clock))
+        await asyncio.sleep(0)
+        await clock.advance(100)
+
+    assert await call == "answer"
+    assert server.calls == [0.0, 0.5, 1.5, 3.5]
+    assert caplog.messages[0] == "cannot reach x. Trying again in 0.5 seconds…"
+    assert caplog.messages[-1] == "The connection is back."
+
+
+async def test_intervals_stop_growing() -> None:
+    clock = ManualClock()
+    server = Server(*[BrokerUnavailable("away")] * 20)
+    insist = Patience(clock, jitter=lambda: 1.0)
+
+    call = asyncio.create_task(insist(server.call, clock))
+    await asyncio.sleep(0)
+    await clock.advance(1000)
+
+    assert await call == "answer"
+    assert server.calls[-1] - server.calls[-2] == 5.0
+
+
+async def test_other_errors_are_the_callers() -> None:
+    server = Server(QueueConflict("other properties"))
+
+    with pytest.raises(QueueConflict):
+        await Patience(ManualClock())(server.call, ManualClock())
