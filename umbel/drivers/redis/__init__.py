@@ -1,0 +1,1 @@
+"""Redis: broker, result backend and fan-out, in the layout of kombu and Celery."""

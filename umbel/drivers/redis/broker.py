@@ -1,0 +1,459 @@
+"""Redis as a broker, in kombu's layout: Celery's workers and ours share queues.
+
+Messages wait in kombu's lists. Taking some and noting their lease in kombu's ``unacked`` is one
+script, so that nothing is lost between the two. A lease is a moment in the future, which no
+Celery worker takes for old; what umbel workers do not renew any umbel worker gives back, and if
+none is left, a Celery worker does, a visibility timeout later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import secrets
+from collections.abc import Mapping, Sequence
+
+import hiredis
+
+from umbel.drivers.redis import address
+from umbel.drivers.redis.bindings import Bindings
+from umbel.drivers.redis.connection import Client, ClientOptions, option
+from umbel.drivers.redis.keys import Keys
+from umbel.drivers.redis.link import LinkLost, Push, Reply, pack
+from umbel.drivers.redis.publishing import Publisher
+from umbel.drivers.redis.scripts import Script, script
+from umbel.drivers.redis.upkeep import Upkeep
+from umbel.exceptions import BrokerUnavailable, DecodeError
+from umbel.model import Delivery, Message, Queue, QueueStats
+from umbel.protocols import Capabilities, Clock
+from umbel.wire import envelope
+
+__all__ = ["RedisBroker"]
+
+logger = logging.getLogger(__name__)
+
+_TAKE = script("take")
+_ACK = script("ack")
+_GIVE_BACK = script("give_back")
+_DROP = script("drop")
+_EXTEND = script("extend")
+_RETAKE = script("retake")
+_PURGE = script("purge")
+_STATS = script("stats")
+# What every connection needs at once; the others are sent when first used.
+_LOADED = (_TAKE, _ACK, _GIVE_BACK, _EXTEND, script("enqueue"))
+
+_VISIBILITY_TIMEOUT = 3600.0
+_DEAD_KEPT = 10_000
+_COUNTED = 100_000
+_POLL = 0.25
+_QUARANTINED = "umbel|Q|"
+_MARK = b'{"umbel":'
+
+
+class RedisBroker:
+    """Implements ``umbel.protocols.Broker``.
+
+    Args:
+        lease: Seconds a delivery is ours unless extended.
+        transport_options: kombu's, of the same names: ``global_keyprefix``, ``priority_steps``,
+            ``visibility_timeout``, ``socket_timeout``, …
+        max_retries: Further attempts to connect before a call fails.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Clock,
+        lease: float = 30.0,
+        transport_options: Mapping[str, object] | None = None,
+        connect_timeout: float = 4.0,
+        max_retries: int = 3,
+    ) -> None:
+        options = transport_options or {}
+        self._clock = clock
+        self._lease = lease
+        self._keys = Keys(options)
+        self._name = secrets.token_hex(6)
+        tls = options.get("ssl")
+        self._client = Client(
+            address.parse(url, tls if isinstance(tls, Mapping | bool) else None),
+            clock=clock,
+            options=ClientOptions(
+                connect_timeout=option(options, "socket_connect_timeout", connect_timeout),
+                reply_timeout=option(options, "socket_timeout", 20.0),
+                max_retries=max_retries,
+                name=str(options.get("client_name") or f"umbel-{self._name}"),
+                tracking=True,
+            ),
+            error=BrokerUnavailable,
+            scripts=_LOADED,
+            on_push=self._heard,
+            on_lost=self._wake,
+        )
+        bindings = Bindings(self._client, self._keys, clock)
+        self._bindings = bindings
+        self._publisher = Publisher(self._client, self._keys, bindings, clock, name=self._name)
+        self._upkeep = Upkeep(
+            self._client,
+            self._keys,
+            bindings,
+            clock,
+            name=self._name,
+            lease=lease,
+            visibility_timeout=option(options, "visibility_timeout", _VISIBILITY_TIMEOUT),
+        )
+        self._takes = 0
+        self._under_way: set[asyncio.Future[list[Reply]]] = set()
+        self._unanswered: list[tuple[str, float]] = []
+        self._held: dict[str, None] = {}
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._lists_by_queues: dict[tuple[str, ...], _Lists] = {}
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What Redis can do by itself."""
+        return Capabilities(
+            lease=self._lease, delay=True, priority="low-first", ordered=True, wakeup=True
+        )
+
+    async def open(self) -> None:
+        """Connect. Idempotent."""
+        await self._client.open()
+
+    async def close(self) -> None:
+        """Give back every unsettled delivery, then disconnect. Idempotent.
+
+        Without a connection the deliveries come back when their lease runs out.
+        """
+        try:
+            if self._client.connected:
+                if self._under_way:
+                    await asyncio.wait(self._under_way)
+                held, self._held = self._held, {}
+                await self._settle(_GIVE_BACK, [(tag, _handed(tag) + 1) for tag in held], (0,))
+                await self._upkeep.leave()
+        except BrokerUnavailable as exc:
+            logger.warning("Messages in hand come back when their lease runs out: %s", exc)
+        finally:
+            await self._client.close()
+            self._wake()
+
+    async def declare(self, queues: Sequence[Queue]) -> None:
+        """Write the bindings. A list exists by having something in it."""
+        await self._bindings.declare(queues)
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """Put the messages into their lists; one write for all of them."""
+        if messages:
+            await self._publisher.publish(messages)
+
+    async def receive(self, queues: Sequence[str], *, limit: int, wait: float) -> list[Delivery]:
+        """Lease up to ``limit`` messages, the first queue first, within one priority."""
+        if limit <= 0 or not queues:
+            return []
+        lists = self._lists(queues)
+        clock = self._clock
+        deadline = clock.monotonic() + wait
+        misses = 0
+        while True:
+            if self._upkeep.due_in(clock.monotonic()) <= 0:
+                await self._upkeep.run(queues)
+            if self._unanswered:
+                await self._retake()
+            deliveries, next_due = await self._take(lists, limit)
+            now = clock.monotonic()
+            if deliveries or now >= deadline:
+                return deliveries
+            pause = min(deadline - now, next_due, max(self._upkeep.due_in(now), 0.001))
+            misses = await self._wait_for_news(lists, pause, misses)
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Forget the messages for good; returns those whose lease had already been lost."""
+        lost = await self._settle(_ACK, [(delivery.tag,) for delivery in deliveries], ())
+        return _among(deliveries, lost)
+
+    async def nack(
+        self, deliveries: Sequence[Delivery], *, requeue: bool = True, delay: float = 0.0
+    ) -> list[Delivery]:
+        """Give the messages back, visible after ``delay`` seconds, or put them aside: the last
+        10,000 can be found in the list ``umbel:dead``."""
+        if requeue:
+            # Who gives back with a delay has only found out that it is too early.
+            spared = 1 if delay > 0 else 0
+            items = [(delivery.tag, delivery.attempt - spared) for delivery in deliveries]
+            return _among(deliveries, await self._settle(_GIVE_BACK, items, (delay,)))
+        tags = [(delivery.tag,) for delivery in deliveries]
+        return _among(deliveries, await self._settle(_DROP, tags, (_DEAD_KEPT,)))
+
+    async def extend(self, deliveries: Sequence[Delivery], *, lease: float) -> list[Delivery]:
+        """Hold on to the messages for ``lease`` seconds from now; returns those already lost."""
+        tags = [(delivery.tag,) for delivery in deliveries]
+        return _among(deliveries, await self._settle(_EXTEND, tags, (lease,), keep=True))
+
+    async def purge(self, queues: Sequence[str]) -> int:
+        """Drop every message nobody holds; returns how many."""
+        if not queues:
+            return 0
+        keys = self._keys
+        lists = [name for name, _ in keys.lists(queues)]
+        dropped = await self._client.run(
+            _PURGE, (keys.unacked, keys.unacked_index, keys.delayed, *lists)
+        )
+        return int(dropped)
+
+    async def stats(self, queues: Sequence[str]) -> dict[str, QueueStats]:
+        """Ready, leased and delayed messages per queue, Celery's share included."""
+        if not queues:
+            return {}
+        keys = self._keys
+        lists = keys.lists(queues)
+        endings = [keys.suffix(queue).rpartition(b",")[2] for _, queue in lists]
+        counts: list[int] = await self._client.run(
+            _STATS,
+            (keys.unacked, keys.unacked_index, keys.quarantine_index, *(name for name, _ in lists)),
+            (_COUNTED, *endings),
+        )
+        totals = {queue: [0, 0, 0] for queue in queues}
+        for place, (_, queue) in enumerate(lists):
+            for kind in range(3):
+                totals[queue][kind] += counts[3 * place + kind]
+        return {
+            queue: QueueStats(ready=ready, leased=leased, delayed=delayed)
+            for queue, (ready, leased, delayed) in totals.items()
+        }
+
+    # Taking ---------------------------------------------------------------------------------
+
+    def _lists(self, queues: Sequence[str]) -> _Lists:
+        names = tuple(queues)
+        lists = self._lists_by_queues.get(names)
+        if lists is None:
+            if len(self._lists_by_queues) > 100:
+                self._lists_by_queues.clear()
+            lists = self._lists_by_queues[names] = _Lists(self._keys, names)
+        return lists
+
+    async def _take(self, lists: _Lists, limit: int) -> tuple[list[Delivery], float]:
+        """Lease what is there; and the seconds until the next parked message is due."""
+        self._takes += 1
+        beginning = f"{self._name}.{self._takes:x}."
+        clock = self._clock
+        arguments: tuple[str | bytes | float, ...] = (
+            limit,
+            self._lease,
+            beginning,
+            *lists.suffixes,
+        )
+        packed = self._client.packed(_TAKE, lists.keys, arguments)
+        for _ in range(2):
+            sent_at = clock.monotonic()
+            reply = await self._answer(packed, beginning, sent_at)
+            if not (isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT")):
+                break
+            packed = pack("EVAL", _TAKE.source, len(lists.keys), *lists.keys, *arguments)
+        if isinstance(reply, hiredis.ReplyError):
+            raise self._client.failure(reply, doing="receive")
+        if reply[1]:
+            logger.error("A queue cannot be read: %s", reply[1].decode("utf-8", "replace"))
+        next_due = math.inf if reply[0] is None else max(float(reply[0]), 0.0)
+        if len(reply) == 2:
+            return [], next_due
+        return self._deliveries(reply, lists, sent_at + self._lease), next_due
+
+    async def _answer(self, packed: bytes, beginning: str, sent_at: float) -> Reply:
+        """The reply of a take, which must not be missed: there may be messages in it."""
+        future = await self._client.begin(packed, 1)
+        self._under_way.add(future)
+        future.add_done_callback(self._under_way.discard)
+        try:
+            return (await asyncio.shield(future))[0]
+        except asyncio.CancelledError:
+            future.add_done_callback(self._return_unseen)
+            raise
+        except LinkLost as exc:
+            self._unanswered.append((beginning, sent_at))
+            raise self._client.failure(exc, doing="receive") from exc
+
+    def _return_unseen(self, future: asyncio.Future[list[Reply]]) -> None:
+        """Give back what arrived for a caller who had gone."""
+        if future.cancelled() or future.exception() is not None:
+            return
+        reply = future.result()[0]
+        if isinstance(reply, hiredis.ReplyError) or len(reply) == 2:
+            return
+        by_kind: dict[bool, list[str | int]] = {False: [], True: []}
+        for tag in reply[2::2]:
+            text = tag.decode()
+            by_kind[text.startswith(_QUARANTINED)] += [text, _handed(text)]
+        for quarantined, items in by_kind.items():
+            if items:
+                keys = self._lease_keys(_GIVE_BACK, quarantined=quarantined)
+                self._client.mention(self._client.packed(_GIVE_BACK, keys, (0, *items)), 1)
+
+    async def _retake(self) -> None:
+        """Give back what was leased by takes whose answer went down with a connection."""
+        unanswered, self._unanswered = self._unanswered, []
+        keys = (self._keys.unacked, self._keys.unacked_index)
+        for beginning, sent_at in unanswered:
+            elapsed = self._clock.monotonic() - sent_at
+            if elapsed < self._lease:
+                await self._client.run(_RETAKE, keys, (self._lease, elapsed, beginning))
+
+    def _deliveries(
+        self, reply: Sequence[bytes], lists: _Lists, leased_until: float
+    ) -> list[Delivery]:
+        deliveries: list[Delivery] = []
+        held = self._held
+        queue_by_list = lists.queue_by_list
+        for place in range(2, len(reply), 2):
+            raw = reply[place + 1]
+            tag = reply[place].decode()
+            _, _, _, handed, _, name = tag.split("|", 5)
+            attempt = int(handed) + 1
+            # Only kombu writes this key, and it does not count.
+            if attempt == 1 and b'"redelivered":' in raw:
+                attempt = 2
+            defect = None
+            try:
+                message = envelope.decode(_unmarked(raw) if raw.startswith(_MARK) else raw)
+            except DecodeError as exc:
+                message = Message(id="", body=raw)
+                defect = str(exc)
+            held[tag] = None
+            deliveries.append(
+                Delivery(
+                    message=message,
+                    queue=queue_by_list[name],
+                    tag=tag,
+                    attempt=attempt,
+                    leased_until=leased_until,
+                    defect=defect,
+                )
+            )
+        return deliveries
+
+    # Settling -------------------------------------------------------------------------------
+
+    def _lease_keys(self, use: Script, *, quarantined: bool) -> tuple[str, ...]:
+        keys = self._keys
+        leases = keys.quarantine if quarantined else keys.unacked
+        index = keys.quarantine_index if quarantined else keys.unacked_index
+        if use is _EXTEND:
+            return (index,)
+        if use is _GIVE_BACK:
+            return (leases, index, keys.delayed, keys.wake)
+        if use is _DROP:
+            return (leases, index, keys.dead)
+        return (leases, index)
+
+    async def _settle(
+        self,
+        use: Script,
+        items: Sequence[tuple[str] | tuple[str, int]],
+        first: tuple[float, ...],
+        *,
+        keep: bool = False,
+    ) -> set[str]:
+        """Run a script over leases, those in quarantine apart; the tags that were lost."""
+        lost: set[str] = set()
+        quarantined = [item for item in items if item[0].startswith(_QUARANTINED)]
+        ordinary = items
+        if quarantined:
+            ordinary = [item for item in items if not item[0].startswith(_QUARANTINED)]
+        for part, apart in ((ordinary, False), (quarantined, True)):
+            if part:
+                arguments = (*first, *(value for item in part for value in item))
+                keys = self._lease_keys(use, quarantined=apart)
+                reply: list[bytes] = await self._client.run(use, keys, arguments)
+                lost.update(tag.decode() for tag in reply)
+        for tag in lost if keep else [item[0] for item in items]:
+            self._held.pop(tag, None)
+        return lost
+
+    # Waiting --------------------------------------------------------------------------------
+
+    def _heard(self, push: Push) -> None:
+        if push[0] == b"invalidate":
+            self._wake()
+
+    def _wake(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _wait_for_news(self, lists: _Lists, seconds: float, misses: int) -> int:
+        """Sleep until a list or the schedule of parked messages changes, or ``seconds`` are over.
+
+        Redis tells a client when a key it has read changes; so we read whether the lists exist,
+        and sleep if they do not. Where it cannot tell, we look again every quarter of a second.
+
+        Returns:
+            How often in a row there was something to see but nothing to take.
+        """
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        self._waiters.add(waiter)
+        try:
+            # Looked at after each await: set by the handshake of a new connection.
+            replies = await self._client.send(lists.look, 2)
+            if isinstance(replies[0], hiredis.ReplyError) or not self._client.can_track:
+                seconds = min(seconds, _POLL)
+            elif replies[1]:
+                # Somebody else was faster, or the list holds what cannot be taken.
+                misses += 1
+                seconds = min(seconds, _POLL, 0.0005 * 2**misses) if misses > 1 else 0.0
+                if not seconds:
+                    return misses
+            else:
+                misses = 0
+            timer = loop.call_later(seconds, _finish, waiter)
+            try:
+                await waiter
+            finally:
+                timer.cancel()
+        finally:
+            self._waiters.discard(waiter)
+        return misses
+
+
+class _Lists:
+    """Everything about a choice of queues that is the same for every take."""
+
+    def __init__(self, keys: Keys, queues: Sequence[str]) -> None:
+        lists = keys.lists(queues)
+        names = [name for name, _ in lists]
+        self.queue_by_list = dict(lists)
+        self.suffixes = [keys.suffix(queue) for _, queue in lists]
+        self.keys = (
+            keys.unacked,
+            keys.unacked_index,
+            keys.quarantine,
+            keys.quarantine_index,
+            keys.delayed,
+            keys.wake,
+            *names,
+        )
+        self.look = pack("CLIENT", "CACHING", "YES") + pack("EXISTS", keys.wake, *names)
+
+
+def _unmarked(raw: bytes) -> bytes:
+    """The envelope without the key that is ours."""
+    end = raw.find(b'",', len(_MARK))
+    return raw if end < 0 else b"{" + raw[end + 2 :].lstrip()
+
+
+def _handed(tag: str) -> int:
+    """How often the message of a tag had been handed out before."""
+    return int(tag.split("|", 5)[3])
+
+
+def _among(deliveries: Sequence[Delivery], lost: set[str]) -> list[Delivery]:
+    return [delivery for delivery in deliveries if delivery.tag in lost] if lost else []
+
+
+def _finish(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

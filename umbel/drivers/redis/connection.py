@@ -1,0 +1,350 @@
+"""A Redis client for batches: one connection, found again when it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import hiredis
+import msgspec
+
+from umbel.drivers.redis.address import Address
+from umbel.drivers.redis.link import Link, LinkLost, Push, Reply, join, pack
+from umbel.drivers.redis.scripts import Script
+from umbel.protocols import Clock
+
+__all__ = ["Client", "ClientOptions", "Refused", "check", "explain", "option"]
+
+_FIRST_PAUSE = 0.05
+_LONGEST_PAUSE = 5.0
+_HOPELESS = ("WRONGPASS", "NOAUTH", "NOPERM", "ERR AUTH", "ERR invalid password")
+
+
+class Refused(Exception):  # noqa: N818 - internal: becomes the driver's public error
+    """Redis answered with an error."""
+
+
+class _Hopeless(Exception):  # noqa: N818 - internal: becomes the driver's public error
+    """What trying again does not change: a wrong password, a server that is too old."""
+
+
+class ClientOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How patient a client is, and how it introduces itself."""
+
+    connect_timeout: float = 4.0
+    reply_timeout: float = 20.0
+    """Seconds without a word from Redis, while it owes one, after which the connection is dropped."""
+    health_interval: float = 10.0
+    """Seconds between two pings while only pushes are waited for."""
+    max_retries: int = 3
+    """Further attempts to connect after the first, before a call fails."""
+    name: str | None = None
+    """As ``CLIENT LIST`` shows it."""
+    tracking: bool = False
+    """Ask to be told when watched keys change."""
+
+
+def explain(exc: BaseException) -> str:
+    """The likely cause of a failure, in a few words.
+
+    >>> explain(ConnectionRefusedError(111, "Connect call failed"))
+    'connection refused: is Redis running there?'
+    """
+    text = str(exc)
+    if isinstance(exc, TimeoutError):
+        return "no answer in time: is the address right, is a firewall in between?"
+    if isinstance(exc, socket.gaierror):
+        return "the host name is not known"
+    if isinstance(exc, ConnectionRefusedError):
+        return "connection refused: is Redis running there?"
+    if isinstance(exc, FileNotFoundError):
+        return "there is no such socket: is Redis running?"
+    for beginning, cause in (
+        ("WRONGPASS", "wrong user name or password"),
+        ("NOAUTH", "Redis asks for a password and the URL has none"),
+        ("NOPERM", "the user may not do this"),
+        ("LOADING", "Redis is still loading its data"),
+        ("OOM", "Redis is out of memory (maxmemory)"),
+        ("READONLY", "this Redis is a read-only replica"),
+        ("MISCONF", "Redis refuses writes because it cannot save to disk"),
+        ("CLUSTERDOWN", "the cluster is down"),
+        ("MASTERDOWN", "the replica has lost its master"),
+        ("BUSY", "Redis is busy with somebody's script"),
+    ):
+        if text.startswith(beginning):
+            return f"{cause}: {text}"
+    return text or type(exc).__name__
+
+
+def check(reply: Reply) -> Reply:
+    """The reply, unless it is an error.
+
+    Raises:
+        Refused: It is one.
+    """
+    if isinstance(reply, hiredis.ReplyError):
+        raise Refused(str(reply)) from reply
+    return reply
+
+
+class Client:
+    """Commands to one Redis, as many callers as like at once, on one event loop.
+
+    Args:
+        error: What callers see when Redis is out of reach or refuses.
+        scripts: Loaded on every new connection, so that they can be called by name at once.
+        on_push: Gets what Redis says unasked.
+        on_connect: Called after every connection but the first, before anyone uses it.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is a collaborator, none has a default that could be guessed
+        self,
+        address: Address,
+        *,
+        clock: Clock,
+        options: ClientOptions,
+        error: type[Exception],
+        scripts: Sequence[Script] = (),
+        on_push: Callable[[Push], None] = lambda push: None,
+        on_lost: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._address = address
+        self._clock = clock
+        self._options = options
+        self._error = error
+        self._scripts = scripts
+        self._on_push = on_push
+        self._on_lost = on_lost
+        self._link: Link | None = None
+        self._connecting: asyncio.Task[Link] | None = None
+        self.generation = 0
+        """How often a connection was made; who compares it knows whether it is still the same."""
+        self.can_track = False
+        """Whether Redis tells us about changed keys."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection, as far as one can know."""
+        return self._link is not None
+
+    async def open(self) -> None:
+        """Connect, if not connected."""
+        await self._ready()
+
+    async def close(self) -> None:
+        """Disconnect; calls under way fail."""
+        connecting, self._connecting = self._connecting, None
+        if connecting is not None:
+            connecting.cancel()
+            await asyncio.wait([connecting])
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
+
+    async def send(self, packed: bytes, replies: int) -> list[Reply]:
+        """Send packed commands in one write; the replies in order, errors among them.
+
+        Raises:
+            error: No connection, or it broke: what was sent may have been done or not.
+        """
+        link = self._link or await self._ready()
+        try:
+            return await link.send(packed, replies)
+        except LinkLost as exc:
+            raise self._error(self._sentence("lost the connection to", str(exc))) from exc
+
+    async def begin(self, packed: bytes, replies: int) -> asyncio.Future[list[Reply]]:
+        """Like :meth:`send`, but the future is the caller's, to be shielded from cancellation."""
+        link = self._link or await self._ready()
+        return link.send(packed, replies)
+
+    def mention(self, packed: bytes, replies: int) -> None:
+        """Send commands whose replies do not matter, if there is a connection."""
+        if self._link is not None:
+            self._link.send(packed, replies).add_done_callback(_forget)
+
+    async def call(self, *commands: Sequence[str | bytes | int | float]) -> list[Reply]:
+        """Send commands; their replies.
+
+        Raises:
+            error: As in :meth:`send`, or Redis refuses one of them.
+        """
+        replies = await self.send(join(commands), len(commands))
+        try:
+            return [check(reply) for reply in replies]
+        except Refused as exc:
+            raise self.failure(exc) from exc
+
+    async def run(
+        self,
+        script: Script,
+        keys: Sequence[str | bytes],
+        arguments: Sequence[str | bytes | int | float] = (),
+    ) -> Reply:
+        """Run a script; its reply.
+
+        Raises:
+            error: As in :meth:`send`, or Redis refuses.
+        """
+        replies = await self.send(self.packed(script, keys, arguments), 1)
+        return await self.settled(replies[0], script, keys, arguments)
+
+    def packed(
+        self,
+        script: Script,
+        keys: Sequence[str | bytes],
+        arguments: Sequence[str | bytes | int | float],
+    ) -> bytes:
+        """The call of a script, for :meth:`send`; its reply goes through :meth:`settled`."""
+        return pack("EVALSHA", script.sha, len(keys), *keys, *arguments)
+
+    async def settled(
+        self,
+        reply: Reply,
+        script: Script,
+        keys: Sequence[str | bytes],
+        arguments: Sequence[str | bytes | int | float],
+    ) -> Reply:
+        """The reply of a script; sends it whole when Redis has forgotten it (``SCRIPT FLUSH``).
+
+        Raises:
+            error: Redis refuses.
+        """
+        if not isinstance(reply, hiredis.ReplyError):
+            return reply
+        if str(reply).startswith("NOSCRIPT"):
+            whole = pack("EVAL", script.source, len(keys), *keys, *arguments)
+            reply = (await self.send(whole, 1))[0]
+        try:
+            return check(reply)
+        except Refused as exc:
+            raise self.failure(exc, doing=script.name) from exc
+
+    def failure(self, exc: BaseException, doing: str = "") -> Exception:
+        """What callers see for ``exc``."""
+        what = f"({doing}) " if doing else ""
+        return self._error(self._sentence(f"{what}refused by", explain(exc)))
+
+    def _sentence(self, what: str, why: str) -> str:
+        return f"{what} Redis at {self._address.safe_url}: {why}"
+
+    async def _ready(self) -> Link:
+        """The connection, made first if need be: once, however many ask for it."""
+        if self._link is not None:
+            return self._link
+        if self._connecting is None:
+            self._connecting = asyncio.get_running_loop().create_task(self._connect())
+            self._connecting.add_done_callback(self._connected)
+        # Shielded: one caller that gives up does not take the connection from the others.
+        return await asyncio.shield(self._connecting)
+
+    def _connected(self, task: asyncio.Task[Link]) -> None:
+        if self._connecting is task:
+            self._connecting = None
+        _forget(task)
+
+    async def _connect(self) -> Link:
+        pause = _FIRST_PAUSE
+        for attempt in range(self._options.max_retries + 1):
+            try:
+                link = await self._knock()
+            except (OSError, LinkLost, Refused) as exc:
+                cause: Exception = exc
+            except _Hopeless as exc:
+                cause = exc
+                break
+            else:
+                self._link = link
+                self.generation += 1
+                return link
+            if attempt < self._options.max_retries:
+                await self._clock.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - spreads load
+                pause = min(pause * 2, _LONGEST_PAUSE)
+        else:
+            attempt = self._options.max_retries
+        tries = "" if attempt == 0 else f" ({attempt + 1} attempts)"
+        raise self._error(self._sentence("cannot connect to", explain(cause)) + tries) from cause
+
+    async def _knock(self) -> Link:
+        """Open a connection and introduce ourselves, within the connect timeout."""
+        link: Link | None = None
+        greeted = False
+        try:
+            async with asyncio.timeout(self._options.connect_timeout):
+                link = await self._dial()
+                await self._greet(link)
+            greeted = True
+        finally:
+            # Also when cancelled: nobody else knows of this connection.
+            if link is not None and not greeted:
+                link.close()
+        if link.lost is not None:
+            raise LinkLost(link.lost)
+        return link
+
+    async def _dial(self) -> Link:
+        loop = asyncio.get_running_loop()
+        address = self._address
+
+        def make() -> Link:
+            return Link(
+                on_push=self._on_push,
+                on_lost=self._link_lost,
+                reply_timeout=self._options.reply_timeout,
+            )
+
+        if address.path is not None:
+            _, link = await loop.create_unix_connection(make, address.path)
+            return link
+        transport, link = await loop.create_connection(
+            make, address.host, address.port, ssl=address.tls
+        )
+        raw = transport.get_extra_info("socket")
+        if raw is not None:
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        return link
+
+    async def _greet(self, link: Link) -> None:
+        """Log in, pick the database, load the scripts: one round trip."""
+        address = self._address
+        hello: list[str] = ["HELLO", "3"]
+        if address.password is not None:
+            hello += ["AUTH", address.username or "default", address.password]
+        commands: list[Sequence[str | bytes | int | float]] = [hello]
+        commands.append(("SELECT", address.db))
+        commands += [("SCRIPT", "LOAD", script.source) for script in self._scripts]
+        if self._options.name:
+            commands.append(("CLIENT", "SETNAME", self._options.name))
+        if self._options.tracking:
+            commands.append(("CLIENT", "TRACKING", "ON", "OPTIN"))
+        replies = await link.send(join(commands), len(commands))
+        if self._options.tracking:
+            self.can_track = not isinstance(replies.pop(), hiredis.ReplyError)
+        for command, reply in zip(commands, replies, strict=False):
+            if isinstance(reply, hiredis.ReplyError):
+                if str(reply).startswith("ERR unknown command") and command is hello:
+                    raise _Hopeless("umbel needs Redis 6.2 or newer, this one does not know HELLO")
+                if str(reply).startswith(_HOPELESS) or command[0] == "SELECT":
+                    raise _Hopeless(explain(reply))
+                raise Refused(str(reply))
+
+    def _link_lost(self, link: Link) -> None:
+        if self._link is link:
+            self._link = None
+            self._on_lost()
+
+
+def _forget(future: asyncio.Future[Any]) -> None:
+    """Take note of an exception nobody waits for, so that asyncio does not complain."""
+    if not future.cancelled():
+        future.exception()
+
+
+def option(options: Mapping[str, object], name: str, default: float) -> float:
+    """A number among transport options; None means the default."""
+    value = options.get(name)
+    return default if value is None else float(str(value))

@@ -1,0 +1,174 @@
+"""From messages to lists: one write for a batch."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import hiredis
+
+from umbel.drivers.redis.bindings import Bindings
+from umbel.drivers.redis.connection import Client, explain
+from umbel.drivers.redis.keys import Keys
+from umbel.drivers.redis.link import Reply, pack
+from umbel.drivers.redis.scripts import script
+from umbel.exceptions import (
+    BatchError,
+    BrokerUnavailable,
+    DecodeError,
+    EncodeError,
+    OperationalError,
+)
+from umbel.model import Message
+from umbel.protocols import Clock
+from umbel.wire import envelope
+
+__all__ = ["Publisher"]
+
+_ENQUEUE = script("enqueue")
+_LARGEST = 512 * 1024 * 1024 - 4096
+"""Redis closes the connection on anything larger than 512 MB."""
+
+
+class Publisher:
+    """Writes messages where kombu's producers write them."""
+
+    def __init__(
+        self, client: Client, keys: Keys, bindings: Bindings, clock: Clock, *, name: str
+    ) -> None:
+        self._client = client
+        self._keys = keys
+        self._bindings = bindings
+        self._clock = clock
+        self._name = name
+        self._numbers = itertools.count(1)
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """Write the messages, in order for each list.
+
+        Raises:
+            BatchError: Some were refused, or reach no queue.
+            BrokerUnavailable: No connection, or Redis refused all of them.
+        """
+        errors: dict[int, Exception] = {}
+        raws_by_list: dict[str, list[bytes]] = {}
+        places_by_list: dict[str, list[int]] = {}
+        later: list[str | bytes | int | float] = []
+        later_places: list[int] = []
+        now = self._clock.time()
+        for place, message in enumerate(messages):
+            try:
+                queues = await self._queues(message) if message.exchange else (message.routing_key,)
+                raw = self._encode(message)
+            except (EncodeError, DecodeError, OperationalError) as exc:
+                if isinstance(exc, BrokerUnavailable):
+                    raise
+                errors[place] = exc
+                continue
+            due = message.not_before
+            for queue in queues:
+                name = self._keys.list_name(queue, message.priority)
+                if due is not None and due > now:
+                    later += self._enqueued(message, queue, name, raw, due)
+                    later_places.append(place)
+                elif name in raws_by_list:
+                    raws_by_list[name].append(raw)
+                    places_by_list[name].append(place)
+                else:
+                    raws_by_list[name] = [raw]
+                    places_by_list[name] = [place]
+        packed = [pack("LPUSH", name, *raws) for name, raws in raws_by_list.items()]
+        keys = self._keys
+        script_keys = (keys.unacked, keys.unacked_index, keys.delayed, keys.wake)
+        if later:
+            packed.append(self._client.packed(_ENQUEUE, script_keys, later))
+        if packed:
+            replies = await self._client.send(b"".join(packed), len(packed))
+            if later:
+                answers = await self._client.settled(replies.pop(), _ENQUEUE, script_keys, later)
+                replies += [
+                    hiredis.ReplyError(answer.decode()) if answer else 0 for answer in answers
+                ]
+            _collect(
+                replies, [*places_by_list.values(), *([place] for place in later_places)], errors
+            )
+        if errors:
+            self._raise(errors, len(messages))
+
+    async def _queues(self, message: Message) -> Sequence[str]:
+        queues = await self._bindings.queues(message.exchange, message.routing_key)
+        if not queues:
+            raise OperationalError(
+                f"exchange {message.exchange!r} has no queue bound for routing key"
+                f" {message.routing_key!r}; declare the queue, or publish to it by name"
+            )
+        return queues
+
+    def _encode(self, message: Message) -> bytes:
+        raw = envelope.encode(message, delivery_tag=f"{self._name}-{next(self._numbers):x}")
+        if message.not_before is not None or message.expires_at is not None:
+            raw = _marked(raw, message)
+        if len(raw) > _LARGEST:
+            raise EncodeError(
+                f"message {message.id!r} is {len(raw):,} bytes long as an envelope, Redis accepts"
+                f" {_LARGEST:,}; keep the payload elsewhere and send a reference to it"
+            )
+        return raw
+
+    def _enqueued(
+        self, message: Message, queue: str, name: str, raw: bytes, due: float
+    ) -> tuple[str | bytes | int | float, ...]:
+        keys = self._keys
+        unique = f"{self._name}.p{next(self._numbers):x}"
+        ours = 0 if _has(message.headers, b"eta") else 1
+        return unique, due, ours, keys.consumers(queue), name, raw, keys.suffix(queue)
+
+    def _raise(self, errors: dict[int, Exception], total: int) -> None:
+        first = next(iter(errors.values()))
+        if len(errors) == total and all(
+            isinstance(exc, _RefusedByRedis) for exc in errors.values()
+        ):
+            raise self._client.failure(first, doing="publish") from first
+        raise BatchError(
+            f"{len(errors)} of {total} messages were refused; the first: {first}", errors
+        )
+
+
+class _RefusedByRedis(OperationalError):
+    """Redis answered with an error instead of taking the message."""
+
+
+def _collect(
+    replies: Sequence[Reply], places: Sequence[Sequence[int]], errors: dict[int, Exception]
+) -> None:
+    for reply, refused in zip(replies, places, strict=True):
+        if isinstance(reply, hiredis.ReplyError):
+            for place in refused:
+                errors[place] = _RefusedByRedis(explain(reply))
+
+
+def _marked(raw: bytes, message: Message) -> bytes:
+    """The envelope with what its headers do not say about its time, as its first key.
+
+    An expiry in the headers is for the worker, which records that the task expired; one that
+    only the message knows is for the script that takes it.
+    """
+    due = "" if message.not_before is None else f"{message.not_before:.6f}"
+    expires = message.expires_at
+    if expires is None or _has(message.headers, b"expires"):
+        until = ""
+    else:
+        until = f"{max(expires, 0.0):.6f}"
+    if not due and not until:
+        return raw
+    return b'{"umbel":"0|%b|%b",%b' % (due.encode(), until.encode(), raw[1:])
+
+
+def _has(headers: bytes, name: bytes) -> bool:
+    """Whether a header is there and is not null, by a look at the text.
+
+    >>> _has(b'{"eta":null}', b"eta"), _has(b'{"eta": "2026-01-01T00:00:00+00:00"}', b"eta")
+    (False, True)
+    """
+    start = headers.find(b'"%b":' % name)
+    return start >= 0 and not headers[start + len(name) + 3 :].lstrip().startswith(b"null")

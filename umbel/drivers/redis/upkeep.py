@@ -1,0 +1,128 @@
+"""What a consumer does every few seconds: say that it is there, return what others left."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from umbel.drivers.redis.bindings import Bindings
+from umbel.drivers.redis.connection import Client
+from umbel.drivers.redis.keys import Keys
+from umbel.drivers.redis.scripts import script
+from umbel.exceptions import DecodeError
+from umbel.protocols import Clock
+from umbel.serialization import json
+
+__all__ = ["Upkeep"]
+
+logger = logging.getLogger(__name__)
+
+_RECLAIM = script("reclaim")
+_ABANDONED = script("abandoned")
+_RESTORE = script("restore")
+_ANNOUNCE = script("announce")
+
+_LONGEST_PAUSE = 5.0
+_PRESENT_FOR = 20.0
+"""Seconds for which an announcement holds; a worker that is silent for longer counts as gone."""
+_ENTRIES_PER_ROUND = 500
+_FULL_ROUND_EVERY = 60.0
+"""Seconds between two looks at everything, however old: the server's clock may have gone back."""
+
+
+class Upkeep:
+    """Runs as part of ``receive``, so that a client that only publishes does none of it."""
+
+    def __init__(  # noqa: PLR0913 - each is a collaborator
+        self,
+        client: Client,
+        keys: Keys,
+        bindings: Bindings,
+        clock: Clock,
+        *,
+        name: str,
+        lease: float,
+        visibility_timeout: float,
+    ) -> None:
+        self._client = client
+        self._keys = keys
+        self._bindings = bindings
+        self._clock = clock
+        self._name = name
+        self._visibility_timeout = visibility_timeout
+        self._pause = min(_LONGEST_PAUSE, lease / 4)
+        self._next_round = -1.0
+        self._next_full_round = -1.0
+        self._from: dict[str, bytes | str] = {}
+        self._announced: set[str] = set()
+
+    def due_in(self, now: float) -> float:
+        """Seconds until the next round."""
+        return self._next_round - now
+
+    async def run(self, queues: Sequence[str]) -> None:
+        """One round for a consumer of ``queues``."""
+        now = self._clock.monotonic()
+        # Before the first await: receives that overlap do not all do it.
+        self._next_round = now + self._pause
+        if now >= self._next_full_round:
+            self._next_full_round = now + _FULL_ROUND_EVERY
+            self._from.clear()
+        self._announced.update(queues)
+        keys = self._keys
+        await self._announce(_PRESENT_FOR, queues)
+        await self._reclaim(keys.unacked, keys.unacked_index)
+        await self._reclaim(keys.quarantine, keys.quarantine_index)
+        await self._restore_abandoned()
+
+    async def leave(self) -> None:
+        """Say that this consumer is gone."""
+        if self._announced:
+            await self._announce(0, sorted(self._announced))
+            self._announced.clear()
+
+    async def _announce(self, seconds: float, queues: Sequence[str]) -> None:
+        keys = [self._keys.consumers(queue) for queue in queues]
+        await self._client.run(_ANNOUNCE, keys, (self._name, seconds))
+
+    async def _reclaim(self, leases: str, index: str) -> None:
+        start = self._from.get(index, "-inf")
+        keys = (leases, index, self._keys.delayed)
+        following, returned = await self._client.run(_RECLAIM, keys, (start, _ENTRIES_PER_ROUND))
+        self._from[index] = following
+        if returned:
+            logger.warning("Gave back %d messages whose lease had run out.", returned)
+
+    async def _restore_abandoned(self) -> None:
+        """Do for Celery's workers what they did for each other: a fleet that has moved away from
+        Celery has nobody else to return what its last workers left."""
+        keys = (self._keys.unacked, self._keys.unacked_index)
+        found: list[bytes] = await self._client.run(
+            _ABANDONED, keys, (self._visibility_timeout, _ENTRIES_PER_ROUND)
+        )
+        for tag, record in zip(found[::2], found[1::2], strict=True):
+            restored = await self._restored(record)
+            if restored is None:
+                logger.error("What %r keeps in unacked cannot be read, and stays there.", tag)
+                continue
+            raw, lists = restored
+            await self._client.run(_RESTORE, keys, (tag, record, raw, *lists))
+
+    async def _restored(self, record: bytes) -> tuple[bytes, list[str]] | None:
+        """The envelope marked as redelivered, and the lists it goes to."""
+        try:
+            document: Any = json.loads(record)
+            payload, exchange, routing_key = document
+            payload["headers"]["redelivered"] = True
+            properties = payload["properties"]
+            properties["delivery_info"]["redelivered"] = True
+            priority = properties.get("priority")
+            if exchange:
+                queues = await self._bindings.queues(str(exchange), str(routing_key))
+            else:
+                queues = [str(routing_key)]
+            step = priority if isinstance(priority, int) else None
+            return json.dumps(payload), [self._keys.list_name(queue, step) for queue in queues]
+        except (DecodeError, KeyError, TypeError, ValueError, AttributeError):
+            return None
