@@ -25,7 +25,10 @@ from umbel.serialization.culprit import refusal
 
 __all__ = ["dumps", "is_plain", "loads", "register_type"]
 
+# Typed, because the checkers lose what type() gives of an Any.
+_type: Callable[[object], type] = type
 _SCALARS: frozenset[type] = frozenset({int, str, bool, NoneType})
+_FLOATS: frozenset[type] = frozenset({float})
 _KEYS: frozenset[type] = frozenset({str})
 
 _HINT = (
@@ -46,7 +49,7 @@ def is_plain(value: Any) -> bool:
     >>> is_plain({"x": [1, "a", None, 0.5]}), is_plain({1: 2}), is_plain([float("nan")])
     (True, False, False)
     """
-    kind = type(value)
+    kind = _type(value)
     if kind in _SCALARS:
         return True
     if kind is list or kind is tuple:
@@ -57,7 +60,11 @@ def is_plain(value: Any) -> bool:
         items = value.values()
     else:
         return kind is float and isfinite(value)
-    return _SCALARS.issuperset(map(type, items)) or all(map(is_plain, items))
+    if _SCALARS.issuperset(map(type, items)):
+        return True
+    if _FLOATS.issuperset(map(type, items)):
+        return all(map(isfinite, items))
+    return all(map(is_plain, items))
 
 
 def dumps(value: object) -> bytes:
@@ -148,7 +155,8 @@ def _default(value: Any) -> object:
     promised = getattr(value, "__json__", None)
     if promised is not None and not isinstance(value, type):
         return promised()
-    for cls in type(value).__mro__:
+    kind = _type(value)
+    for cls in kind.__mro__:
         encoder = _encoder_by_type.get((cls.__module__, cls.__qualname__))
         if encoder is not None:
             marker, form = encoder(value)

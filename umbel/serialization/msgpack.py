@@ -17,6 +17,8 @@ from umbel.serialization.culprit import refusal
 
 __all__ = ["dumps", "loads"]
 
+# Typed, because the checkers lose what type() gives of an Any.
+_type: Callable[[object], type] = type
 _SCALARS: frozenset[type] = frozenset({int, str, bool, NoneType, float, bytes})
 _BASES: tuple[type[str | int | float | bytes], ...] = (str, int, float, bytes)
 _HINT = "Pass something simpler, or use task_serializer='pickle'."
@@ -56,7 +58,7 @@ def loads(data: bytes) -> object:
 
 def _plain(value: Any) -> Any:
     """The value in the types that MessagePack has; msgspec would write others in its own way."""
-    kind = type(value)
+    kind = _type(value)
     if kind in _SCALARS:
         return value
     if issubclass(kind, dict):

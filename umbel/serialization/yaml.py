@@ -11,6 +11,7 @@ from typing import Any
 
 from umbel.exceptions import DecodeError, EncodeError
 from umbel.serialization.culprit import refusal
+from umbel.serialization.shapes import is_list
 
 __all__ = ["dumps", "loads"]
 
@@ -97,9 +98,9 @@ def _expanded(node: Any, sizes: dict[int, int]) -> int:
     # While its children are counted; who meets it then is inside it.
     sizes[id(node)] = _MOST_NODES + 1
     size = 1
-    if type(node.value) is list:
+    if is_list(node.value):
         for child in node.value:
-            pair = child if type(child) is tuple else (child,)
+            pair = child if is_list(child) else (child,)
             size += sum(_expanded(part, sizes) for part in pair)
     sizes[id(node)] = size
     return size

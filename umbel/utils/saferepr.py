@@ -12,6 +12,8 @@ from typing import Any
 
 __all__ = ["saferepr"]
 
+# Typed, because the checkers lose what type() gives of an Any.
+_type: Callable[[object], type] = type
 _SCALARS: frozenset[type] = frozenset({int, bool, NoneType, float})
 _SHORT = 16
 _CUT = "..."
@@ -23,7 +25,13 @@ _BRACKETS_BY_KIND: tuple[tuple[type, str, str], ...] = (
     (frozenset, "frozenset({", "})"),
     (set, "{", "}"),
 )
-_EMPTY_BY_KIND = {dict: "{}", list: "[]", tuple: "()", frozenset: "frozenset()", set: "set()"}
+_EMPTY_BY_KIND: dict[type, str] = {
+    dict: "{}",
+    list: "[]",
+    tuple: "()",
+    frozenset: "frozenset()",
+    set: "set()",
+}
 
 
 def saferepr(value: object, maxlen: int | None = 1024, maxlevels: int = 3) -> str:
@@ -43,7 +51,7 @@ def saferepr(value: object, maxlen: int | None = 1024, maxlevels: int = 3) -> st
 
 def _quick(value: Any) -> str | None:
     """The whole ``repr`` of what is short and flat, as most arguments are."""
-    kind = type(value)
+    kind = _type(value)
     if kind is tuple or kind is list:
         items: Iterable[Any] = value
     elif kind is dict:
@@ -56,8 +64,7 @@ def _quick(value: Any) -> str | None:
     if len(value) > _SHORT:
         return None
     for item in items:
-        kind = type(item)
-        if kind not in _SCALARS and not (kind is str and len(item) < 1024):
+        if type(item) not in _SCALARS and not (type(item) is str and len(item) < 1024):
             return None
     try:
         return repr(value)
@@ -143,14 +150,21 @@ class _Writer:
         self._put(closing)
 
     def _write_items(self, value: Any, kind: type, level: int) -> None:
-        # The base's own iteration: what a subclass makes of it is not asked.
-        for index, item in enumerate(kind.__iter__(value)):  # type: ignore[attr-defined]
+        for index, item in enumerate(_items(value, kind)):
             if index:
                 self._put(", ")
-            self._write(item, level + 1)
             if kind is dict:
+                self._write(item[0], level + 1)
                 self._put(": ")
-                self._write(dict.get(value, item), level + 1)
+                self._write(item[1], level + 1)
+            else:
+                self._write(item, level + 1)
+
+
+def _items(value: Any, kind: Any) -> Iterable[Any]:
+    """What is in a container, by the base's own iteration: a subclass is not asked."""
+    iterate: Callable[[Any], Iterable[Any]] = getattr(kind, "items", kind.__iter__)
+    return iterate(value)
 
 
 def _represent(value: object) -> str:

@@ -11,9 +11,13 @@ from umbel.exceptions import InvalidTaskError
 from umbel.model import Message
 from umbel.serialization import registry
 from umbel.serialization.compression import decompress
+from umbel.serialization.shapes import is_dict, is_list
 from umbel.wire import headers
 
 __all__ = ["Body", "check_signature", "check_signatures", "from_document", "from_sequence", "load"]
+
+
+_NOTHING: Any = {}
 
 
 class Body(msgspec.Struct, frozen=True):
@@ -50,17 +54,16 @@ def from_sequence(document: Any) -> Body:
     Raises:
         InvalidTaskError: It is something else.
     """
-    if not isinstance(document, list | tuple):
+    if not is_list(document):
         raise InvalidTaskError(
             f"the body is of type {type(document).__name__}, not [args, kwargs, embed]."
         )
-    if len(document) != 3:  # pyright: ignore[reportUnknownArgumentType] - user values
-        count = len(document)  # pyright: ignore[reportUnknownArgumentType] - user values
+    if len(document) != 3:
+        count = len(document)
         raise InvalidTaskError(f"the body has {count} elements, not [args, kwargs, embed].")
     args, kwargs, embed = document
-    if embed is None:
-        embed = {}
-    if not isinstance(embed, dict):
+    embed = _NOTHING if embed is None else embed
+    if not is_dict(embed):
         raise InvalidTaskError(f"the body's embed is of type {_kind(embed)}, not a mapping.")
     return _body(args, kwargs, embed, chain=_get(embed, "chain"))
 
@@ -73,24 +76,24 @@ def from_document(document: Mapping[Any, Any]) -> Body:
     """
     args, kwargs = document.get("args"), document.get("kwargs")
     return _body(
-        () if args is None else args, {} if kwargs is None else kwargs, document, chain=None
+        () if args is None else args, _NOTHING if kwargs is None else kwargs, document, chain=None
     )
 
 
 def _body(args: Any, kwargs: Any, embed: Any, *, chain: Any) -> Body:
-    if not isinstance(args, list | tuple):
+    if not is_list(args):
         raise InvalidTaskError(f"args is of type {_kind(args)}, not a list.")
-    if not isinstance(kwargs, dict):
+    if not is_dict(kwargs):
         raise InvalidTaskError(f"kwargs is of type {_kind(kwargs)}, not a mapping.")
-    for key in kwargs:  # pyright: ignore[reportUnknownVariableType] - user values
+    for key in kwargs:
         if not isinstance(key, str):
             raise InvalidTaskError(f"kwargs has a key of type {_kind(key)}, not a string.")
     chord = _get(embed, "chord")
     if chord is not None:
         check_signature("chord", chord)
     return Body(
-        args=list(args),  # pyright: ignore[reportUnknownArgumentType] - user values
-        kwargs=dict(kwargs),  # pyright: ignore[reportUnknownArgumentType] - user values
+        args=list(args),
+        kwargs=dict(kwargs),
         callbacks=_signatures("callbacks", _get(embed, "callbacks")),
         errbacks=_signatures("errbacks", _get(embed, "errbacks")),
         chain=_signatures("chain", chain),
@@ -107,16 +110,16 @@ def check_signatures(name: str, values: list[dict[str, Any]] | None) -> None:
 def _signatures(name: str, value: Any) -> list[Any] | None:
     if value is None:
         return None
-    if not isinstance(value, list | tuple):
+    if not is_list(value):
         raise InvalidTaskError(f"{name} is of type {_kind(value)}, not a list of signatures.")
-    for signature in value:  # pyright: ignore[reportUnknownVariableType] - user values
+    for signature in value:
         check_signature(name, signature)
-    return list(value)  # pyright: ignore[reportUnknownArgumentType] - user values
+    return list(value)
 
 
 def check_signature(name: str, value: Any) -> None:
     """Raise InvalidTaskError unless the value is a mapping that names a task."""
-    if not isinstance(value, dict):
+    if not is_dict(value):
         raise InvalidTaskError(f"{name} holds a value of type {_kind(value)}, not a signature.")
     if not isinstance(_get(value, "task"), str):
         raise InvalidTaskError(f"{name} holds a signature without a task name.")

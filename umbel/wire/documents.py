@@ -17,6 +17,7 @@ from umbel.exceptions import ContentDisallowed, DecodeError
 from umbel.protocols.serializer import Serializer
 from umbel.serialization import json, registry
 from umbel.serialization.compression import DEFAULT_LIMIT, decompress
+from umbel.serialization.shapes import is_dict, is_list
 
 __all__ = ["decode_group", "encode_group", "peek_state", "read_document", "sealed"]
 
@@ -54,8 +55,8 @@ def read_document(
     """
     body = _unsealed(body, limit)
     content_type = _content_type(body, serializer)
-    document: Any = registry.loads(body, content_type, serializer.content_encoding, accept=accept)
-    if type(document) is not dict:
+    document = registry.loads(body, content_type, serializer.content_encoding, accept=accept)
+    if not is_dict(document):
         raise DecodeError(f"result: it is of type {type(document).__name__}, not a mapping.")
     return document
 
@@ -114,11 +115,12 @@ def decode_group(
     if accept is None:
         accept = frozenset({chosen.content_type})
     document = read_document(body, chosen, accept=accept, limit=limit)
-    match document.get("result"):
-        case [[str(group_id), parent], list() | tuple() as members]:
-            return group_id, parent, list(members)  # pyright: ignore[reportUnknownArgumentType]
-        case _:
-            raise DecodeError("group: it is not [[id, parent], members].")
+    result: Any = document.get("result")
+    if is_list(result) and len(result) == 2:
+        head, members = result
+        if is_list(head) and len(head) == 2 and isinstance(head[0], str) and is_list(members):
+            return head[0], head[1], list(members)
+    raise DecodeError("group: it is not [[id, parent], members].")
 
 
 def _unsealed(body: bytes, limit: int) -> bytes:
@@ -163,8 +165,8 @@ def _status_in_pickle(body: bytes) -> str:
 def _status_carefully(body: bytes) -> str:
     """For JSON that msgspec refuses: NaN, lone surrogates."""
     try:
-        document: Any = json.loads(body)
-        if type(document) is dict and isinstance(document.get("status"), str):
+        document = json.loads(body)
+        if is_dict(document) and isinstance(document.get("status"), str):
             return str(document["status"])
     except (DecodeError, ContentDisallowed) as error:
         raise DecodeError(f"result: it is unreadable: {error}") from error

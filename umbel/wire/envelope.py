@@ -16,6 +16,7 @@ import msgspec
 from umbel.exceptions import DecodeError, EncodeError
 from umbel.model import Message
 from umbel.serialization import json
+from umbel.serialization.shapes import is_dict
 
 __all__ = ["decode", "encode"]
 
@@ -152,9 +153,9 @@ def _place(exchange: str, routing_key: str) -> bytes:
 
 
 def _full_place(message: Message) -> bytes:
-    given: Any = message.properties["delivery_info"]
+    given = message.properties["delivery_info"]
     own = {"exchange": message.exchange, "routing_key": message.routing_key}
-    return json.dumps({**given, **own} if isinstance(given, Mapping) else own)
+    return json.dumps({**given, **own} if is_dict(given) else own)
 
 
 def _extras(properties: Mapping[str, object]) -> bytes:
@@ -165,9 +166,10 @@ def _extras(properties: Mapping[str, object]) -> bytes:
 
 def _id(headers: bytes, correlation_id: str | None) -> str:
     """The task id; mostly the correlation id, which is cheaper to see than to look up."""
-    if correlation_id and correlation_id.isascii():
-        needle = correlation_id.encode()
-        if b'"id":"%b"' % needle in headers or b'"id": "%b"' % needle in headers:
+    if correlation_id:
+        quoted = _quote(correlation_id)
+        # Compact, as we write it; spaced, as kombu does.
+        if b'"id":' + quoted in headers or b'"id": ' + quoted in headers:
             return correlation_id
     try:
         return _read_id(headers).id or correlation_id or ""
@@ -183,10 +185,10 @@ def _priority(value: int | None) -> int | None:
 def _decode_carefully(raw: bytes) -> Message:
     """What :func:`decode` does, field by field: for rare shapes, and to say what is wrong."""
     try:
-        envelope: Any = json.loads(raw)
+        envelope = json.loads(raw)
     except DecodeError as error:
         raise DecodeError(f"the envelope is unreadable: {error}") from error
-    if type(envelope) is not dict:
+    if not is_dict(envelope):
         raise DecodeError(f"the envelope is of type {type(envelope).__name__}, not an object.")
     properties = _mapping(envelope, "properties", "the properties")
     place = _mapping(properties, "delivery_info", "delivery_info")
@@ -221,7 +223,7 @@ def _mapping(document: dict[str, Any], field: str, name: str) -> dict[str, Any]:
     value = document.get(field)
     if value is None:
         return {}
-    if type(value) is not dict:
+    if not is_dict(value):
         raise DecodeError(f"{name} are of type {type(value).__name__}, not a mapping.")
     return value
 

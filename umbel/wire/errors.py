@@ -18,6 +18,7 @@ from typing import Any
 from umbel import exceptions
 from umbel.exceptions import DecodeError, EncodeError, SecurityError
 from umbel.serialization import json
+from umbel.serialization.shapes import is_dict, is_list
 from umbel.utils.saferepr import saferepr
 
 __all__ = ["OURS", "UNKNOWN_MODULE", "decode", "encode", "writable"]
@@ -102,9 +103,9 @@ def decode(data: object) -> BaseException:
     """
     if isinstance(data, BaseException):
         return data
-    if not isinstance(data, dict):
+    if not is_dict(data):
         raise DecodeError(f"an exception cannot be a {type(data).__name__}.")
-    document: dict[Any, Any] = data  # pyright: ignore[reportUnknownVariableType] - user values
+    document = data
     name = document.get("exc_type")
     if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME:
         raise DecodeError("an exception without a name: exc_type is missing, or no short string.")
@@ -135,8 +136,8 @@ def writable(argument: object, dumps: Callable[[object], object]) -> object:
 
 
 def _as_arguments(message: object) -> tuple[Any, ...]:
-    if isinstance(message, list | tuple):
-        return tuple(message)  # pyright: ignore[reportUnknownArgumentType] - user values
+    if is_list(message):
+        return tuple(message)
     return (message,)
 
 

@@ -5,11 +5,10 @@ The hot path reads the few it needs by itself (:mod:`umbel.wire.tasks`).
 
 from __future__ import annotations
 
-from typing import Any
-
 from umbel.exceptions import DecodeError
 from umbel.model import Message
 from umbel.serialization import json
+from umbel.serialization.shapes import is_dict
 
 __all__ = ["compression", "read"]
 
@@ -20,8 +19,8 @@ def read(message: Message) -> dict[str, object]:
     Raises:
         DecodeError: They are not a JSON object.
     """
-    headers: Any = json.loads(message.headers)
-    if type(headers) is not dict:
+    headers = json.loads(message.headers)
+    if not is_dict(headers):
         raise DecodeError(f"the headers are of type {type(headers).__name__}, not a mapping.")
     return headers
 

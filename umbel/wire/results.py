@@ -18,6 +18,7 @@ from umbel.model import ResultRecord
 from umbel.protocols.clock import Clock
 from umbel.serialization import json, registry
 from umbel.serialization.compression import DEFAULT_LIMIT, compress
+from umbel.serialization.shapes import is_dict, is_list
 from umbel.states import EXCEPTION_STATES, FAILURE, READY_STATES, SUCCESS
 from umbel.wire import errors, moments
 from umbel.wire.documents import (
@@ -38,6 +39,10 @@ __all__ = [
 ]
 
 _quote: Callable[[str], bytes] = msgspec.json.Encoder().encode
+_SUCCEEDED = (
+    b'{"status":"SUCCESS","result":%b,"traceback":null,"children":%b,'
+    b'"date_done":"%b","task_id":%b%b%b}'
+)
 _SYSTEM = SystemClock()
 
 
@@ -148,10 +153,14 @@ class ResultCodec:
             document = self._document(request, SUCCESS, value, None, children, extra, now)
             body = self._sealed(document, value)
         else:
-            body = b'{"status":"SUCCESS","result":%b,"traceback":null,"children":%b,%b}' % (
+            group, parent = request.group_id, request.parent_id
+            body = _SUCCEEDED % (
                 json.dumps(value),
                 json.dumps(children) if children else b"[]",
-                _tail(request, now),
+                moments.stamp_bytes(now),
+                _quote(request.id),
+                b"" if group is None else b',"group_id":%b' % _quote(group),
+                b"" if parent is None else b',"parent_id":%b' % _quote(parent),
             )
         return ResultRecord(
             id=request.id,
@@ -264,25 +273,11 @@ class ResultCodec:
         return errors.encode(exc, dumps=self._serializer.dumps)
 
 
-def _tail(request: Finished, now: float) -> bytes:
-    """The end of a JSON document, from ``date_done`` on."""
-    group, parent = request.group_id, request.parent_id
-    tail = b'"date_done":"%b","task_id":%b' % (
-        moments.stamp(now).encode("ascii"),
-        _quote(request.id),
-    )
-    if group is not None:
-        tail += b',"group_id":%b' % _quote(group)
-    if parent is not None:
-        tail += b',"parent_id":%b' % _quote(parent)
-    return tail
-
-
 def _extended(extra: Mapping[str, object]) -> dict[str, object]:
     fields = {name: value for name, value in extra.items() if name != "stamps"}
     stamps = extra.get("stamps")
-    if isinstance(stamps, Mapping) and stamps:
-        named: dict[str, object] = dict(stamps)  # pyright: ignore[reportUnknownArgumentType]
+    if is_dict(stamps) and stamps:
+        named = {str(name): stamp for name, stamp in stamps.items()}
         fields["stamped_headers"] = list(named)
         # A stamp may have any name; our own fields win.
         fields = {**{k: v for k, v in named.items() if k not in _FIELDS}, **fields}
@@ -330,8 +325,8 @@ def _list(document: dict[str, Any], field: str) -> list[Any] | None:
     value = document.get(field)
     if value is None:
         return None
-    if isinstance(value, list | tuple):
-        return list(value)  # pyright: ignore[reportUnknownArgumentType] - user values
+    if is_list(value):
+        return list(value)
     raise DecodeError(f"result: {field} is of type {type(value).__name__}, not a list.")
 
 
@@ -355,7 +350,6 @@ def _date(value: object) -> datetime | None:
 
 
 def _stamps(document: dict[str, Any], names: object) -> dict[str, Any]:
-    if not isinstance(names, list | tuple):
+    if not is_list(names):
         return {}
-    listed: Sequence[Any] = names  # pyright: ignore[reportUnknownVariableType] - user values
-    return {name: document[name] for name in listed if isinstance(name, str) and name in document}
+    return {name: document[name] for name in names if isinstance(name, str) and name in document}

@@ -6,7 +6,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from umbel.exceptions import EncodeError
@@ -14,6 +14,7 @@ from umbel.model import Message
 from umbel.serialization import json, registry
 from umbel.serialization.compression import compress
 from umbel.serialization.culprit import renamed
+from umbel.serialization.shapes import is_dict
 from umbel.wire.call import Call
 from umbel.wire.task_v2 import iso
 
@@ -81,9 +82,9 @@ def _with_chain(
     """The callbacks, and the chain's next link with the rest of the chain as its callback."""
     link: dict[str, Any] | None = None
     for signature in chain or ():
-        if not isinstance(signature, Mapping):
+        if not is_dict(signature):
             raise EncodeError(f"chain holds a {type(signature).__name__}, not a signature.")
-        step: dict[str, Any] = dict(signature)  # pyright: ignore[reportUnknownArgumentType]
+        step: dict[str, Any] = dict(signature)
         if link is not None:
             options = dict(step.get("options") or {})
             options["link"] = [*(options.get("link") or ()), link]

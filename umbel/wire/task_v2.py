@@ -23,9 +23,15 @@ from umbel.wire.call import Call
 
 __all__ = ["encode", "iso"]
 
-_quote: Callable[[str], bytes] = msgspec.json.Encoder().encode
+_quote: Callable[[str | int | None], bytes] = msgspec.json.Encoder().encode
 
+_SEQUENCES: frozenset[type] = frozenset({list, tuple})
+_MAPPINGS: frozenset[type] = frozenset({dict})
 _EMBED = b'{"callbacks":null,"errbacks":null,"chain":null,"chord":null}'
+_TEMPLATE = (
+    b'%b,"id":%b,"root_id":%b,"parent_id":%b,"group":%b,"group_index":%b,"retries":%d,'
+    b'"eta":%b,"expires":%b,"argsrepr":%b,"kwargsrepr":%b}'
+)
 _ROOTS = {"value[0]": "args", "value[1]": "kwargs", "value[2]": "the links"}
 
 
@@ -74,8 +80,8 @@ def _body(call: Call) -> tuple[str, str, bytes]:
     if plain and call.serializer == "json":
         try:
             body = b"[%b,%b,%b]" % (
-                json.dumps(args if isinstance(args, list | tuple) else list(args)),
-                json.dumps(kwargs if isinstance(kwargs, dict) else dict(kwargs))
+                json.dumps(args if type(args) in _SEQUENCES else list(args)),
+                json.dumps(kwargs if type(kwargs) in _MAPPINGS else dict(kwargs))
                 if kwargs
                 else b"{}",
                 _EMBED,
@@ -98,40 +104,37 @@ def _body(call: Call) -> tuple[str, str, bytes]:
 
 
 def _headers(call: Call, mime: str | None) -> bytes:
-    """The headers as JSON: from a template when only ids and arguments differ."""
+    """The headers as JSON, from a template: only few of them differ from call to call."""
     argsrepr = call.argsrepr if call.argsrepr is not None else saferepr(call.args)
     if call.kwargsrepr is not None:
         kwargsrepr = call.kwargsrepr
     else:
         kwargsrepr = saferepr(call.kwargs) if call.kwargs else "{}"
     if (
-        call.eta is not None
-        or call.expires is not None
-        or call.retries
-        or call.shadow is not None
-        or call.replaced_task_nesting
+        mime is not None
+        or call.headers
         or call.stamped_headers is not None
         or call.stamps
-        or call.headers
-        or mime is not None
+        or call.replaced_task_nesting
+        or call.shadow is not None
     ):
         return json.dumps(_all_headers(call, argsrepr, kwargsrepr, mime))
-    head = _head(call.task, call.origin, call.ignore_result, call.time_limit, call.soft_time_limit)
-    group, parent = call.group_id, call.parent_id
     try:
-        id_ = _quote(call.id)
-        return (
-            b'%b%b,"root_id":%b,"parent_id":%b,"group":%b,"group_index":%b,"argsrepr":%b,"kwargsrepr":%b}'
-            % (
-                head,
-                id_,
-                id_ if call.root_id is None else _quote(call.root_id),
-                b"null" if parent is None else _quote(parent),
-                b"null" if group is None else _quote(group),
-                b"null" if call.group_index is None else b"%d" % call.group_index,
-                _quote(argsrepr),
-                _quote(kwargsrepr),
-            )
+        id_, root = _quote(call.id), call.root_id
+        return _TEMPLATE % (
+            _head(
+                call.task, call.origin, call.ignore_result, call.time_limit, call.soft_time_limit
+            ),
+            id_,
+            id_ if root is None else _quote(root),
+            _quote(call.parent_id),
+            _quote(call.group_id),
+            _quote(call.group_index),
+            call.retries,
+            b"null" if call.eta is None else _quote(iso(call.eta)),
+            b"null" if call.expires is None else _quote(iso(call.expires)),
+            _quote(argsrepr),
+            _quote(kwargsrepr),
         )
     except UnicodeEncodeError:
         # A lone surrogate, which only the other path can write.
@@ -147,14 +150,11 @@ def _head(
     time_limit: float | None,
     soft_time_limit: float | None,
 ) -> bytes:
-    """What the headers of a task's calls share, up to the id."""
-    shared = {
+    """What the headers of a task's calls share: all up to the id."""
+    shared: dict[str, object] = {
         "lang": "py",
         "task": task,
         "shadow": None,
-        "eta": None,
-        "expires": None,
-        "retries": 0,
         "timelimit": [time_limit, soft_time_limit],
         "origin": origin,
         "ignore_result": ignore_result,
@@ -162,7 +162,7 @@ def _head(
         "stamped_headers": None,
         "stamps": {},
     }
-    return json.dumps(shared)[:-1] + b',"id":'
+    return json.dumps(shared)[:-1]
 
 
 def _all_headers(call: Call, argsrepr: str, kwargsrepr: str, mime: str | None) -> dict[str, object]:

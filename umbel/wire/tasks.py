@@ -22,6 +22,7 @@ from umbel.exceptions import (
 )
 from umbel.model import Delivery, Message, Request
 from umbel.protocols.clock import Clock
+from umbel.serialization.shapes import is_dict, is_list
 from umbel.wire import headers, moments, task_v1, task_v2
 from umbel.wire.body import (
     Body,
@@ -169,8 +170,8 @@ def read_body(request: Request, *, accept: frozenset[str], limit: int) -> Body:
         else:
             return Body(args, kwargs) if embed == _NO_LINKS else _linked(args, kwargs, embed)
     document = load(message, accept=accept, limit=limit)
-    if isinstance(document, dict):
-        return from_document(document)  # pyright: ignore[reportUnknownArgumentType] - user values
+    if is_dict(document):
+        return from_document(document)
     return from_sequence(document)
 
 
@@ -226,9 +227,9 @@ def _document_of_protocol_1(
         raise InvalidTaskError(
             f"no task in the headers, and an unreadable body: {error}"
         ) from error
-    if not isinstance(document, dict) or "task" not in document:
+    if not is_dict(document) or "task" not in document:
         raise InvalidTaskError("no task, neither in the headers nor in the body.")
-    return document  # pyright: ignore[reportUnknownVariableType] - user values
+    return document
 
 
 def _name(field: str, value: object) -> str:
@@ -275,9 +276,9 @@ def _time_limits(value: Any) -> tuple[float | None, float | None]:
     """Hard and soft; zero and forever are no limit."""
     if value is None:
         return None, None
-    if not isinstance(value, list | tuple) or len(value) not in (0, 2):  # pyright: ignore[reportUnknownArgumentType] - user values
+    if not is_list(value) or len(value) not in (0, 2):
         raise InvalidTaskError("timelimit is not [hard, soft].")
-    hard, soft = value or (None, None)  # pyright: ignore[reportUnknownVariableType] - user values
+    hard, soft = value if value else (None, None)
     return _seconds(hard), _seconds(soft)
 
 
