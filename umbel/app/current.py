@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
 
+from umbel.canvas.signature import send_through
 from umbel.execution import context
 from umbel.result.waiting import look_through
 
@@ -183,3 +184,4 @@ def _share(function: Callable[..., Any], options: dict[str, Any]) -> Any:
 
 
 look_through(get_current_app)
+send_through(get_current_app)

@@ -12,22 +12,25 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, ca
 from umbel.app import current
 from umbel.app.arguments import ArgumentCheck
 from umbel.app.calls import defaults_of, make_call
+from umbel.app.ids import new_id
 from umbel.app.options import FromConfig, resolve
 from umbel.canvas.signature import Signature
 from umbel.exceptions import MaxRetriesExceededError, OperationalError
 from umbel.execution import context, eager, retries
 from umbel.execution.context import Context
 from umbel.result import AsyncResult, EagerResult
+from umbel.wire.call import Call
 
 if TYPE_CHECKING:
     from umbel.app.base import Umbel
     from umbel.execution.runnable import TaskOptions
-    from umbel.wire.call import Call
 
 __all__ = ["BaseTask", "Context", "Task"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_NO_KEYWORDS: Mapping[str, object] = {}
 
 _HANDLERS = ("before_start", "on_success", "on_failure", "on_retry", "after_return")
 
@@ -161,7 +164,7 @@ class Task(Generic[P, R]):
     @property
     def request(self) -> Context:
         """The call that is running: its id, arguments, retries and everything that came along."""
-        return context.of(self) or Context()
+        return context.of(self)
 
     def push_request(self, *args: Any, **kwargs: Any) -> None:
         """Make a request of these fields the current one, until :meth:`pop_request`."""
@@ -274,7 +277,7 @@ class Task(Generic[P, R]):
         if app.conf.task_always_eager:
             return self._eagerly(call, options)
         app.portal.call(app.producer.send, (call,), app.publish_policy(options))
-        return AsyncResult(call.id, None, self.name, app)
+        return self._sent(call, options)
 
     async def aapply_async(
         self,
@@ -292,7 +295,7 @@ class Task(Generic[P, R]):
         if app.conf.task_always_eager:
             return self._eagerly(call, options)
         await app.producer.send((call,), app.publish_policy(options))
-        return AsyncResult(call.id, None, self.name, app)
+        return self._sent(call, options)
 
     def apply_many(
         self, calls: Iterable[Sequence[Any]], **options: Any
@@ -306,7 +309,7 @@ class Task(Generic[P, R]):
             BatchError: The broker refused some; ``errors`` says which.
             OperationalError: The broker cannot be reached; some may have been sent.
         """
-        made = [self._call(args, None, None, None, None, None, options) for args in calls]
+        made = self._calls(calls, options)
         app = self.app
         if app.conf.task_always_eager:
             return [self._eagerly(call, options) for call in made]
@@ -317,7 +320,7 @@ class Task(Generic[P, R]):
         self, calls: Iterable[Sequence[Any]], **options: Any
     ) -> list[AsyncResult[R]]:
         """:meth:`apply_many`, without blocking the running loop."""
-        made = [self._call(args, None, None, None, None, None, options) for args in calls]
+        made = self._calls(calls, options)
         app = self.app
         if app.conf.task_always_eager:
             return [self._eagerly(call, options) for call in made]
@@ -347,6 +350,35 @@ class Task(Generic[P, R]):
         call = self._call(args, kwargs, task_id, link, link_error, None, options)
         return self._eagerly(call, {**options, "throw": throw})
 
+    def _sent(self, call: Call, options: Mapping[str, Any]) -> AsyncResult[R]:
+        result: AsyncResult[R] = AsyncResult(call.id, None, self.name, self.app)
+        run = context.current()
+        if run is not None and run.task.options.trail and options.get("add_to_parent", True):
+            run.add_child(result)
+        return result
+
+    def _calls(
+        self, calls: Iterable[Sequence[Any]], options: Mapping[str, Any]
+    ) -> list[Call]:
+        resolved = self.options
+        if options or resolved.expires is not None or context.current() is not None:
+            return [self._call(args, None, None, None, None, None, options) for args in calls]
+        defaults = self._call_defaults(resolved)
+        check = self._check or self._argument_check()
+        made = []
+        for args in calls:
+            if resolved.typing:
+                check(args, _NO_KEYWORDS)
+            made.append(Call(id=new_id(), args=args, **defaults))
+        return made
+
+    def _call_defaults(self, resolved: TaskOptions) -> dict[str, Any]:
+        defaults = self._defaults
+        if defaults is None:
+            defaults = defaults_of(self.app, self.name, resolved)
+            object.__setattr__(self, "_defaults", defaults)
+        return defaults
+
     def _call(
         self,
         args: Sequence[Any] | None,
@@ -364,10 +396,7 @@ class Task(Generic[P, R]):
             if check is None:
                 check = self._argument_check()
             check(args, kwargs)
-        defaults = self._defaults
-        if defaults is None:
-            defaults = defaults_of(self.app, self.name, resolved)
-            object.__setattr__(self, "_defaults", defaults)
+        defaults = self._call_defaults(resolved)
         if task_id or link or link_error or shadow:
             options = {
                 **options,
