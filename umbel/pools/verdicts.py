@@ -6,7 +6,7 @@ import logging
 
 from umbel.model import Failed, Request, Revoked
 
-__all__ = ["broken", "cancelled", "lost"]
+__all__ = ["broken", "cancelled", "lost", "unencodable"]
 
 logger = logging.getLogger(__name__)
 
@@ -31,3 +31,10 @@ def cancelled(request: Request, *, runtime: float = 0.0) -> Revoked:
 def lost(request: Request, reason: str, *, runtime: float = 0.0) -> Failed:
     """The outcome of a request whose process ended before its outcome was known."""
     return Failed(key=request.key, runtime=runtime, record=None, cause="worker-lost", reason=reason)
+
+
+def unencodable(key: int, error: Exception, *, runtime: float = 0.0) -> Failed:
+    """The outcome of a request that, or whose outcome, cannot cross to another process."""
+    logger.critical("A request or its outcome cannot be encoded: %r", error)
+    reason = f"cannot be encoded: {error}"
+    return Failed(key=key, runtime=runtime, record=None, reason=reason)

@@ -1,0 +1,5 @@
+"""The prefork pool."""
+
+from umbel.pools.prefork.parent import PreforkPool
+
+__all__ = ["PreforkPool"]

@@ -1,0 +1,87 @@
+"""Processes that start from nothing: children (``spawn``) and zygotes (``forkserver``).
+
+A new interpreter reads what it is to be from a file that it inherits.
+``make_runner`` is pickled for it, so it has to be a function that can be imported by name, or
+a ``functools.partial`` of one with arguments that can be pickled.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from typing import BinaryIO, NamedTuple
+
+from umbel.pools.prefork.child import be_child
+from umbel.pools.prefork.process import die_with
+from umbel.pools.prefork.slots import Slots
+from umbel.pools.prefork.zygote import be_zygote
+from umbel.protocols import Runner
+
+__all__ = ["Birth", "launch", "main"]
+
+
+_PROGRAM = """
+import pickle, sys
+file = open(int(sys.argv[1]), "rb")
+sys.path[:] = pickle.load(file)
+from umbel.pools.prefork.fresh import main
+main(file)
+"""
+
+
+class Birth(NamedTuple):
+    """What the processes of one pool have in common."""
+
+    make_runner: Callable[[], Runner]
+    slots: int
+    """The file descriptor of the shared memory."""
+    name: str
+
+
+def launch(
+    birth: Birth, ends: list[socket.socket], *, number: int = 0, slot: int = 0
+) -> subprocess.Popen[bytes]:
+    """Start an interpreter that becomes a child (two ``ends``) or a zygote (one).
+
+    Raises:
+        OSError: The process could not be started.
+        pickle.PicklingError, AttributeError: ``make_runner`` cannot be pickled.
+    """
+    fds = [end.fileno() for end in ends]
+    with tempfile.TemporaryFile() as file:
+        # One after the other: the import path has to be right before anything else is read.
+        pickle.dump(sys.path, file)
+        pickle.dump((os.getpid(), number, slot, fds, birth), file)
+        file.flush()
+        file.seek(0)
+        command = [sys.executable, "-c", _PROGRAM, str(file.fileno())]
+        inherited = (*fds, birth.slots, file.fileno())
+        return subprocess.Popen(command, pass_fds=inherited, stdin=subprocess.DEVNULL)
+
+
+def main(file: BinaryIO) -> None:
+    """Become what the file says; does not return."""
+    code = 1
+    try:
+        code = _become(file)
+        sys.stdout.flush()
+    finally:
+        # As in forked children: nothing that modules registered for an ordinary exit.
+        os._exit(code)
+
+
+def _become(file: BinaryIO) -> int:
+    parent, number, slot, fds, birth = pickle.load(file)
+    file.close()
+    slots = Slots(birth.slots)
+    ends = [socket.socket(fileno=fd) for fd in fds]
+    if len(ends) == 1:
+        be_zygote(ends[0], birth.make_runner, slots, birth.name)
+    die_with(parent)
+    name = f"SpawnPoolWorker-{number}"
+    return be_child(birth.make_runner, ends[0], ends[1], slots, slot, name)

@@ -1,0 +1,287 @@
+"""The parent's way to get children, and to hear of their ends."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from umbel.pools.prefork.fresh import Birth, launch
+from umbel.pools.prefork.slots import Slots
+from umbel.pools.prefork.zygote import (
+    CHILD,
+    EXITED,
+    ORDER,
+    REPORT,
+    STARTED,
+    ZYGOTE,
+    be_zygote,
+)
+from umbel.protocols import Runner
+
+__all__ = ["Family", "Nursery", "SpawnNursery", "ZygoteNursery"]
+
+logger = logging.getLogger(__name__)
+
+
+class Family(Protocol):
+    """Who is told about children. On the loop."""
+
+    def child_started(self, number: int, pid: int) -> None:
+        """The child has a process."""
+
+    def child_exited(self, number: int, status: int | None) -> None:
+        """The process is gone; the wait status is None where nobody could ask for it."""
+
+    def child_failed(self, number: int, reason: str) -> None:
+        """There is no process, and will be none."""
+
+
+class Nursery(Protocol):
+    """Makes processes that run :func:`~umbel.pools.prefork.child.be_child`."""
+
+    def prepare(self) -> None:
+        """Fork what has to be forked before the event loop runs."""
+
+    def attach(self, loop: asyncio.AbstractEventLoop, family: Family) -> None:
+        """From now on ``family`` is told, on ``loop``."""
+
+    def start(self, number: int, slot: int, ends: tuple[socket.socket, socket.socket]) -> None:
+        """Ask for a child that has the ``ends`` of its channels; closes them here."""
+
+    def close(self) -> None:
+        """End what makes children."""
+
+
+class _Line:
+    """The parent's end of the channel to one zygote."""
+
+    def __init__(self, sock: socket.socket, pid: int | None) -> None:
+        self.sock = sock
+        self.pid = pid
+        """None: forked by another zygote, which also waits for it."""
+        self.heard = bytearray()
+
+
+class ZygoteNursery:
+    """Has a zygote fork the children.
+
+    There are two zygotes: one works, one waits in case the other is killed, and then first
+    forks another to wait in its place. All pages are shared, so a zygote costs next to nothing.
+    """
+
+    def __init__(
+        self, make_runner: Callable[[], Runner], slots: Slots, name: str, *, fresh: bool = False
+    ) -> None:
+        self._make_runner = make_runner
+        self._slots = slots
+        self._name = name
+        self._fresh = fresh
+        self._lines: list[_Line] = []
+        self._pid_by_number: dict[int, int] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._family: Family | None = None
+
+    def prepare(self) -> None:
+        """Fork the zygotes."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if not self._fresh:
+            # Garbage and its gaps would be copied into every child; what is left stays shared
+            # as long as nobody's collector visits it.
+            gc.collect()
+            gc.freeze()
+        for _ in range(2):
+            ours, theirs = socket.socketpair()
+            self._lines.append(_Line(ours, self._fork(theirs)))
+            theirs.close()
+
+    def attach(self, loop: asyncio.AbstractEventLoop, family: Family) -> None:
+        """From now on ``family`` is told, on ``loop``."""
+        self._loop = loop
+        self._family = family
+        for line in self._lines:
+            self._listen(line)
+
+    def start(self, number: int, slot: int, ends: tuple[socket.socket, socket.socket]) -> None:
+        """Ask for a child that has the ``ends`` of its channels; closes them here."""
+        self._pid_by_number[number] = 0
+        try:
+            self._order(CHILD, number, slot, ends)
+        except OSError as error:
+            # Told on the loop's next turn: the caller is not done with starting it.
+            self._loop_().call_soon(self._fail, number, f"the zygote does not listen: {error}")
+
+    def close(self) -> None:
+        """End the zygotes."""
+        lines, self._lines = self._lines, []
+        for line in lines:
+            self._hang_up(line)
+        if not self._fresh:
+            gc.unfreeze()
+
+    def _fork(self, theirs: socket.socket) -> int:
+        if self._fresh:
+            birth = Birth(self._make_runner, self._slots.file(), self._name)
+            return launch(birth, [theirs]).pid
+        pid = os.fork()
+        if not pid:
+            for line in self._lines:
+                line.sock.close()
+            be_zygote(theirs, self._make_runner, self._slots, self._name)
+        return pid
+
+    def _listen(self, line: _Line) -> None:
+        line.sock.setblocking(False)
+        self._loop_().add_reader(line.sock.fileno(), self._hear, line)
+
+    def _hear(self, line: _Line) -> None:
+        try:
+            data = line.sock.recv(64 * REPORT.size)
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            data = b""
+        if not data:
+            self._bury(line)
+            return
+        line.heard += data
+        whole = len(line.heard) - len(line.heard) % REPORT.size
+        reports = bytes(line.heard[:whole])
+        del line.heard[:whole]
+        family = self._family
+        assert family is not None, "attach() comes first"
+        for what, number, pid, status in REPORT.iter_unpack(reports):
+            if what == STARTED:
+                self._pid_by_number[number] = pid
+                family.child_started(number, pid)
+            elif what == EXITED:
+                self._pid_by_number.pop(number, None)
+                family.child_exited(number, status)
+            else:
+                self._fail(number, f"cannot fork: {os.strerror(status)}")
+
+    def _fail(self, number: int, reason: str) -> None:
+        assert self._family is not None, "attach() comes first"
+        if self._pid_by_number.pop(number, None) is not None:
+            self._family.child_failed(number, reason)
+
+    def _bury(self, line: _Line) -> None:
+        """A zygote is gone: so are its children. Put the other one in its place."""
+        was_working = self._lines and self._lines[0] is line
+        self._lines.remove(line)
+        self._hang_up(line)
+        logger.critical("Process %r is gone; %d left", f"{self._name} zygote", len(self._lines))
+        if self._lines:
+            ours, theirs = socket.socketpair()
+            try:
+                self._order(ZYGOTE, 0, 0, (theirs,))
+            except OSError:
+                # Gone as well; its own line says so next.
+                ours.close()
+            else:
+                another = _Line(ours, None)
+                self._lines.append(another)
+                self._listen(another)
+        if not was_working:
+            return
+        assert self._family is not None, "attach() comes first"
+        orphans, self._pid_by_number = self._pid_by_number, {}
+        for number, pid in orphans.items():
+            if pid:
+                # The kernel has done it already where it can; elsewhere nobody else would.
+                _kill(pid)
+            self._family.child_exited(number, None)
+
+    def _order(self, what: int, number: int, slot: int, ends: tuple[socket.socket, ...]) -> None:
+        try:
+            if not self._lines:
+                raise OSError("no zygote is left; restart the worker")
+            fds = [end.fileno() for end in ends]
+            socket.send_fds(self._lines[0].sock, [ORDER.pack(what, number, slot)], fds)
+        finally:
+            for end in ends:
+                end.close()
+
+    def _hang_up(self, line: _Line) -> None:
+        if self._loop is not None:
+            self._loop.remove_reader(line.sock.fileno())
+        try:
+            # Not only close: another pool's zygote may have inherited the descriptor.
+            line.sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            # It was the zygote that closed.
+            pass
+        line.sock.close()
+        if line.pid is not None:
+            os.waitpid(line.pid, 0)
+
+    def _loop_(self) -> asyncio.AbstractEventLoop:
+        assert self._loop is not None, "attach() comes first"
+        return self._loop
+
+
+class SpawnNursery:
+    """Starts every child as a new interpreter: slow and large, but it inherits nothing."""
+
+    def __init__(self, make_runner: Callable[[], Runner], slots: Slots, name: str) -> None:
+        self._birth = Birth(make_runner, slots.file(), name)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._family: Family | None = None
+
+    def prepare(self) -> None:
+        """Nothing to fork."""
+
+    def attach(self, loop: asyncio.AbstractEventLoop, family: Family) -> None:
+        """From now on ``family`` is told, on ``loop``."""
+        self._loop = loop
+        self._family = family
+
+    def start(self, number: int, slot: int, ends: tuple[socket.socket, socket.socket]) -> None:
+        """Start a child that has the ``ends`` of its channels; closes them here."""
+        assert self._loop is not None and self._family is not None, "attach() comes first"
+        try:
+            process = launch(self._birth, list(ends), number=number, slot=slot)
+        except OSError as error:
+            self._loop.call_soon(self._family.child_failed, number, f"cannot spawn: {error}")
+            return
+        finally:
+            for end in ends:
+                end.close()
+        # After start() has returned, as with every other nursery.
+        self._loop.call_soon(self._family.child_started, number, process.pid)
+        # One thread each: the only way to wait for one process that every platform has.
+        arguments = (self._loop, self._family, number, process)
+        threading.Thread(
+            target=_wait, args=arguments, name=f"umbel-wait-{number}", daemon=True
+        ).start()
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+def _wait(
+    loop: asyncio.AbstractEventLoop, family: Family, number: int, process: subprocess.Popen[bytes]
+) -> None:
+    code = process.wait()
+    status = -code if code < 0 else code << 8
+    try:
+        loop.call_soon_threadsafe(family.child_exited, number, status)
+    except RuntimeError:
+        # The loop is closed; nobody wants to know any more.
+        return
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return

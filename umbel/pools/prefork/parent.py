@@ -1,0 +1,471 @@
+"""The prefork pool: tasks in processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal as signals
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
+
+from umbel.clock import SystemClock
+from umbel.model import Outcome, Request
+from umbel.pools.grace import within
+from umbel.pools.outbox import Outbox
+from umbel.pools.prefork.channel import OUTCOMES, READY, decode_keys, decode_outcomes
+from umbel.pools.prefork.member import Member
+from umbel.pools.prefork.nursery import Nursery, SpawnNursery, ZygoteNursery
+from umbel.pools.prefork.process import exit_reason
+from umbel.pools.prefork.slots import SLOTS, Slots
+from umbel.pools.verdicts import cancelled, lost
+from umbel.protocols import Runner
+
+__all__ = ["PreforkPool"]
+
+logger = logging.getLogger(__name__)
+
+_CLOCK = SystemClock()
+_LOOK = 0.025
+"""Seconds between two looks at what the children are doing; only while they do something."""
+_LONG = 0.05
+"""Seconds after which a task is a long one."""
+_YOUNG = 1.0
+"""Seconds; a child that dies before has not lived."""
+_STRIKES = 3
+"""How often all children may die young before their replacement has to wait."""
+_FIRST_DELAY = 0.25
+_LONGEST_DELAY = 15.0
+_FAREWELL = 5.0
+"""Seconds a child has for closing its runner."""
+
+
+class PreforkPool:
+    """Runs requests in child processes, one at a time in each.
+
+    Short requests are handed over in batches, and handed back when one of them turns out to be
+    long: nothing waits behind a long task while another child has nothing to do. A child that
+    dies costs the request it was running, and those it had finished within the millisecond
+    before; it is replaced at once.
+
+    POSIX only.
+    """
+
+    def __init__(
+        self,
+        make_runner: Callable[[], Runner],
+        size: int,
+        *,
+        start_method: Literal["fork", "spawn", "forkserver"] = "fork",
+        prefetch: int | None = None,
+        max_tasks_per_child: int | None = None,
+        name: str = "worker",
+    ) -> None:
+        """
+        Args:
+            make_runner: Called in each child. With ``spawn`` and ``forkserver`` it is pickled.
+            start_method: ``fork``: from a copy of this process made by :meth:`prepare`;
+                ``forkserver``: from a new interpreter; ``spawn``: each a new interpreter.
+            prefetch: Most requests that a child may hold, however short they are.
+            max_tasks_per_child: After so many a child is replaced.
+        """
+        self._size = size
+        self._prefetch = prefetch
+        self._max_tasks = max_tasks_per_child
+        self._slots = Slots() if start_method == "fork" else Slots.in_file()
+        self._nursery: Nursery
+        if start_method == "spawn":
+            self._nursery = SpawnNursery(make_runner, self._slots, name)
+        else:
+            fresh = start_method == "forkserver"
+            self._nursery = ZygoteNursery(make_runner, self._slots, name, fresh=fresh)
+        self._process = "SpawnPoolWorker" if start_method == "spawn" else "ForkPoolWorker"
+        self._free_slots = deque(range(SLOTS))
+        self._members: dict[int, Member] = {}
+        self._born = 0
+        # In order; before everything that is submitted later.
+        self._pending: deque[Request] = deque()
+        self._outbox = Outbox()
+        # Keys that were cancelled while a child held them, and the signal they are to get.
+        self._unwanted: dict[int, signals.Signals | None] = {}
+        self._unfinished: list[Request] = []
+        self._prepared = False
+        self._stopping = False
+        self._killing = False
+        self._stopped = False
+        self._young_deaths = 0
+        self._not_before = 0.0
+        self._look_later: asyncio.TimerHandle | None = None
+        self._fill_later: asyncio.TimerHandle | None = None
+        self._change = asyncio.Event()
+
+    @property
+    def size(self) -> int:
+        """How many children run requests."""
+        return self._size
+
+    @property
+    def free(self) -> int:
+        """How many more may be submitted now; grows while tasks are short."""
+        if self._stopping:
+            return 0
+        room = sum(member.room for member in self._members.values())
+        return max(0, room - len(self._pending))
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that run tasks, oldest first."""
+        return [member.pid for member in self._members.values() if member.pid is not None]
+
+    def prepare(self) -> None:
+        """Fork the zygotes; before there are threads and an event loop."""
+        self._nursery.prepare()
+        self._prepared = True
+
+    async def start(self) -> None:
+        """Start the children; returns when each has opened its runner, or died trying.
+
+        Raises:
+            RuntimeError: :meth:`prepare` was not called.
+        """
+        if not self._prepared:
+            raise RuntimeError("PreforkPool.prepare() must be called before the event loop runs")
+        self._nursery.attach(asyncio.get_running_loop(), self)
+        self._fill()
+        first = set(self._members)
+        while any(n in first and not member.ready for n, member in self._members.items()):
+            await self._changed()
+
+    async def submit(self, requests: Sequence[Request]) -> None:
+        """Hand the requests to the children that have the least to do."""
+        self._pending.extend(requests)
+        self._dispatch()
+
+    async def outcomes(self) -> list[Outcome]:
+        """Wait until something has finished, then return everything that has.
+
+        Empty after ``stop``, once everything was handed out.
+        """
+        return await self._outbox.take()
+
+    async def cancel(self, keys: Sequence[int], *, signal: str | None = None) -> None:
+        """Drop requests that have not started; send ``signal`` to the processes of those that
+        have. Without a signal, what runs goes on.
+
+        Raises:
+            ValueError: There is no such signal.
+        """
+        number = None if signal is None else _signal(signal)
+        for key in keys:
+            for member in self._members.values():
+                if key in member.held:
+                    self._unwanted[key] = number
+                    if member.started() != key:
+                        member.ask_back()
+                    elif number is not None:
+                        _kill(member, number)
+                    else:
+                        del self._unwanted[key]
+        wanted = set(keys)
+        dropped = [request for request in self._pending if request.key in wanted]
+        for request in dropped:
+            self._pending.remove(request)
+        if dropped:
+            self._outbox.put([cancelled(request) for request in dropped])
+
+    async def resize(self, size: int) -> None:
+        """Grow or shrink; a busy child goes when its task is done.
+
+        Raises:
+            ValueError: ``size`` is more than a pool can have.
+        """
+        if not 0 <= size <= SLOTS // 2:
+            raise ValueError(f"a prefork pool has 0 to {SLOTS // 2} children; asked for {size}")
+        self._size = size
+        self._fill()
+        staying = [member for member in self._members.values() if not member.retiring]
+        staying.sort(key=lambda member: (not member.ready, len(member.held)))
+        for member in staying[: max(0, len(staying) - size)]:
+            self._retire(member)
+
+    async def stop(self, *, grace: float) -> list[Request]:
+        """Take back what has not started, wait ``grace`` seconds for what has, then kill it.
+
+        May be cancelled and called again, with less grace.
+        """
+        self._stopping = True
+        if not self._stopped:
+            for member in list(self._members.values()):
+                self._retire(member)
+            try:
+                async with within(grace):
+                    await self._emptied()
+            except TimeoutError:
+                self._killing = True
+            await self._ended()
+            for timer in (self._look_later, self._fill_later):
+                if timer is not None:
+                    timer.cancel()
+            self._nursery.close()
+            self._slots.close()
+            self._stopped = True
+            self._outbox.close()
+        # Those that never started first; a killed child's are the last.
+        unfinished = [*self._pending, *self._unfinished]
+        self._pending.clear()
+        self._unfinished.clear()
+        return unfinished
+
+    async def _emptied(self) -> None:
+        while any(member.held for member in self._members.values()):
+            await self._changed()
+
+    async def _ended(self) -> None:
+        """Wait for the processes; those that do not end are killed."""
+        if self._killing:
+            for member in self._members.values():
+                if member.held:
+                    _kill(member, signals.SIGKILL)
+        for _ in range(2):
+            try:
+                async with asyncio.timeout(_FAREWELL):
+                    while self._members:
+                        await self._changed()
+            except TimeoutError:
+                for member in self._members.values():
+                    _kill(member, signals.SIGKILL)
+        for member in list(self._members.values()):
+            # Not even SIGKILL ends it, the kernel is to blame: go without it.
+            self.child_exited(member.number, None)
+
+    async def _changed(self) -> None:
+        self._change.clear()
+        await self._change.wait()
+
+    # What children and the nursery report.
+
+    def child_started(self, number: int, pid: int) -> None:
+        """The child has a process."""
+        member = self._members.get(number)
+        if member is not None:
+            member.pid = pid
+            if self._killing:
+                _kill(member, signals.SIGKILL)
+
+    def child_exited(self, number: int, status: int | None) -> None:
+        """The process is gone: decide what becomes of what it held, and replace it."""
+        member = self._members.get(number)
+        if member is None:
+            return
+        reason = exit_reason(status)
+        now = _CLOCK.monotonic()
+        runtime = member.running_for(now)
+        started, waiting = member.part()
+        del self._members[number]
+        self._free_slots.append(member.slot)
+        if member.retiring and status == 0:
+            logger.debug("Process %r pid:%s exited with %r", self._name(member), member.pid, reason)
+        else:
+            logger.error("Process %r pid:%s exited with %r", self._name(member), member.pid, reason)
+        self._take_back(reversed(waiting))
+        if self._killing:
+            self._unfinished += started
+        elif started:
+            outcomes = [lost(request, reason) for request in started[:-1]]
+            last = started[-1]
+            if self._unwanted.get(last.key) is not None:
+                self._outbox.put([*outcomes, cancelled(last, runtime=runtime)])
+            else:
+                self._outbox.put([*outcomes, lost(last, reason, runtime=runtime)])
+            for request in started:
+                self._unwanted.pop(request.key, None)
+        if not member.retiring:
+            self._mourn(now - member.born, reason)
+        self._change.set()
+        self._fill()
+        self._dispatch()
+
+    def child_failed(self, number: int, reason: str) -> None:
+        """There is no process, and will be none."""
+        logger.critical("Process %r could not be started: %s", f"{self._process}-{number}", reason)
+        self.child_exited(number, None)
+
+    def _receive(self, member: Member, kind: int, seconds: float, payload: memoryview) -> None:
+        """A frame from a child."""
+        if kind == OUTCOMES:
+            self._outbox.put(member.take(decode_outcomes(payload), seconds))
+            self._young_deaths = 0
+            if self._unwanted:
+                self._forget_ended()
+        elif kind == READY:
+            member.ready = True
+            self._change.set()
+        else:
+            self._take_back(member.take_back(decode_keys(payload)))
+            key = member.started()
+            number = None if key is None else self._unwanted.get(key)
+            if number is not None:
+                # It was started before it could be handed back.
+                _kill(member, number)
+        if not member.held:
+            if member.spent or member.retiring:
+                self._retire(member)
+            self._change.set()
+        if self._pending:
+            self._dispatch()
+
+    # Handing out and taking back.
+
+    def _dispatch(self) -> None:
+        """Hand out what is pending as far as there is room, the emptiest child first."""
+        pending = self._pending
+        while pending and not self._stopping:
+            able = [member for member in self._members.values() if member.room]
+            if not able:
+                break
+            able.sort(key=lambda member: len(member.held))
+            share = -(-len(pending) // len(able))
+            for member in able:
+                count = min(member.room, share, len(pending))
+                if count:
+                    batch = [pending.popleft() for _ in range(count)]
+                    failures = member.give(batch)
+                    if failures:
+                        self._outbox.put(failures)
+        if self._look_later is None and not self._stopping:
+            # A bare timer, not a task: it runs only while children hold something.
+            loop = asyncio.get_running_loop()
+            self._look_later = loop.call_later(_LOOK, self._look)
+
+    def _look(self) -> None:
+        """See whose task has become a long one, and take back what waits behind it."""
+        self._look_later = None
+        now = _CLOCK.monotonic()
+        busy = False
+        for member in self._members.values():
+            if not member.held:
+                continue
+            busy = True
+            if member.started() is not None and member.running_for(now) > _LONG:
+                member.stuck = True
+                if len(member.held) > 1:
+                    member.ask_back()
+        if busy or self._pending:
+            self._look_later = asyncio.get_running_loop().call_later(_LOOK, self._look)
+
+    def _take_back(self, requests: Iterable[Request]) -> None:
+        """Requests that a child has not started, the last one first: they are next again."""
+        for request in requests:
+            if request.key in self._unwanted:
+                del self._unwanted[request.key]
+                self._outbox.put([cancelled(request)])
+            else:
+                self._pending.appendleft(request)
+
+    def _forget_ended(self) -> None:
+        held = [member.held for member in self._members.values()]
+        for key in [key for key in self._unwanted if not any(key in one for one in held)]:
+            del self._unwanted[key]
+
+    # Children.
+
+    def _fill(self) -> None:
+        """Start children until there are ``size``, now or when they may be started again."""
+        if self._stopping:
+            return
+        missing = self._size - sum(not member.retiring for member in self._members.values())
+        wait = self._not_before - _CLOCK.monotonic()
+        if missing > 0 and wait > 0:
+            if self._fill_later is None:
+                loop = asyncio.get_running_loop()
+                # A bare timer: there is nothing to await, and stopping makes it do nothing.
+                self._fill_later = loop.call_later(wait, self._fill_now)
+            return
+        for _ in range(missing):
+            self._bear()
+
+    def _fill_now(self) -> None:
+        self._fill_later = None
+        self._not_before = 0.0
+        self._fill()
+
+    def _bear(self) -> None:
+        self._born += 1
+        number = self._born
+        slot = self._free_slots.popleft()
+        member = Member(number, slot, self._slots, prefetch=self._prefetch, budget=self._max_tasks)
+        member.born = _CLOCK.monotonic()
+        self._members[number] = member
+
+        def on_frame(kind: int, seconds: float, payload: memoryview) -> None:
+            self._receive(member, kind, seconds, payload)
+
+        def on_end() -> None:
+            # It is dead or about to be; the nursery says how. Until then it gets nothing.
+            member.ready = False
+
+        ends = member.connect(asyncio.get_running_loop(), on_frame, on_end)
+        self._nursery.start(number, slot, ends)
+
+    def _retire(self, member: Member) -> None:
+        """Let a child end as soon as it holds nothing, and have another in its place."""
+        member.retiring = True
+        if member.held:
+            member.ask_back()
+            return
+        member.finish()
+        if not self._stopping:
+            self._fill()
+            # It may hang in what it closes; its requests are all done.
+            asyncio.get_running_loop().call_later(_FAREWELL, self._put_down, member)
+
+    def _put_down(self, member: Member) -> None:
+        if self._members.get(member.number) is member:
+            _kill(member, signals.SIGKILL)
+
+    def _mourn(self, lived: float, reason: str) -> None:
+        """Note an unexpected death; when none lives, make the next ones wait."""
+        if lived >= _YOUNG:
+            self._young_deaths = 0
+            return
+        self._young_deaths += 1
+        rounds = self._young_deaths // max(1, self._size) - _STRIKES
+        if rounds >= 0 and not self._stopping:
+            delay = min(_LONGEST_DELAY, _FIRST_DELAY * 2**rounds)
+            self._not_before = _CLOCK.monotonic() + delay
+            logger.critical(
+                "Children die as soon as they are started (%d in a row, the last with %s); "
+                "the next ones are started in %.2f seconds",
+                self._young_deaths,
+                reason,
+                delay,
+            )
+
+    def _name(self, member: Member) -> str:
+        return f"{self._process}-{member.number}"
+
+
+def _signal(name: str) -> signals.Signals:
+    """A signal by its name, with or without ``SIG``, or by its number.
+
+    >>> _signal("KILL") is _signal("sigkill") is _signal("9")
+    True
+    """
+    try:
+        if name.isdigit():
+            return signals.Signals(int(name))
+        name = name.upper()
+        return signals.Signals[name if name.startswith("SIG") else f"SIG{name}"]
+    except (KeyError, ValueError):
+        raise ValueError(f"{name!r} is not a signal of this system") from None
+
+
+def _kill(member: Member, number: signals.Signals) -> None:
+    if member.pid is None:
+        # Not yet forked, or not yet known; child_started does it when a stop asks for it.
+        return
+    try:
+        os.kill(member.pid, number)
+    except ProcessLookupError:
+        return

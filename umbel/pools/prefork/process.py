@@ -1,0 +1,52 @@
+"""What the operating system is asked for, beside what Python offers."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+
+__all__ = ["die_with", "exit_reason", "name_process"]
+
+_PR_SET_PDEATHSIG = 1
+
+
+def name_process(name: str) -> None:
+    """Show ``name`` in process lists, where ``setproctitle`` is installed."""
+    try:
+        # Optional, and without types.
+        setproctitle = importlib.import_module("setproctitle")
+    except ModuleNotFoundError:
+        pass
+    else:
+        setproctitle.setproctitle(f"umbel: {name}")
+    # Log records name the process as multiprocessing does; importing it for that is not worth it.
+    multiprocessing = sys.modules.get("multiprocessing")
+    if multiprocessing is not None:
+        multiprocessing.current_process().name = name
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process as soon as its parent is gone, where it can (Linux)."""
+    if sys.platform != "linux":
+        return
+    # Loaded where it is needed; ctypes takes longer to import than the rest of this package.
+    import ctypes
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def exit_reason(status: int | None) -> str:
+    """What a wait status says, for people: ``signal 9 (SIGKILL)``, ``exit code 1``."""
+    if status is None:
+        return "an unknown exit status"
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"signal {-code} ({signal.Signals(-code).name})"
+    except ValueError:
+        return f"signal {-code}"

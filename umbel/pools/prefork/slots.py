@@ -1,0 +1,53 @@
+"""What every child is doing, in memory that outlives it."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+from typing import Final
+
+__all__ = ["SLOTS", "Slots"]
+
+SLOTS: Final = 4096
+"""Most children there can be. A slot nobody uses costs no memory."""
+_NONE: Final = -1
+
+
+class Slots:
+    """For each child the request it started last, and when: one 8-byte store each.
+
+    Written by the child that has the slot, read by the parent. The time is written first, so
+    that whoever sees a key sees a time that is not older. Never cleared by the child: a
+    request that has ended is known by its outcome.
+    """
+
+    def __init__(self, fd: int = -1) -> None:
+        """Map the file ``fd``, or memory that only processes forked later share."""
+        self._fd = fd
+        memory = memoryview(mmap.mmap(fd, SLOTS * 16))
+        self.keys = memory[: SLOTS * 8].cast("q")
+        self.times = memory[SLOTS * 8 :].cast("d")
+
+    @classmethod
+    def in_file(cls) -> Slots:
+        """Make memory that processes can map which are not forked from this one."""
+        with tempfile.TemporaryFile() as file:
+            file.truncate(SLOTS * 16)
+            return cls(os.dup(file.fileno()))
+
+    def file(self) -> int:
+        """The descriptor of the file that :meth:`in_file` made."""
+        assert self._fd >= 0, "memory without a file is shared by forking only"
+        return self._fd
+
+    def close(self) -> None:
+        """Let go of the file; the memory stays as long as it is used."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def clear(self, slot: int) -> None:
+        """Nothing was started yet."""
+        self.times[slot] = 0.0
+        self.keys[slot] = _NONE
