@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from umbel.testing.servers import ServerMissing, redis_server, required
+
 ROOT = Path(__file__).parent.parent.parent
 PROGRAM = Path(__file__).parent / "pages.py"
 RUNNABLE = ("```python", "```pycon", "```console")
@@ -26,10 +28,13 @@ def redis_url(request: pytest.FixtureRequest) -> Iterator[str]:
     if "redis://localhost:6379/0" not in page.read_text():
         yield ""
         return
-    from umbel.testing import servers
-
-    with servers.redis() as server:
-        yield server.url
+    try:
+        with redis_server() as server:
+            yield server.url()
+    except ServerMissing as missing:
+        if required("redis"):
+            raise
+        pytest.skip(str(missing))
 
 
 @pytest.mark.slow

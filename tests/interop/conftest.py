@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import celery
 import pytest
 
 from umbel import Umbel
+from umbel.testing.servers import ServerMissing, redis_server, required
 
 PROGRAMS = Path(__file__).parent / "programs"
 BIN = Path(sys.executable).parent
@@ -49,8 +49,13 @@ class Worker:
 
 @pytest.fixture
 def redis_url() -> Iterator[str]:
-    with redis_server() as server:
-        yield server
+    try:
+        with redis_server() as server:
+            yield server.url()
+    except ServerMissing as missing:
+        if required("redis"):
+            raise
+        pytest.skip(str(missing))
 
 
 @pytest.fixture
@@ -86,11 +91,8 @@ def start(
         workers.append(worker)
         # A queue that this worker alone consumes, so that the answer comes from nobody else.
         answer = celery_client.send_task("interop.side", queue=name)
-        try:
-            assert answer.get(timeout=PATIENCE) == side
-        except Exception:
-            print(worker.log.read_text())
-            raise
+        wait_for(answer, worker)
+        assert answer.get(timeout=PATIENCE) == side
         return worker
 
     yield start
@@ -99,6 +101,15 @@ def start(
         worker.end()
         print(f"--- {worker.log.name}, exit {worker.process.returncode}")
         print(worker.log.read_text())
+
+
+def wait_for(answer: Any, worker: Worker) -> None:
+    """Until the worker has answered, or has ended."""
+    deadline = time.monotonic() + PATIENCE
+    while not answer.ready():
+        assert worker.process.poll() is None, f"it ended:\n{worker.log.read_text()}"
+        assert time.monotonic() < deadline, f"it does not answer:\n{worker.log.read_text()}"
+        time.sleep(0.05)
 
 
 def launch(
@@ -121,6 +132,8 @@ def launch(
                 "INTEROP_REDIS": url,
                 "INTEROP_SETTINGS": json.dumps(settings),
                 "PYTHONWARNINGS": "ignore",
+                # Celery refuses to read pickle as root otherwise, and containers are root.
+                "C_FORCE_ROOT": "1",
             },
             stdout=file,
             stderr=file,
@@ -128,14 +141,6 @@ def launch(
             start_new_session=True,
         )
     return Worker(side, process, log)
-
-
-@contextmanager
-def redis_server() -> Iterator[str]:
-    from umbel.testing import servers
-
-    with servers.redis() as server:
-        yield server.url
 
 
 @pytest.fixture
