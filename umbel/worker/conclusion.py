@@ -14,7 +14,6 @@ from umbel.model import (
     Message,
     Nack,
     Outcome,
-    Rejected,
     Request,
     ResultRecord,
     Retried,
@@ -40,7 +39,8 @@ class Conclusions:
     def __init__(
         self, codec: ResultCodec, error_callbacks: Callable[[Request], tuple[Message, ...]]
     ) -> None:
-        """
+        """Make one.
+
         Args:
             error_callbacks: What to publish for a request whose task could not see to it itself.
         """

@@ -17,7 +17,8 @@ class Credit:
     """The room for more messages: what the pool can take, less what is on its way there."""
 
     def __init__(self, pool: Pool, *, prefetch: bool, active: Sized, unsettled: Sized) -> None:
-        """
+        """Make one.
+
         Args:
             prefetch: Whether to take more than what can run at once.
             active: What the pool has.

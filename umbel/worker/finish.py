@@ -35,7 +35,8 @@ class Finish:
         leases: Leases,
         unsettled: list[Settlement],
     ) -> None:
-        """
+        """Make one.
+
         Args:
             unsettled: Where finished requests wait; shared with the credit, which counts them.
         """

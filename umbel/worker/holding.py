@@ -15,7 +15,8 @@ class Holding:
     """Accepted requests by the time they are due. They stay leased all the while."""
 
     def __init__(self, limit: int | None = None) -> None:
-        """
+        """Make one.
+
         Args:
             limit: ``worker_eta_task_limit``: how many may wait here; None: any number.
         """

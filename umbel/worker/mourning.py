@@ -21,7 +21,8 @@ class ErrorCallbacks:
     def __init__(
         self, encode_signature: EncodeSignature, *, accept: frozenset[str], limit: int
     ) -> None:
-        """
+        """Make one.
+
         Args:
             accept: Content types that are read.
             limit: Bytes that a body may unpack to.
@@ -31,17 +32,15 @@ class ErrorCallbacks:
         self._limit = limit
 
     def __call__(self, request: Request) -> tuple[Message, ...]:
-        """The messages, none if they cannot be made: the failure itself is recorded all the same."""
+        """The messages; none where they cannot be made: the failure is recorded all the same."""
         try:
             body = wire.read_body(request, accept=self._accept, limit=self._limit)
             steps = follow_up.after_failure(
                 id=request.id, root_id=request.root_id, errbacks=body.errbacks
             )
-            return tuple(
-                self._encode(step.signature, step.args, parent=request) for step in steps
-            )
+            return tuple(self._encode(step.signature, step.args, parent=request) for step in steps)
         except (InvalidTaskError, DecodeError, EncodeError, SecurityError) as error:
-            logger.error(
+            logger.error(  # noqa: TRY400 - the sentence says it all
                 "Task %s[%s]: its error callbacks cannot be sent: %s",
                 request.task,
                 request.id,

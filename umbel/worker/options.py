@@ -6,6 +6,7 @@ import os
 import re
 import socket
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import msgspec
@@ -198,8 +199,7 @@ def usable_processors() -> int:
     """
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     try:
-        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
-            quota, period = file.read().split()
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text("ascii").split()
         limit = int(quota) / int(period)
     except (OSError, ValueError):
         # No such file, or a quota of "max": nothing is limited.

@@ -11,7 +11,7 @@ import msgspec
 
 from umbel.execution.runnable import Runnable
 from umbel.model import Delivery, Message, Request, Settlement
-from umbel.protocols import Broker, Clock, Compose, Pool, ResultBackend
+from umbel.protocols import Clock, Compose, Pool, ResultBackend
 from umbel.wire.results import ResultCodec
 from umbel.worker.admission import Accepted
 from umbel.worker.conclusion import Conclusions
@@ -127,9 +127,7 @@ class Parts:
         leftovers = self._intake.leftovers()
         await self._give_back(leftovers.unacknowledged, leftovers.acknowledged)
 
-    async def _stop_pool(
-        self, stopped: asyncio.Task[list[Request]], shutdown: Shutdown
-    ) -> None:
+    async def _stop_pool(self, stopped: asyncio.Task[list[Request]], shutdown: Shutdown) -> None:
         cold = asyncio.ensure_future(shutdown.cold())
         try:
             await asyncio.wait([stopped, cold], return_when=asyncio.FIRST_COMPLETED)
@@ -177,7 +175,7 @@ class Parts:
                 await self._settler.publish([_again(request) for request in acknowledged])
                 await self._settler.give_back(unacknowledged)
         except TimeoutError:
-            logger.error(
+            logger.error(  # noqa: TRY400 - where the time ran out says nothing
                 "Could not give back %d messages within %g seconds: %d of them come back when "
                 "their leases run out, %d had been acknowledged and are lost.",
                 count,
@@ -191,7 +189,7 @@ class Parts:
             async with asyncio.timeout(_GRACE):
                 await self._finish.until_idle()
         except TimeoutError:
-            logger.error(
+            logger.error(  # noqa: TRY400 - where the time ran out says nothing
                 "Could not store and acknowledge everything within %g seconds. Tasks with "
                 "acks_late run again elsewhere; the results of the others are lost.",
                 _GRACE,

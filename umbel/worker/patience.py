@@ -44,7 +44,10 @@ class Patience:
             except (BrokerUnavailable, BackendUnavailable) as error:
                 failures += 1
                 delay = self._delay(failures)
-                logger.error("%s Trying again in %.1f seconds…", _sentence(error), delay)
+                # The driver says what it tried and why that failed; a traceback adds nothing.
+                logger.error(  # noqa: TRY400
+                    "%s Trying again in %.1f seconds…", _sentence(error), delay
+                )
                 await self._clock.sleep(delay)
             else:
                 if failures:
@@ -52,7 +55,7 @@ class Patience:
                 return returned
 
     def _delay(self, failures: int) -> float:
-        longest = min(_FIRST_DELAY * 2 ** min(failures - 1, 10), _LONGEST_DELAY)
+        longest: float = min(_FIRST_DELAY * 2 ** min(failures - 1, 10), _LONGEST_DELAY)
         return longest * (0.5 + self._jitter() / 2)
 
 

@@ -52,8 +52,7 @@ def malformed(delivery: Delivery, reason: str) -> None:
     """One line per message that nobody can read; as long as it takes to find its sender."""
     body = delivery.message.body
     logger.warning(
-        "Received and deleted unknown message.  Wrong destination?!? %s "
-        "Queue %r, %d bytes: %r%s",
+        "Received and deleted unknown message.  Wrong destination?!? %s Queue %r, %d bytes: %r%s",
         reason,
         delivery.queue,
         len(body),

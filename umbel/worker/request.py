@@ -31,18 +31,24 @@ class Request:
 
     @property
     def id(self) -> str:
+        """The task id."""
         return self._request.id
 
-    task_id = id
+    @property
+    def task_id(self) -> str:
+        """The task id."""
+        return self._request.id
 
     @property
     def name(self) -> str:
+        """The task's name."""
         return self._request.task
 
-    task_name = type = name
+    task_name = name
 
     @property
     def message(self) -> Message:
+        """As it came."""
         return self._request.message
 
     @property
@@ -52,22 +58,27 @@ class Request:
 
     @property
     def body(self) -> bytes:
+        """Still encoded."""
         return self._request.message.body
 
     @property
     def content_type(self) -> str:
+        """The body's."""
         return self._request.message.content_type
 
     @property
     def content_encoding(self) -> str:
+        """The body's."""
         return self._request.message.content_encoding
 
     @property
     def correlation_id(self) -> str | None:
+        """What its replies refer to."""
         return self._request.message.correlation_id
 
     @property
     def reply_to(self) -> str | None:
+        """Where results are sent as messages."""
         return self._request.message.reply_to
 
     @property
@@ -79,22 +90,27 @@ class Request:
 
     @property
     def argsrepr(self) -> str | None:
+        """The arguments, as text for people."""
         return self._text("argsrepr")
 
     @property
     def kwargsrepr(self) -> str | None:
+        """The keyword arguments, as text for people."""
         return self._text("kwargsrepr")
 
     @property
     def root_id(self) -> str | None:
+        """The task that started it all."""
         return self._request.root_id
 
     @property
     def parent_id(self) -> str | None:
+        """The task that sent it."""
         return self._request.parent_id
 
     @property
     def group(self) -> str | None:
+        """The id of its group."""
         return self._request.group_id
 
     @property
@@ -114,11 +130,13 @@ class Request:
 
     @property
     def ignore_result(self) -> bool:
+        """Whether nothing is kept of what it returns."""
         ignore = self._request.ignore_result
         return self._options.ignore_result if ignore is None else ignore
 
     @property
     def delivery_info(self) -> dict[str, Any]:
+        """Which way it came."""
         message = self._request.message
         return {
             "exchange": message.exchange,
@@ -127,7 +145,7 @@ class Request:
             "redelivered": self._delivery.redelivered,
         }
 
-    def info(self, safe: bool = False) -> dict[str, Any]:  # noqa: ARG002 - documented
+    def info(self, safe: bool = False) -> dict[str, Any]:
         """What ``inspect active`` and its like show of a request."""
         return {
             "id": self.id,

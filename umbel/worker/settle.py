@@ -33,7 +33,8 @@ class Settler:
         patience: Patience,
         released: Callable[[Sequence[Delivery]], None],
     ) -> None:
-        """
+        """Make one.
+
         Args:
             released: Told of deliveries just before they are acknowledged or given back.
         """
@@ -68,7 +69,7 @@ class Settler:
                 await self._insist(self._broker.publish, batch)
             except BatchError as error:
                 for index, reason in error.errors.items():
-                    logger.error(
+                    logger.error(  # noqa: TRY400 - the reasons say it all
                         "The broker refused message %r for %r: %s",
                         batch[index].id,
                         batch[index].routing_key,
@@ -85,7 +86,12 @@ class Settler:
         self, broker: Transactional, settlements: Sequence[Settlement]
     ) -> list[Delivery]:
         self._released([s.delivery for s in settlements if s.delivery is not None])
-        return await self._insist(broker.settle, settlements, compose=self._compose)
+        try:
+            return await self._insist(broker.settle, settlements, compose=self._compose)
+        except BatchError:
+            # Something to publish was refused, so nothing happened: what can be done is done
+            # step by step, and what cannot is reported there.
+            return await self._settle_in_order(settlements)
 
     async def _settle_in_order(self, settlements: Sequence[Settlement]) -> list[Delivery]:
         messages: list[Message] = []

@@ -18,7 +18,8 @@ class Shutdown:
     """The wish to end. It can become more urgent, never less."""
 
     def __init__(self, told: Callable[[How, str], None]) -> None:
-        """
+        """Make one.
+
         Args:
             told: Called once for each degree, with the name of what asked (``SIGTERM``).
         """
@@ -76,4 +77,4 @@ def _on(loop: asyncio.AbstractEventLoop, name: str, act: Callable[[], None]) -> 
         loop.add_signal_handler(number, act)
     except NotImplementedError:
         # Windows' loops have no such method; this handler runs between two bytecodes instead.
-        signal.signal(number, lambda *_: loop.call_soon_threadsafe(act))
+        signal.signal(number, lambda _number, _frame: loop.call_soon_threadsafe(act))

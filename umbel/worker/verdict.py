@@ -28,13 +28,19 @@ class AckOptions(Protocol):
     """The part of ``TaskOptions`` that decides."""
 
     @property
-    def acks_on_failure(self) -> bool: ...
+    def acks_on_failure(self) -> bool:
+        """Whether a task that raised is done with."""
+        ...
 
     @property
-    def acks_on_timeout(self) -> bool: ...
+    def acks_on_timeout(self) -> bool:
+        """Whether a task that overran its hard time limit is done with."""
+        ...
 
     @property
-    def reject_on_worker_lost(self) -> bool: ...
+    def reject_on_worker_lost(self) -> bool:
+        """Whether a task whose process is gone runs again."""
+        ...
 
 
 def verdict(outcome: Outcome, options: AckOptions) -> Ack | Nack:

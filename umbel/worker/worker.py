@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from umbel import signals
@@ -42,15 +43,18 @@ _EX_FAILURE = 1
 
 
 class Worker:
-    """One worker of an app. :meth:`run` is a whole process; ``async with`` runs it in place::
+    """One worker of an app. :meth:`run` is a whole process; ``async with`` runs it in place.
 
-        async with Worker(app, pool="threads") as worker:
-            add.delay(2, 2)
-            await worker.settled(1)
+    ::
+
+    async with Worker(app, pool="threads") as worker:
+        add.delay(2, 2)
+        await worker.settled(1)
     """
 
     def __init__(self, app: Umbel, **given: Unpack[WorkerArguments]) -> None:
-        """
+        """Make one.
+
         Args:
             given: See :class:`umbel.worker.options.WorkerArguments`; the rest are settings.
 
@@ -277,10 +281,10 @@ def _no_chords(arrival: Arrival, chord: FullChord) -> tuple[Message, ...]:  # no
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
         # Optional: umbel[fast].
-        from uvloop import new_event_loop
+        uvloop = import_module("uvloop")
     except ImportError:
         return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = new_event_loop
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
     return factory
 
 
@@ -310,4 +314,5 @@ def _causes(error: Exception) -> list[Exception]:
     """The exceptions inside groups of them."""
     if not isinstance(error, ExceptionGroup):
         return [error]
-    return [cause for inner in error.exceptions for cause in _causes(inner)]
+    group: ExceptionGroup[Exception] = error
+    return [cause for inner in group.exceptions for cause in _causes(inner)]

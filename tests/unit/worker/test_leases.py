@@ -1,0 +1,92 @@
+"""Holding on to messages for as long as they take."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+
+import pytest
+
+from umbel.clock import ManualClock
+from umbel.drivers.memory.broker import MemoryBroker
+from umbel.drivers.memory.store import MemoryStore
+from umbel.model import Delivery, Message, Queue
+from umbel.worker.leases import Leases
+
+LEASE = 30.0
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+async def broker(clock: ManualClock) -> AsyncIterator[MemoryBroker]:
+    broker = MemoryBroker(MemoryStore(), clock=clock, lease=LEASE)
+    await broker.open()
+    await broker.declare([Queue("q")])
+    yield broker
+    await broker.close()
+
+
+@pytest.fixture
+async def leases(broker: MemoryBroker, clock: ManualClock) -> AsyncIterator[Leases]:
+    leases = Leases(broker, clock)
+    running = asyncio.create_task(leases.run())
+    await asyncio.sleep(0)
+    yield leases
+    running.cancel()
+    await asyncio.wait([running])
+
+
+async def received(broker: MemoryBroker, *ids: str) -> list[Delivery]:
+    await broker.publish([Message(id=id_, body=b"[]", routing_key="q") for id_ in ids])
+    return await broker.receive(["q"], limit=len(ids), wait=0)
+
+
+async def test_what_is_held_is_kept_however_long_it_takes(
+    broker: MemoryBroker, leases: Leases, clock: ManualClock
+) -> None:
+    held = await received(broker, "a", "b")
+    leases.hold(held)
+
+    for _ in range(20):
+        await clock.advance(LEASE / 2)
+
+    assert await broker.receive(["q"], limit=10, wait=0) == []
+    assert await broker.ack(held) == []
+
+
+async def test_what_is_released_is_renewed_no_more(
+    broker: MemoryBroker, leases: Leases, clock: ManualClock
+) -> None:
+    held = await received(broker, "a")
+    leases.hold(held)
+    leases.release(held)
+
+    await clock.advance(LEASE + 1)
+
+    assert [d.message.id for d in await broker.receive(["q"], limit=10, wait=0)] == ["a"]
+
+
+async def test_a_lost_lease_is_reported_once_and_remembered(
+    broker: MemoryBroker, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    [stale] = await received(broker, "a")
+    await clock.advance(LEASE + 1)
+    [_] = await broker.receive(["q"], limit=1, wait=0)
+    leases = Leases(broker, clock)
+    leases.hold([stale])
+
+    with caplog.at_level(logging.WARNING):
+        await leases.renew(LEASE)
+        await leases.renew(LEASE)
+
+    assert leases.is_lost(stale)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "a" in caplog.messages[0]
+
+    leases.forget([stale])
+    assert not leases.any_lost
