@@ -18,6 +18,8 @@ __all__ = ["dumps", "loads"]
 _HINT = "Pass something simpler, or use task_serializer='pickle'."
 _MISSING = "YAML needs PyYAML, which is not installed: pip install 'umbel[yaml]'."
 
+_DEEPEST = 200
+"""Levels of nesting; libyaml's composer overruns the C stack some thousands further down."""
 _MOST_NODES = 1_000_000
 """With aliases written out; a few hundred bytes can stand for billions of nodes."""
 
@@ -54,9 +56,11 @@ def loads(data: bytes) -> object:
         yaml = import_module("yaml")
     except ImportError as error:
         raise DecodeError(_MISSING) from error
+    flavour = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     loader: Any = None
     try:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(data)
+        _check_depth(yaml, data, flavour)
+        loader = flavour(data)
         node = loader.get_single_node()
         if node is None:
             return None
@@ -73,6 +77,17 @@ def loads(data: bytes) -> object:
     finally:
         if loader is not None:
             loader.dispose()
+
+
+def _check_depth(yaml: Any, data: bytes, flavour: Any) -> None:
+    depth = 0
+    for event in yaml.parse(data, Loader=flavour):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > _DEEPEST:
+                raise DecodeError("cannot decode YAML: it is nested too deeply.")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def _dump(yaml: Any, value: object) -> bytes:

@@ -41,7 +41,7 @@ def saferepr(value: object, maxlen: int | None = 1024, maxlevels: int = 3) -> st
     subclasses of. Never raises, whatever ``__repr__`` does.
 
     >>> saferepr((2, {"y": [1, [2]]})), saferepr("x" * 9, maxlen=5)
-    ("(2, {'y': [1, [...]]})", "'xxxx...'")
+    ("(2, {'y': [1, [...]]})", "'xxxxx...'")
     """
     quick = _quick(value)
     if quick is not None and (maxlen is None or len(quick) <= maxlen):
