@@ -93,7 +93,7 @@ class Signal:
     def __init__(
         self,
         providing_args: Iterable[str] | None = None,
-        use_caching: bool = False,  # noqa: ARG002 - documented; looking up receivers needs no cache
+        use_caching: bool = False,
         name: str | None = None,
     ) -> None:
         self.name = name
@@ -161,7 +161,7 @@ class Signal:
         self,
         receiver: Receiver | None = None,
         sender: object = None,
-        weak: bool | None = None,  # noqa: ARG002 - documented; how it was connected is known
+        weak: bool | None = None,
         dispatch_uid: Hashable | None = None,
     ) -> bool:
         """Stop calling ``receiver``, or what was connected as ``dispatch_uid``.
@@ -188,7 +188,8 @@ class Signal:
             try:
                 response = receiver(signal=self, sender=sender, **named)
             except Exception as exc:
-                logger.exception("Signal handler %r raised: %r", receiver, exc)
+                # The exception is in the line, not only in the traceback: people search for it.
+                logger.exception("Signal handler %r raised: %r", receiver, exc)  # noqa: TRY401
                 response = exc
             responses.append((receiver, response))
         return responses

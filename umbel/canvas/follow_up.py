@@ -30,7 +30,7 @@ class Step(msgspec.Struct, frozen=True):
 def after_success(
     value: object,
     *,
-    id: str,  # noqa: A002 - the field's word for it
+    id: str,
     root_id: str | None,
     callbacks: Sequence[Any] | None,
     chain: Sequence[Any] | None,
@@ -52,7 +52,7 @@ def after_success(
 
 def after_failure(
     *,
-    id: str,  # noqa: A002 - the field's word for it
+    id: str,
     root_id: str | None,
     errbacks: Iterable[Any] | None,
 ) -> list[Step]:
@@ -79,7 +79,7 @@ def call(
         rest: What is chained behind it, in reverse.
     """
     plain = _checked(signature)
-    own = plain.get("options") or {}
+    own: Mapping[str, Any] = plain.get("options") or {}
     if plain.get("subtask_type") == "chain":
         return _start_chain(plain, own, args, options, rest)
     if (kind := plain.get("subtask_type")) in _LATER:
@@ -104,16 +104,17 @@ def _start_chain(
     options: Mapping[str, object],
     rest: Sequence[Any],
 ) -> list[Step]:
-    tasks = list((signature.get("kwargs") or {}).get("tasks") or ())
+    kwargs: Mapping[str, Any] = signature.get("kwargs") or {}
+    tasks: list[Mapping[str, Any]] = [_checked(task) for task in kwargs.get("tasks") or ()]
     if not tasks:
         return []
     # The options of a chain are about its end (who is called back, under which id the result is
     # found); only error callbacks are about every link.
-    last = _checked(tasks[-1])
+    last = tasks[-1]
     ends = {name: own[name] for name in ("task_id", "link", "chord", "group_id") if own.get(name)}
     tasks[-1] = {**last, "options": {**(last.get("options") or {}), **ends}}
     if errbacks := own.get("link_error"):
-        tasks = [_with_errbacks(_checked(task), errbacks) for task in tasks]
+        tasks = [_with_errbacks(task, errbacks) for task in tasks]
     if signature.get("immutable"):
         args = ()
     head = tasks[0]
@@ -121,17 +122,21 @@ def _start_chain(
 
 
 def _with_errbacks(signature: Mapping[str, Any], errbacks: Any) -> Mapping[str, Any]:
-    options = dict(signature.get("options") or {})
-    mine = options.get("link_error") or []
-    more = errbacks if isinstance(errbacks, list) else [errbacks]
-    options["link_error"] = [*(mine if isinstance(mine, list) else [mine]), *more]
+    options: dict[str, Any] = {**(signature.get("options") or {})}
+    options["link_error"] = [*_listed(options.get("link_error")), *_listed(errbacks)]
     return {**signature, "options": options}
 
 
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return [*value] if isinstance(value, list | tuple) else [value]
+
+
 def _checked(signature: Any) -> Mapping[str, Any]:
-    if isinstance(signature, Mapping) and isinstance(signature.get("task"), str):
-        return signature
-    msg = (
-        f"{signature!r:.200} is not a signature: a mapping with the name of a 'task' was expected."
-    )
+    if isinstance(signature, Mapping):
+        found: Mapping[str, Any] = signature  # pyright: ignore[reportUnknownVariableType] - user values
+        if isinstance(found.get("task"), str):
+            return found
+    msg = f"{signature!r:.200} is not a signature, which is a mapping with the name of a 'task'."
     raise InvalidTaskError(msg)

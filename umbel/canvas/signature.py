@@ -63,7 +63,7 @@ _default: Callable[[], Sender] | None = None
 
 def send_through(default: Callable[[], Sender]) -> None:
     """Say by which app signatures are sent that were made without one."""
-    global _default
+    global _default  # noqa: PLW0603 - the one place that sets it
     _default = default
 
 
@@ -79,7 +79,7 @@ class Signature(dict[str, Any]):
         args: Iterable[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
-        type: Any = None,  # noqa: A002 - Celery's documented name
+        type: Any = None,
         subtask_type: str | None = None,
         immutable: bool = False,
         app: Sender | None = None,
@@ -94,7 +94,7 @@ class Signature(dict[str, Any]):
         super().__init__()
         self._app = app
         if isinstance(task, Mapping):
-            self.update(task)
+            self.update(task)  # pyright: ignore[reportUnknownArgumentType] - user values
             return
         if task is not None and not isinstance(task, str):
             self._type = task
@@ -334,6 +334,12 @@ class Signature(dict[str, Any]):
         """Say whether it takes no more arguments."""
         self.immutable = immutable
 
+    def at_home(self, app: Sender | None) -> Signature:
+        """Make it one of ``app``, unless it has an app already; returns itself."""
+        if app is not None and self._app is None:
+            self._app = app
+        return self
+
     def freeze(
         self,
         _id: str | None = None,
@@ -380,13 +386,14 @@ class Signature(dict[str, Any]):
 
     def extend_list_option(self, key: str, value: Any) -> None:
         """Add several values to a list among the options; one value may stand by itself."""
-        self._list_option(key).extend(value if isinstance(value, list | tuple) else [value])
+        self._list_option(key).extend(_as_list(value))
 
     def flatten_links(self) -> list[Any]:
-        """This signature, its callbacks, their callbacks, and so on."""
+        """A list of this signature, its callbacks, their callbacks, and so on."""
         found: list[Any] = [self]
         for callback in _as_list(self.options.get("link")):
-            found += maybe_signature(callback, app=self._app).flatten_links()
+            linked: Any = maybe_signature(callback, app=self._app)
+            found += linked.flatten_links()
         return found
 
     # -- composition comes with workflows
@@ -450,7 +457,7 @@ def signature(varies: Any, *args: Any, **kwargs: Any) -> Signature:
     if isinstance(varies, Signature):
         return varies.clone()
     if isinstance(varies, Mapping):
-        return Signature.from_dict(varies, app=app)
+        return Signature.from_dict(varies, app=app)  # pyright: ignore[reportUnknownArgumentType] - user values
     return Signature(varies, *args, **kwargs)
 
 
@@ -471,12 +478,8 @@ def maybe_signature(d: Any, app: Sender | None = None, clone: bool = False) -> A
     if not isinstance(d, Mapping):
         return d
     if not isinstance(d, Signature):
-        d = signature(d)
-    elif clone:
-        d = d.clone()
-    if app is not None and d._app is None:
-        d._app = app
-    return d
+        return signature(d, app=app)
+    return (d.clone() if clone else d).at_home(app)
 
 
 maybe_subtask = maybe_signature
@@ -485,11 +488,11 @@ maybe_subtask = maybe_signature
 def _as_list(value: Any) -> list[Any]:
     if value is None:
         return []
-    return list(value) if isinstance(value, list | tuple) else [value]
+    return [*value] if isinstance(value, list | tuple) else [value]
 
 
 def _copy_links(value: Any) -> Any:
-    return list(value) if isinstance(value, list) else value
+    return [*value] if isinstance(value, list) else value
 
 
 def _new_id() -> str:

@@ -1,0 +1,1 @@
+"""Running one request: from bytes to an outcome."""

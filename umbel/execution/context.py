@@ -210,6 +210,10 @@ class Run(msgspec.Struct, eq=False):
     body: Body
     started: float
     """On the monotonic clock."""
+    ignores_result: bool
+    """Whether a success is not recorded: as the caller says, else as the task says."""
+    keeps_result: bool
+    """Whether a success is recorded; for eager runs, ``store_eager_result`` decides too."""
     is_eager: bool = False
     outer: Run | Pushed | None = None
     """What runs below: the task that applied this one eagerly."""
@@ -241,19 +245,6 @@ class Run(msgspec.Struct, eq=False):
         return self.body.kwargs
 
     @property
-    def ignores_result(self) -> bool:
-        """Whether a success is not recorded: as the caller says, else as the task says."""
-        asked = self.request.ignore_result
-        return self.task.options.ignore_result if asked is None else asked
-
-    @property
-    def keeps_result(self) -> bool:
-        """Whether a success is recorded."""
-        if self.is_eager and not self.task.options.store_eager_result:
-            return False
-        return not self.ignores_result
-
-    @property
     def context(self) -> Context:
         """What the task sees as ``self.request``; made when it is first asked for."""
         if self._context is None:
@@ -281,7 +272,7 @@ _top: ContextVar[Run | Pushed | None] = ContextVar("umbel_running", default=None
 def current() -> Run | None:
     """The request that runs now; what is sent meanwhile is sent by it."""
     top = _top.get()
-    while top is not None and top.__class__ is not Run:
+    while isinstance(top, Pushed):
         top = top.outer
     return top
 
@@ -327,7 +318,7 @@ def pop() -> Context | None:
     return top.context
 
 
-class called:  # noqa: N801 - used like the function contextlib would make of it
+class called:  # noqa: N801 - used like a function that contextlib would decorate
     """While entered, ``task`` sees itself called like a function: an empty request.
 
     Except when it is the task's own ``__call__``, run by a worker, that comes here through

@@ -55,9 +55,12 @@ class Loops:
         # asyncio costs 40 ms to import; a process that only has plain tasks never needs it.
         import asyncio
 
-        if asyncio._get_running_loop() is not None:  # noqa: SLF001 - documented, see the asyncio reference
-            return _in_a_thread(lambda: self._drive_here(awaitable))
-        return self._drive_here(awaitable)
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return self._drive_here(awaitable)
+        # Loops do not nest: an eager task inside a coroutine gets a thread.
+        return _in_a_thread(lambda: self._drive_here(awaitable))
 
     def close(self) -> None:
         """End the loops of all threads. None of them may be running."""
@@ -87,7 +90,9 @@ class Loops:
             # See drive.
             import asyncio
 
-            runner = self._local.runner = asyncio.Runner()
+            # With a factory, the runner leaves the thread's current event loop alone.
+            runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+            self._local.runner = runner
             self._runners.append(runner)
         return runner.get_loop()
 

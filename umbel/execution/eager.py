@@ -103,7 +103,17 @@ def _begin(task: Runnable, call: Call, tools: Tools, *, serialize: bool) -> Run:
             chain=_list(call.chain),
             chord=call.chord,
         )
-    return Run(request, task, tools, body, tools.clock.monotonic(), is_eager=True)
+    keeps = task.options.store_eager_result and not call.ignore_result
+    return Run(
+        request,
+        task,
+        tools,
+        body,
+        tools.clock.monotonic(),
+        call.ignore_result,
+        keeps,
+        is_eager=True,
+    )
 
 
 def _end(run: Run, outcome: Outcome) -> Ended:

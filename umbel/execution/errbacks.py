@@ -32,7 +32,7 @@ def call_here(run: Run, info: ExceptionInfo) -> list[Any]:
         try:
             # Tasks are callable: as a plain function, with a request of its own.
             task(*args, **(errback.get("kwargs") or {}))  # type: ignore[operator]
-        except Exception as error:  # noqa: BLE001 - user code; the task's own failure comes first
+        except Exception as error:
             failures.report(run, failures.INTERNAL, ExceptionInfo(error, internal=True))
     return others
 

@@ -68,7 +68,7 @@ def settle(run: Run, task: Prepared, loops: Loops) -> Outcome:
         if task.is_coroutine:
             value = loops.drive(value)
         return _returned(run, task, value)
-    except BaseException as error:  # noqa: BLE001
+    except BaseException as error:
         # The one place where user code meets the worker. A task that raises SystemExit, or an
         # exception that is not an Exception at all, has failed; its worker has not.
         return _raised(run, task, error)
@@ -109,8 +109,10 @@ def _understand(request: Request, task: Prepared, tools: Tools) -> Run | Rejecte
         # Who sends what is refused gets no answer: there is no telling what it is.
         return _unreadable(request, error, None)
     except (DecodeError, InvalidTaskError, TooLarge) as error:
-        return _unreadable(request, error, failures.record(tools.codec, request, error, ""))
-    return Run(request, task.task, tools, body, started)
+        return _unreadable(request, error, tools.codec.failed(request, error, None))
+    asked = request.ignore_result
+    ignores = task.options.ignore_result if asked is None else asked
+    return Run(request, task.task, tools, body, started, ignores, not ignores)
 
 
 def _unreadable(request: Request, error: Exception, record: ResultRecord | None) -> Rejected:
@@ -127,7 +129,13 @@ def _returned(run: Run, task: Prepared, value: Any) -> Succeeded:
     run.value = value
     record = None
     if run.keeps_result:
-        record = tools.codec.succeeded(request, value, children=_children(run), extra=_extra(run))
+        codec = tools.codec
+        record = codec.succeeded(
+            request,
+            value,
+            children=_children(run) if run.children else (),
+            extra=_extra(run) if codec.extended else None,
+        )
     messages: tuple[Message, ...] = ()
     if body.callbacks or body.chain or run.unsent:
         steps = follow_up.after_success(
@@ -173,7 +181,7 @@ def _rejected(run: Run, error: Reject) -> Rejected:
     record = None
     if not error.requeue and run.keeps_result:
         # It will not come back; whoever waits for it shall not wait for ever.
-        record = failures.record(run.tools.codec, run.request, error, info.traceback)
+        record = run.tools.codec.failed(run.request, error, info.traceback)
     hooks.rejected(run, error, info)
     return Rejected(
         key=run.request.key,
@@ -190,8 +198,8 @@ def _failed(run: Run, task: Prepared, error: BaseException) -> Failed:
     info = run.failure = ExceptionInfo(error)
     record = None
     if _keeps_errors(run, task):
-        record = failures.record(
-            tools.codec, request, error, info.traceback, children=_children(run), extra=_extra(run)
+        record = tools.codec.failed(
+            request, error, info.traceback, children=_children(run), extra=_extra(run)
         )
         tail = failures.chain_tail(tools.codec, run.body.chain, error, info.traceback)
         if tail and not run.is_eager:

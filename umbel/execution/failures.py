@@ -16,7 +16,6 @@ from typing import Any
 import msgspec
 
 from umbel.exceptions import (
-    EncodeError,
     NotRegistered,
     TaskRevokedError,
     Terminated,
@@ -60,8 +59,8 @@ class ExceptionInfo:
     def __init__(self, exception: BaseException, *, internal: bool = False) -> None:
         self.exception = exception
         self.type = type(exception)
-        self.tb: TracebackType | None = exception.__traceback__
-        self.traceback = traceback_text(exception)
+        self.tb = _below_ours(exception.__traceback__)
+        self.traceback = "".join(traceback.format_exception(self.type, exception, self.tb))
         self.internal = internal
 
     def __str__(self) -> str:
@@ -93,18 +92,16 @@ IGNORED = LogPolicy("Task %(name)s[%(id)s] %(description)s", "ignored", logging.
 REJECTED = LogPolicy("Task %(name)s[%(id)s] %(exc)s", "rejected", logging.WARNING, True)
 
 
-def traceback_text(error: BaseException) -> str:
-    """The traceback as Python prints it, without the frame that called the task."""
-    own = error.__traceback__
-    shown = own.tb_next if own is not None and own.tb_next is not None else own
-    return "".join(traceback.format_exception(type(error), error, shown))
+def _below_ours(tb: TracebackType | None) -> TracebackType | None:
+    """The traceback without the frame that called the task, unless there is no other."""
+    return tb.tb_next or tb if tb is not None else None
 
 
 def describe(error: BaseException) -> str:
     """``repr(error)``, even for exceptions that have none to show."""
     try:
         return repr(error)
-    except Exception as trouble:  # noqa: BLE001 - a user's __repr__ may raise anything
+    except Exception as trouble:
         return f"<{type(error).__name__} whose repr raises {type(trouble).__name__}>"
 
 
@@ -127,24 +124,6 @@ def report(run: Run, policy: LogPolicy, info: ExceptionInfo) -> None:
     logger.log(policy.severity, policy.format, data, exc_info=exc_info, extra={"data": data})
 
 
-def record(
-    codec: ResultCodec,
-    request: Request,
-    error: BaseException,
-    text: str,
-    *,
-    children: Sequence[Any] = (),
-    extra: dict[str, object] | None = None,
-) -> ResultRecord:
-    """The FAILURE of ``request``, even if the exception cannot be encoded as it is."""
-    try:
-        return codec.failed(request, error, text, children=children, extra=extra)
-    except (EncodeError, RecursionError):
-        # Its arguments defeat the serializer; its name and its looks are worth keeping.
-        plain = type(type(error).__name__, (Exception,), {"__module__": type(error).__module__})
-        return codec.failed(request, plain(describe(error)), text, children=children, extra=extra)
-
-
 def chain_tail(
     codec: ResultCodec, chain: Sequence[Any] | None, error: BaseException, text: str
 ) -> list[ResultRecord]:
@@ -152,9 +131,7 @@ def chain_tail(
 
     Whoever waits for the end of a chain waits for the last of these.
     """
-    return [
-        record(codec, link, error, text) for link in map(_link, chain or ()) if link is not None
-    ]
+    return [codec.failed(link, error, text) for link in map(_link, chain or ()) if link is not None]
 
 
 def lost(request: Request, reason: str, codec: ResultCodec) -> ResultRecord:
@@ -208,7 +185,7 @@ def _link(signature: Mapping[str, Any]) -> _Link | None:
 
 def _failure(codec: ResultCodec, request: Request, error: Exception) -> ResultRecord:
     # Celery stores what it makes up itself without a traceback: there is none to show.
-    return codec.failed(request, error, "")
+    return codec.failed(request, error, None)
 
 
 def _revocation(codec: ResultCodec, request: Request, error: Exception) -> ResultRecord:

@@ -147,7 +147,7 @@ def _log_success(run: Run, task: Prepared, value: object, runtime: float) -> Non
 def _tell(run: Run, handler: Callable[..., object], *args: Any) -> None:
     try:
         handler(*args)
-    except Exception as error:  # noqa: BLE001 - a user's handler may raise anything
+    except Exception as error:
         info = ExceptionInfo(error, internal=True)
         failures.report(run, failures.INTERNAL, info)
         task_internal_error.send(
