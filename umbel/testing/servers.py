@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -130,7 +130,7 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server(*arguments: str) -> Iterator[RedisServer]:
+def redis_server(*arguments: str) -> Generator[RedisServer]:
     """A running server, removed at the end.
 
     Raises:

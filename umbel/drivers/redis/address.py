@@ -54,14 +54,15 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
         return f"{'rediss' if self.tls else 'redis'}://{login}{host}:{self.port}/{self.db}"
 
 
-def parse(url: str, tls: Mapping[str, object] | bool | None = None) -> Address:
+def parse(url: str, tls: object = None) -> Address:
     """Read a Redis URL.
 
     ``redis://[[user]:password@]host[:port][/db]``, ``rediss://…?ssl_cert_reqs=none`` for TLS,
     ``unix:///path?db=1`` (also ``redis+socket:///path?virtual_host=1``) for a Unix socket.
 
     Args:
-        tls: ``ssl_*`` options that hold beside the URL's, as in ``broker_use_ssl``.
+        tls: As ``broker_use_ssl``: true, or a mapping of ``ssl_*`` options that hold where the
+            URL says nothing.
 
     Raises:
         ImproperlyConfigured: The URL is not one of these.
@@ -90,7 +91,7 @@ def parse(url: str, tls: Mapping[str, object] | bool | None = None) -> Address:
         )
     secured = scheme in _TLS_SCHEMES or bool(tls)
     if isinstance(tls, Mapping):
-        options = {**tls, **options}
+        options = {**cast("Mapping[str, object]", tls), **options}
     return Address(
         host=unquote(parts.hostname or "localhost"),
         port=port,

@@ -77,9 +77,8 @@ class RedisBroker:
         self._lease = lease
         self._keys = Keys(options)
         self._name = secrets.token_hex(6)
-        tls = options.get("ssl")
         self._client = Client(
-            address.parse(url, tls if isinstance(tls, Mapping | bool) else None),
+            address.parse(url, options.get("ssl")),
             clock=clock,
             options=ClientOptions(
                 connect_timeout=option(options, "socket_connect_timeout", connect_timeout),
@@ -240,26 +239,26 @@ class RedisBroker:
         """Lease what is there; and the seconds until the next parked message is due."""
         self._takes += 1
         beginning = f"{self._name}.{self._takes:x}."
-        clock = self._clock
         arguments: tuple[str | bytes | float, ...] = (
             limit,
             self._lease,
             beginning,
             *lists.suffixes,
         )
+        sent_at = self._clock.monotonic()
         packed = self._client.packed(_TAKE, lists.keys, arguments)
-        for _ in range(2):
-            sent_at = clock.monotonic()
-            reply = await self._answer(packed, beginning, sent_at)
-            if not (isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT")):
-                break
+        reply = await self._answer(packed, beginning, sent_at)
+        if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
+            sent_at = self._clock.monotonic()
             packed = pack("EVAL", _TAKE.source, len(lists.keys), *lists.keys, *arguments)
+            reply = await self._answer(packed, beginning, sent_at)
         if isinstance(reply, hiredis.ReplyError):
             raise self._client.failure(reply, doing="receive")
-        if reply[1]:
-            logger.error("A queue cannot be read: %s", reply[1].decode("utf-8", "replace"))
-        next_due = math.inf if reply[0] is None else max(float(reply[0]), 0.0)
-        if len(reply) == 2:
+        answer: Sequence[bytes | None] = reply
+        if answer[1]:
+            logger.error("A queue cannot be read: %s", answer[1].decode("utf-8", "replace"))
+        next_due = math.inf if answer[0] is None else max(float(answer[0]), 0.0)
+        if len(answer) == 2:
             return [], next_due
         return self._deliveries(reply, lists, sent_at + self._lease), next_due
 

@@ -37,8 +37,6 @@ class ClientOptions(msgspec.Struct, frozen=True, kw_only=True):
     connect_timeout: float = 4.0
     reply_timeout: float = 20.0
     """Seconds without a word from Redis, while it owes one, after which the connection is dropped."""
-    health_interval: float = 10.0
-    """Seconds between two pings while only pushes are waited for."""
     max_retries: int = 3
     """Further attempts to connect after the first, before a call fails."""
     name: str | None = None
@@ -97,7 +95,7 @@ class Client:
         error: What callers see when Redis is out of reach or refuses.
         scripts: Loaded on every new connection, so that they can be called by name at once.
         on_push: Gets what Redis says unasked.
-        on_connect: Called after every connection but the first, before anyone uses it.
+        on_lost: Called when a connection is gone.
     """
 
     def __init__(  # noqa: PLR0913 - each is a collaborator, none has a default that could be guessed
@@ -120,8 +118,6 @@ class Client:
         self._on_lost = on_lost
         self._link: Link | None = None
         self._connecting: asyncio.Task[Link] | None = None
-        self.generation = 0
-        """How often a connection was made; who compares it knows whether it is still the same."""
         self.can_track = False
         """Whether Redis tells us about changed keys."""
 
@@ -248,39 +244,33 @@ class Client:
 
     async def _connect(self) -> Link:
         pause = _FIRST_PAUSE
-        for attempt in range(self._options.max_retries + 1):
+        attempt = 0
+        while True:
             try:
-                link = await self._knock()
-            except (OSError, LinkLost, Refused) as exc:
-                cause: Exception = exc
-            except _Hopeless as exc:
-                cause = exc
-                break
+                link = self._link = await self._knock()
+            except (OSError, LinkLost, Refused, _Hopeless) as exc:
+                attempt += 1
+                if isinstance(exc, _Hopeless) or attempt > self._options.max_retries:
+                    tries = f" ({attempt} attempts)" if attempt > 1 else ""
+                    why = self._sentence("cannot connect to", explain(exc)) + tries
+                    raise self._error(why) from exc
             else:
-                self._link = link
-                self.generation += 1
                 return link
-            if attempt < self._options.max_retries:
-                await self._clock.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - spreads load
-                pause = min(pause * 2, _LONGEST_PAUSE)
-        else:
-            attempt = self._options.max_retries
-        tries = "" if attempt == 0 else f" ({attempt + 1} attempts)"
-        raise self._error(self._sentence("cannot connect to", explain(cause)) + tries) from cause
+            await self._clock.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - spreads load
+            pause = min(pause * 2, _LONGEST_PAUSE)
 
     async def _knock(self) -> Link:
         """Open a connection and introduce ourselves, within the connect timeout."""
-        link: Link | None = None
-        greeted = False
-        try:
-            async with asyncio.timeout(self._options.connect_timeout):
-                link = await self._dial()
+        async with asyncio.timeout(self._options.connect_timeout):
+            link = await self._dial()
+            greeted = False
+            try:
                 await self._greet(link)
-            greeted = True
-        finally:
-            # Also when cancelled: nobody else knows of this connection.
-            if link is not None and not greeted:
-                link.close()
+                greeted = True
+            finally:
+                # Also when cancelled: nobody else knows of this connection.
+                if not greeted:
+                    link.close()
         if link.lost is not None:
             raise LinkLost(link.lost)
         return link

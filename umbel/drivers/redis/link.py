@@ -77,8 +77,11 @@ class Link(asyncio.Protocol):
         if self.lost is not None or self._transport is None:
             future.set_exception(LinkLost(self.lost or "not connected"))
             return future
-        self._batches.append(_Batch(future, replies, self._loop.time()))
         self._transport.write(packed)
+        if not replies:
+            future.set_result([])
+            return future
+        self._batches.append(_Batch(future, replies, self._loop.time()))
         if self._watchdog is None:
             self._watchdog = self._loop.call_later(self._reply_timeout, self._look_for_silence)
         return future

@@ -1,0 +1,299 @@
+"""Redis as a result backend: Celery's documents under Celery's keys, told on Celery's channels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+
+import hiredis
+import msgspec
+
+from umbel.drivers.redis import address
+from umbel.drivers.redis.connection import Client, ClientOptions, option
+from umbel.drivers.redis.link import Push, Reply, pack
+from umbel.drivers.redis.scripts import script
+from umbel.drivers.redis.watching import Watches
+from umbel.exceptions import BackendStoreError, BackendUnavailable, DecodeError, TooLarge
+from umbel.model import Arrival, FullChord, GroupRecord, ResultRecord
+from umbel.protocols import Clock
+from umbel.states import FAILURE, READY_STATES, SUCCESS, precedence
+from umbel.wire.documents import peek_state
+
+__all__ = ["RedisBackend"]
+
+_STORE = script("store")
+_ARRIVE = script("arrive")
+_LARGEST = 512 * 1024 * 1024 - 4096
+_CHORD_KEPT = 86400.0
+_SURPRISES = 5
+_PREFIX_ENDS = (":", "_", "-", ".")
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(ResultRecord).decode
+
+
+class RedisBackend:
+    """Implements ``umbel.protocols.ResultBackend``.
+
+    Args:
+        transport_options: ``global_keyprefix``, ``socket_timeout``, ``socket_connect_timeout``.
+        max_retries: Further attempts to connect before a call fails.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Clock,
+        transport_options: Mapping[str, object] | None = None,
+        connect_timeout: float = 4.0,
+        max_retries: int = 3,
+    ) -> None:
+        options = transport_options or {}
+        self._clock = clock
+        prefix = str(options.get("global_keyprefix") or "")
+        if prefix and not prefix.endswith(_PREFIX_ENDS):
+            prefix += "_"
+        self._task = f"{prefix}celery-task-meta-"
+        self._group = f"{prefix}celery-taskset-meta-"
+        self._chord = f"{prefix}umbel:chord:"
+        where = address.parse(url, options.get("ssl"))
+        patience = ClientOptions(
+            connect_timeout=option(options, "socket_connect_timeout", connect_timeout),
+            reply_timeout=option(options, "socket_timeout", 20.0),
+            max_retries=max_retries,
+            name=str(options.get("client_name") or "umbel-results"),
+        )
+        self._client = Client(
+            where,
+            clock=clock,
+            options=patience,
+            error=BackendUnavailable,
+            scripts=(_STORE,),
+        )
+        listener = Client(
+            where,
+            clock=clock,
+            options=patience,
+            error=BackendUnavailable,
+            on_push=self._heard,
+            on_lost=self._disturbed,
+        )
+        self._watches = Watches(
+            listener,
+            find=self._find,
+            read=self._record,
+            health_interval=option(options, "health_check_interval", 10.0),
+        )
+
+    def _heard(self, push: Push) -> None:
+        self._watches.heard(push)
+
+    def _disturbed(self) -> None:
+        self._watches.disturb()
+
+    async def open(self) -> None:
+        """Connect. Idempotent."""
+        await self._client.open()
+
+    async def close(self) -> None:
+        """Disconnect. Idempotent."""
+        await self._watches.close()
+        await self._client.close()
+
+    async def store(self, records: Sequence[ResultRecord]) -> None:
+        """Keep the records, and tell who watches.
+
+        A success is written at once, since nothing ranks higher; anything else by a script that
+        looks at what is there.
+
+        Raises:
+            BackendStoreError: A result is larger than Redis takes.
+        """
+        now = self._clock.time()
+        packed: list[bytes] = []
+        guarded: list[ResultRecord] = []
+        for record in records:
+            if len(record.body) > _LARGEST:
+                raise BackendStoreError(
+                    f"the result of task {record.id!r} is {len(record.body):,} bytes long, Redis"
+                    f" accepts {_LARGEST:,}; store it elsewhere and return a reference to it",
+                    state=record.state,
+                    task_id=record.id,
+                )
+            if record.state == SUCCESS:
+                packed.append(_success(self._task + record.id, record, now))
+            else:
+                guarded.append(record)
+        if packed:
+            replies = await self._client.send(b"".join(packed), 2 * len(packed))
+            self._check(replies)
+        if guarded:
+            await self._store_guarded(guarded, now)
+
+    async def load(self, ids: Sequence[str]) -> dict[str, ResultRecord]:
+        """The records that exist."""
+        found = await self._find([self._task + id_ for id_ in ids])
+        return {record.id: record for record in found.values()}
+
+    async def forget(self, ids: Sequence[str]) -> None:
+        """Delete the records."""
+        if ids:
+            await self._client.call(["UNLINK", *(self._task + id_ for id_ in ids)])
+
+    def watch(
+        self, ids: Sequence[str]
+    ) -> AbstractAsyncContextManager[AsyncIterator[list[ResultRecord]]]:
+        """Every record of ``ids``: those already there first, then each change."""
+        return self._watches.watch([self._task + id_ for id_ in ids])
+
+    async def store_groups(self, groups: Sequence[GroupRecord]) -> None:
+        """Keep the members of groups."""
+        now = self._clock.time()
+        if groups:
+            await self._client.call(
+                *(
+                    ["SET", self._group + group.id, group.body, *_expiry(group.expires_at, now)]
+                    for group in groups
+                )
+            )
+
+    async def load_groups(self, ids: Sequence[str]) -> dict[str, GroupRecord]:
+        """The groups that exist."""
+        if not ids:
+            return {}
+        (bodies,) = await self._client.call(["MGET", *(self._group + id_ for id_ in ids)])
+        return {
+            id_: GroupRecord(id=id_, body=body)
+            for id_, body in zip(ids, bodies, strict=True)
+            if body is not None
+        }
+
+    async def arrive(self, arrivals: Sequence[Arrival]) -> list[FullChord]:
+        """Count chord members in; the chords among them that are full and not sealed."""
+        if not arrivals:
+            return []
+        keys: list[str] = []
+        arguments: list[str | bytes | int | float] = [self._milliseconds(arrivals)]
+        for arrival in arrivals:
+            keys += (self._chord + arrival.chord_id, self._sealed(arrival.chord_id))
+            arguments += (arrival.index, arrival.size, _encode(arrival.record))
+        answers = await self._client.run(_ARRIVE, keys, arguments)
+        full: dict[str, FullChord] = {}
+        for arrival, answer in zip(arrivals, answers, strict=True):
+            if answer:
+                by_index = {
+                    int(index): _decode(record)
+                    for index, record in zip(answer[::2], answer[1::2], strict=True)
+                }
+                records = tuple(by_index[index] for index in sorted(by_index))
+                full[arrival.chord_id] = FullChord(id=arrival.chord_id, records=records)
+        return list(full.values())
+
+    async def seal(self, chord_ids: Sequence[str]) -> None:
+        """Forget the counts, and remember for a day that these chords are done."""
+        if chord_ids:
+            seals: list[list[str | bytes | int | float]] = [
+                ["SET", self._sealed(id_), "1", "EX", int(_CHORD_KEPT)] for id_ in chord_ids
+            ]
+            counts = ["UNLINK", *(self._chord + id_ for id_ in chord_ids)]
+            # Sealed before forgotten: an arrival in between must not begin to count again.
+            await self._client.call(*seals, counts)
+
+    async def prune(self, *, before: float, limit: int) -> int:
+        """Nothing to do: Redis deletes what has expired by itself."""
+        return 0
+
+    def _sealed(self, chord_id: str) -> str:
+        return f"{self._chord}{chord_id}:sealed"
+
+    def _milliseconds(self, arrivals: Sequence[Arrival]) -> int:
+        """How long the counts are kept: as long as the results, a day when those are kept longer
+        or for ever."""
+        now = self._clock.time()
+        ends = [arrival.record.expires_at for arrival in arrivals]
+        kept = max((end - now for end in ends if end is not None), default=_CHORD_KEPT)
+        return int(max(kept, _CHORD_KEPT) * 1000)
+
+    async def _find(self, keys: Sequence[str]) -> dict[str, ResultRecord]:
+        if not keys:
+            return {}
+        (bodies,) = await self._client.call(["MGET", *keys])
+        return {
+            key: self._record(key, body)
+            for key, body in zip(keys, bodies, strict=True)
+            if body is not None
+        }
+
+    def _record(self, key: str, body: bytes) -> ResultRecord:
+        try:
+            state = peek_state(body)
+        except (DecodeError, TooLarge):
+            # It will never get better: whoever waits is to wait no longer, and learns what is
+            # wrong with it from the codec.
+            state = FAILURE
+        return ResultRecord(id=key[len(self._task) :], state=state, body=body)
+
+    async def _store_guarded(self, records: Sequence[ResultRecord], now: float) -> None:
+        """Store what must not replace a more final state, also where Lua cannot see the state."""
+        known = [""] * len(records)
+        waiting: list[int] = list(range(len(records)))
+        for _ in range(_SURPRISES):
+            arguments: list[str | bytes | int | float] = []
+            for place in waiting:
+                record = records[place]
+                expiry = _expiry(record.expires_at, now)
+                ttl = expiry[1] if expiry else 0
+                arguments += (record.body, ttl, _protected(record.state), known[place])
+            keys = [self._task + records[place].id for place in waiting]
+            answers = await self._client.run(_STORE, keys, arguments)
+            undecided = [
+                (place, answer)
+                for place, answer in zip(waiting, answers, strict=True)
+                if isinstance(answer, bytes)
+            ]
+            waiting = []
+            for place, present in undecided:
+                state = self._record("", present).state
+                if f"|{state}|" not in _protected(records[place].state):
+                    known[place] = hashlib.sha1(present, usedforsecurity=False).hexdigest()
+                    waiting.append(place)
+            if not waiting:
+                return
+
+    def _check(self, replies: Sequence[Reply]) -> None:
+        for reply in replies:
+            if isinstance(reply, hiredis.ReplyError):
+                raise self._client.failure(reply, doing="store")
+
+
+def _success(key: str, record: ResultRecord, now: float) -> bytes:
+    """``SET`` and ``PUBLISH``, written out: twice as fast as packing two commands."""
+    name = key.encode()
+    body = record.body
+    if record.expires_at is None:
+        return pack("SET", name, body) + pack("PUBLISH", name, body)
+    ttl = b"%d" % max(int((record.expires_at - now) * 1000), 1)
+    return (
+        b"*5\r\n$3\r\nSET\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$2\r\nPX\r\n$%d\r\n%b\r\n"
+        b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n"
+    ) % (len(name), name, len(body), body, len(ttl), ttl, len(name), name, len(body), body)
+
+
+def _expiry(expires_at: float | None, now: float) -> tuple[str, int] | tuple[()]:
+    return () if expires_at is None else ("PX", max(int((expires_at - now) * 1000), 1))
+
+
+def _protected(state: str) -> str:
+    """The final states that a record in ``state`` must not replace, as the script reads them.
+
+    >>> _protected("STARTED"), _protected("REVOKED")
+    ('|FAILURE|REVOKED|SUCCESS|', '|FAILURE|SUCCESS|')
+    """
+    rank = precedence(state)
+    # Any state may follow one that is not final: RETRY ranks below STARTED and yet comes after.
+    higher = sorted(
+        final for final in READY_STATES if precedence(final) < rank or state not in READY_STATES
+    )
+    return f"|{'|'.join(higher)}|" if higher else ""
