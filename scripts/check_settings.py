@@ -1,0 +1,69 @@
+"""docs/reference/settings.md says what umbel/app/defaults says: every setting, one sentence each.
+
+python scripts/check_settings.py           compare
+python scripts/check_settings.py --write   write it
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from umbel.app.defaults import SECTIONS, SETTINGS, Setting
+
+STORED = Path(__file__).parent.parent / "docs" / "reference" / "settings.md"
+HEAD = """# Settings
+
+Written by `scripts/check_settings.py --write` from `umbel/app/defaults/`; do not edit it here.
+
+{count} settings: all of Celery's, with its defaults, and umbel's own. One that asks for something
+that this release does not do is refused by name when it is set to anything but its default.
+[Configuration](../guides/configuration.md) says how to set them, and `umbel settings` how they are set.
+"""
+
+
+def described(setting: Setting) -> str:
+    """What a setting does, and what it may be."""
+    text = setting.text
+    if setting.choices:
+        text += " One of " + ", ".join(f"`{choice!r}`" for choice in setting.choices) + "."
+    if setting.own:
+        text += " *Not in Celery.*"
+    return text
+
+
+def row(*cells: str) -> str:
+    """One line of a table."""
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def page() -> Iterator[str]:
+    """The page, line by line."""
+    yield HEAD.format(count=len(SETTINGS))
+    for title, settings in SECTIONS.items():
+        yield f"## {title}\n"
+        yield row("setting", "takes", "default", "what it does")
+        yield row("---", "---", "---", "---")
+        for setting in settings:
+            name, kind = f"`{setting.name}`", f"`{setting.kind}`"
+            yield row(name, kind, f"`{setting.default!r}`", described(setting))
+        yield ""
+
+
+def main(arguments: list[str]) -> int:
+    """Compare or write; 1 when they differ."""
+    text = "\n".join(page())
+    if arguments == ["--write"]:
+        STORED.parent.mkdir(parents=True, exist_ok=True)
+        STORED.write_text(text)
+        return 0
+    if not STORED.exists() or STORED.read_text() != text:
+        print("the page of settings is out of date: python scripts/check_settings.py --write")
+        return 1
+    print(f"{len(SETTINGS)} settings, all documented")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
