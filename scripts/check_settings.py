@@ -19,7 +19,7 @@ Written by `scripts/check_settings.py --write` from `umbel/app/defaults/`; do no
 
 {count} settings: all of Celery's, with its defaults, and umbel's own. One that asks for something
 that this release does not do is refused by name when it is set to anything but its default.
-[Configuration](../guides/configuration.md) says how to set them, and `umbel settings` how they are set.
+[Configuration](../guides/configuration.md) says how to set them; `umbel settings` shows them.
 """
 
 
