@@ -21,7 +21,6 @@ LINE = re.compile(
     r'\S+ \S+ \S+ \[\d+/\w+/\d+:(?P<hour>\d\d)[^]]*\] "\w+ (?P<path>\S+) [^"]*" '
     r"(?P<status>\d+) (?P<size>\d+|-)"
 )
-SAVE_BY_SUFFIX = {".jpg": {"quality": 82}, ".png": {"optimize": True}}
 
 
 @app.task
@@ -36,7 +35,9 @@ def thumbnails(picture: str, folder: str) -> dict[str, Any]:
         height = round(whole.height * width / whole.width)
         target = Path(folder) / f"{source.stem}-{width}{source.suffix}"
         small = whole.resize((width, height), Image.Resampling.LANCZOS)
-        small.save(target, **SAVE_BY_SUFFIX[source.suffix])
+        if source.suffix == ".png":
+            small = small.quantize(64)
+        small.save(target, quality=82, optimize=True)
         written.append({"file": str(target), "width": width, "bytes": target.stat().st_size})
     return {
         "picture": source.name,
