@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from umbel.execution import failures
 from umbel.execution.runnable import TaskOptions
 from umbel.model import (
@@ -26,7 +28,7 @@ from umbel.worker import reports
 from umbel.worker.admission import Accepted
 from umbel.worker.verdict import verdict
 
-__all__ = ["Conclusions"]
+__all__ = ["Conclusions", "republished"]
 
 _DONE = Ack()
 _GIVE_BACK = Nack(requeue=True)
@@ -55,6 +57,8 @@ class Conclusions:
     def of(self, accepted: Accepted, outcome: Outcome) -> Settlement:
         """What the end of a request that ran asks for."""
         if self._abandoning and _says_nothing(outcome):
+            if outcome.runtime == 0 and isinstance(outcome, Revoked):
+                return self._never_started(accepted)
             return self.abandoned(accepted)
         if not accepted.options.acks_late:
             return self._settlement(accepted, outcome, None, _DONE)
@@ -76,6 +80,12 @@ class Conclusions:
             reason="cold shutdown",
         )
         return self._settlement(accepted, outcome, None, _DONE)
+
+    def _never_started(self, accepted: Accepted) -> Settlement:
+        if accepted.options.acks_late:
+            return Settlement(delivery=accepted.delivery, verdict=_GIVE_BACK)
+        message = republished(accepted.request)
+        return Settlement(delivery=None, verdict=_DONE, publish=(message,))
 
     def expired(self, accepted: Accepted) -> Settlement:
         """A message whose time was over before it was started: recorded as revoked."""
@@ -148,3 +158,8 @@ def _says_nothing(outcome: Outcome) -> bool:
     if isinstance(outcome, Failed):
         return outcome.cause == "worker-lost"
     return isinstance(outcome, Revoked) and outcome.record is None
+
+
+def republished(request: Request) -> Message:
+    """The request's message once more, straight into the queue that it came from."""
+    return msgspec.structs.replace(request.message, exchange="", routing_key=request.queue)

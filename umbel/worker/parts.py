@@ -14,7 +14,7 @@ from umbel.model import Delivery, Message, Request, Settlement
 from umbel.protocols import Clock, Compose, Pool, ResultBackend
 from umbel.wire.results import ResultCodec
 from umbel.worker.admission import Accepted
-from umbel.worker.conclusion import Conclusions
+from umbel.worker.conclusion import Conclusions, republished
 from umbel.worker.credit import Credit
 from umbel.worker.finish import Finish
 from umbel.worker.intake import Intake
@@ -108,12 +108,13 @@ class Parts:
                 group.create_task(self._finish.settle(), name="umbel-settle"),
                 group.create_task(self._leases.run(), name="umbel-leases"),
             ]
+            cold = group.create_task(shutdown.cold(), name="umbel-cold")
             await shutdown.asked()
             await self._stop_intake(receiving, starting)
             stopped = group.create_task(self._on.pool.stop(grace=inf), name="umbel-stop")
-            await self._stop_pool(stopped, shutdown)
+            await self._stop_pool(stopped, cold)
             await self._settle_the_rest()
-            for task in serving:
+            for task in (*serving, cold):
                 task.cancel()
 
     async def _stop_intake(
@@ -127,12 +128,10 @@ class Parts:
         leftovers = self._intake.leftovers()
         await self._give_back(leftovers.unacknowledged, leftovers.acknowledged)
 
-    async def _stop_pool(self, stopped: asyncio.Task[list[Request]], shutdown: Shutdown) -> None:
-        cold = asyncio.ensure_future(shutdown.cold())
-        try:
-            await asyncio.wait([stopped, cold], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            cold.cancel()
+    async def _stop_pool(
+        self, stopped: asyncio.Task[list[Request]], cold: asyncio.Task[None]
+    ) -> None:
+        await asyncio.wait([stopped, cold], return_when=asyncio.FIRST_COMPLETED)
         if not stopped.done() and self._on.soft_shutdown_timeout > 0:
             await asyncio.wait([stopped], timeout=self._on.soft_shutdown_timeout)
         if stopped.done():
@@ -152,16 +151,15 @@ class Parts:
         await asyncio.wait([stopped], timeout=_RELUCTANCE)
         if stopped.done():
             return [active.pop(request.key) for request in stopped.result()]
-        # Threads cannot be ended. What was waiting behind them has left the pool already, and
-        # what stop names now is what runs.
+        # Threads cannot be ended. Called again, stop names what never started first; the last
+        # ones, no more than there are slots, run or may have run.
         stopped.cancel()
         await asyncio.wait([stopped])
-        running = [active.pop(request.key) for request in await pool.stop(grace=0)]
-        self._finish.enter([self._conclusions.abandoned(accepted) for accepted in running])
+        unfinished = [active.pop(request.key) for request in await pool.stop(grace=0)]
+        waiting = max(0, len(unfinished) - pool.size)
+        self._finish.enter([self._conclusions.abandoned(one) for one in unfinished[waiting:]])
         await self._finish.until_collected()
-        waiting = list(active.values())
-        active.clear()
-        return waiting
+        return unfinished[:waiting]
 
     async def _give_back(
         self, unacknowledged: Sequence[Delivery], acknowledged: Sequence[Request]
@@ -172,7 +170,7 @@ class Parts:
             return
         try:
             async with asyncio.timeout(_GRACE):
-                await self._settler.publish([_again(request) for request in acknowledged])
+                await self._settler.publish([republished(request) for request in acknowledged])
                 await self._settler.give_back(unacknowledged)
         except TimeoutError:
             logger.error(  # noqa: TRY400 - where the time ran out says nothing
@@ -194,8 +192,3 @@ class Parts:
                 "acks_late run again elsewhere; the results of the others are lost.",
                 _GRACE,
             )
-
-
-def _again(request: Request) -> Message:
-    """The request's message once more, straight into the queue that it came from."""
-    return msgspec.structs.replace(request.message, exchange="", routing_key=request.queue)

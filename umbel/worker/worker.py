@@ -112,7 +112,7 @@ class Worker:
             if queues is not None:
                 pool = self._pool or self._make_pool()
                 await pool.start()
-                stack.push_async_callback(pool.stop, grace=0)
+                stack.push_async_exit(partial(_stop_after_failure, pool))
                 await self._work(broker, backend, pool, queues)
         if signals.worker_shutdown.receivers:
             signals.worker_shutdown.send(sender=self)
@@ -271,6 +271,17 @@ class Worker:
         if not self.options.quiet:
             # Where people look, even when standard output is redirected into the log.
             print(text, file=sys.__stdout__, flush=True)
+
+
+async def _stop_after_failure(
+    pool: Pool,
+    _kind: type[BaseException] | None,
+    error: BaseException | None,
+    _traceback: TracebackType | None,
+) -> None:
+    """End what runs when a part of the worker has failed; otherwise the parts have seen to it."""
+    if error is not None:
+        await pool.stop(grace=0)
 
 
 def _no_chords(arrival: Arrival, chord: FullChord) -> tuple[Message, ...]:  # noqa: ARG001
