@@ -1,0 +1,198 @@
+"""What finished, lost and refused requests ask for."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import pytest
+
+from umbel.execution.runnable import TaskOptions
+from umbel.model import (
+    Ack,
+    Delivery,
+    Failed,
+    Ignored,
+    Message,
+    Nack,
+    Rejected,
+    Request,
+    ResultRecord,
+    Retried,
+    Revoked,
+    Settlement,
+    Succeeded,
+)
+from umbel.wire.results import ResultCodec
+from umbel.worker.admission import Accepted
+from umbel.worker.conclusion import Conclusions
+
+EARLY = TaskOptions()
+LATE = TaskOptions(acks_late=True)
+AGAIN = TaskOptions(acks_late=True, reject_on_worker_lost=True)
+RECORD = ResultRecord(id="id", state="SUCCESS", body=b"{}")
+FOLLOW_UP = Message(id="next", body=b"[]")
+ERROR_CALLBACK = Message(id="sorry", body=b"[]")
+LOST = Failed(key=1, runtime=0.5, record=None, cause="worker-lost", reason="signal 9 (SIGKILL)")
+
+
+@pytest.fixture
+def conclusions() -> Conclusions:
+    return Conclusions(ResultCodec(), lambda _: (ERROR_CALLBACK,))
+
+
+def accepted(options: TaskOptions, **fields: Any) -> Accepted:
+    message = Message(id="id", body=b"[]", exchange="news", routing_key="sport")
+    request = Request(key=1, id="id", task="t", message=message, queue="q", **fields)
+    return Accepted(request, Delivery(message=message, queue="q", tag="tag"), options)
+
+
+def stored(settlement: Settlement) -> tuple[str, str]:
+    assert settlement.record is not None
+    document = json.loads(settlement.record.body)
+    return document["status"], document["result"]["exc_type"]
+
+
+def test_success_stores_the_record_and_publishes_what_follows(conclusions: Conclusions) -> None:
+    outcome = Succeeded(key=1, runtime=0.1, record=RECORD, follow_ups=(FOLLOW_UP,))
+
+    early, late = (conclusions.of(accepted(options), outcome) for options in (EARLY, LATE))
+
+    assert early == Settlement(delivery=None, verdict=Ack(), record=RECORD, publish=(FOLLOW_UP,))
+    assert late.delivery is not None
+    assert late.delivery.tag == "tag"
+
+
+def test_a_retry_publishes_the_next_attempt(conclusions: Conclusions) -> None:
+    outcome = Retried(key=1, runtime=0.1, record=RECORD, message=FOLLOW_UP)
+
+    settlement = conclusions.of(accepted(LATE), outcome)
+
+    assert (settlement.record, settlement.publish) == (RECORD, (FOLLOW_UP,))
+
+
+def test_what_is_ignored_leaves_nothing(conclusions: Conclusions) -> None:
+    settlement = conclusions.of(accepted(EARLY), Ignored(key=1))
+
+    assert settlement == Settlement(delivery=None, verdict=Ack())
+
+
+def test_what_goes_back_leaves_no_result_and_publishes_nothing(conclusions: Conclusions) -> None:
+    outcome = Rejected(key=1, requeue=True, record=RECORD)
+
+    settlement = conclusions.of(accepted(LATE), outcome)
+
+    assert settlement.verdict == Nack(requeue=True)
+    assert (settlement.record, settlement.publish) == (None, ())
+
+
+@pytest.mark.parametrize("options", [EARLY, LATE])
+def test_a_lost_process_fails_the_task_and_its_error_callbacks_are_sent(
+    conclusions: Conclusions, options: TaskOptions
+) -> None:
+    settlement = conclusions.of(accepted(options), LOST)
+
+    assert stored(settlement) == ("FAILURE", "WorkerLostError")
+    assert settlement.publish == (ERROR_CALLBACK,)
+
+
+def test_a_lost_process_gives_the_message_back_where_the_task_says_so(
+    conclusions: Conclusions,
+) -> None:
+    settlement = conclusions.of(accepted(AGAIN), LOST)
+
+    assert settlement.verdict == Nack(requeue=True)
+    assert (settlement.record, settlement.publish) == (None, ())
+
+
+def test_a_hard_time_limit_is_a_failure_that_names_the_limit(conclusions: Conclusions) -> None:
+    outcome = Failed(key=1, runtime=3.0, record=None, cause="time-limit")
+
+    settlement = conclusions.of(accepted(EARLY, time_limit=3.0), outcome)
+
+    assert stored(settlement) == ("FAILURE", "TimeLimitExceeded")
+
+
+def test_a_failure_of_the_pool_itself_is_recorded(conclusions: Conclusions) -> None:
+    outcome = Failed(key=1, runtime=0.0, record=None, reason="ValueError('oops')")
+
+    settlement = conclusions.of(accepted(EARLY), outcome)
+
+    assert stored(settlement) == ("FAILURE", "WorkerLostError")
+
+
+@pytest.mark.parametrize(
+    ("options", "ignore_result", "kept"),
+    [
+        (TaskOptions(ignore_result=True), None, False),
+        (TaskOptions(ignore_result=True), False, True),
+        (TaskOptions(), True, False),
+        (TaskOptions(store_errors_even_if_ignored=True), True, True),
+    ],
+)
+def test_failures_of_tasks_that_ignore_results_are_kept_only_if_asked_for(
+    conclusions: Conclusions, options: TaskOptions, ignore_result: bool | None, kept: bool
+) -> None:
+    settlement = conclusions.of(accepted(options, ignore_result=ignore_result), LOST)
+
+    assert (settlement.record is not None) is kept
+
+
+def test_the_log_says_what_became_of_lost_tasks(
+    conclusions: Conclusions, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR):
+        conclusions.of(accepted(EARLY), LOST)
+        conclusions.of(
+            accepted(EARLY, time_limit=3.0),
+            Failed(key=1, runtime=3.0, record=None, cause="time-limit"),
+        )
+
+    assert "signal 9 (SIGKILL)" in caplog.messages[0]
+    assert caplog.messages[1].endswith("t[id]")
+
+
+def test_expired_and_unknown_are_recorded_and_malformed_is_not(conclusions: Conclusions) -> None:
+    one = accepted(EARLY)
+
+    expired = conclusions.expired(one)
+    unknown = conclusions.unknown(one.request, one.delivery)
+    malformed = conclusions.malformed(one.delivery)
+
+    assert stored(expired) == ("REVOKED", "TaskRevokedError")
+    assert expired.verdict == Ack()
+    assert stored(unknown) == ("FAILURE", "NotRegistered")
+    assert unknown.verdict == malformed.verdict == Nack(requeue=False)
+    assert malformed.record is None
+
+
+def test_expired_and_unknown_tasks_that_ignore_results_leave_none(
+    conclusions: Conclusions,
+) -> None:
+    one = accepted(EARLY, ignore_result=True)
+
+    assert conclusions.expired(one).record is None
+    assert conclusions.unknown(one.request, one.delivery).record is None
+
+
+def test_what_a_cold_shutdown_ends_goes_back_or_fails(conclusions: Conclusions) -> None:
+    conclusions.abandon()
+
+    late = conclusions.of(accepted(LATE), LOST)
+    early = conclusions.of(accepted(EARLY), Revoked(key=1, record=None, runtime=0.5))
+
+    assert late.verdict == Nack(requeue=True)
+    assert stored(early) == ("FAILURE", "WorkerLostError")
+
+
+def test_what_a_cold_shutdown_kept_from_starting_runs_elsewhere(conclusions: Conclusions) -> None:
+    conclusions.abandon()
+    never_started = Revoked(key=1, record=None, runtime=0.0)
+
+    late = conclusions.of(accepted(LATE), never_started)
+    early = conclusions.of(accepted(EARLY), never_started)
+
+    assert late.verdict == Nack(requeue=True)
+    assert [(m.id, m.exchange, m.routing_key) for m in early.publish] == [("id", "", "q")]
+    assert early.record is None

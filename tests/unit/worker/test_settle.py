@@ -1,0 +1,223 @@
+"""The end of a request: publish, store, count, acknowledge."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from umbel.clock import ManualClock
+from umbel.drivers.memory.backend import MemoryBackend
+from umbel.drivers.memory.broker import MemoryBroker
+from umbel.drivers.memory.store import MemoryStore
+from umbel.exceptions import BackendUnavailable, BatchError
+from umbel.model import (
+    Ack,
+    Arrival,
+    Delivery,
+    FullChord,
+    Message,
+    Nack,
+    Queue,
+    ResultRecord,
+    Settlement,
+)
+from umbel.worker.patience import Patience
+from umbel.worker.settle import Settler
+
+LEASE = 30.0
+
+
+class Broker(MemoryBroker):
+    """The memory broker, with a diary; it refuses messages to one address."""
+
+    def __init__(self, store: MemoryStore, clock: ManualClock, diary: list[str]) -> None:
+        super().__init__(store, clock=clock, lease=LEASE)
+        self.diary = diary
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        self.diary.append(f"publish {' '.join(message.id for message in messages)}")
+        refused = {
+            n: ValueError("no") for n, m in enumerate(messages) if m.routing_key == "nowhere"
+        }
+        await super().publish([m for m in messages if m.routing_key != "nowhere"])
+        if refused:
+            raise BatchError("some were refused", refused)
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        self.diary.append(f"ack {' '.join(delivery.message.id for delivery in deliveries)}")
+        return await super().ack(deliveries)
+
+
+class Backend(MemoryBackend):
+    """The memory backend, with a diary; it can be away."""
+
+    def __init__(self, store: MemoryStore, clock: ManualClock, diary: list[str]) -> None:
+        super().__init__(store, clock=clock)
+        self.diary = diary
+        self.away = 0
+
+    async def store(self, records: Sequence[ResultRecord]) -> None:
+        if self.away:
+            self.away -= 1
+            raise BackendUnavailable("cannot reach memory://")
+        self.diary.append(f"store {' '.join(record.id for record in records)}")
+        await super().store(records)
+
+    async def arrive(self, arrivals: Sequence[Arrival]) -> list[FullChord]:
+        self.diary.append(f"count {' '.join(arrival.chord_id for arrival in arrivals)}")
+        return await super().arrive(arrivals)
+
+    async def seal(self, chord_ids: Sequence[str]) -> None:
+        self.diary.append(f"seal {' '.join(chord_ids)}")
+        await super().seal(chord_ids)
+
+
+class Site:
+    """A broker, a result backend and a settler on them, with a diary of what happens."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.diary: list[str] = []
+        store = MemoryStore()
+        self.broker = Broker(store, self.clock, self.diary)
+        self.backend = Backend(store, self.clock, self.diary)
+        self.released: list[str] = []
+        self.settler = Settler(
+            self.broker,
+            self.backend,
+            compose=lambda arrival, chord: [Message(id=f"body of {chord.id}", body=arrival.body)],
+            patience=Patience(self.clock, jitter=lambda: 1.0),
+            released=lambda gone: self.released.extend(d.message.id for d in gone),
+        )
+
+    async def received(self, *ids: str) -> list[Delivery]:
+        await self.broker.publish([Message(id=id_, body=b"", routing_key="q") for id_ in ids])
+        deliveries = await self.broker.receive(["q"], limit=len(ids), wait=0)
+        self.diary.clear()
+        return deliveries
+
+
+def record(id_: str) -> ResultRecord:
+    return ResultRecord(id=id_, state="SUCCESS", body=b"{}")
+
+
+def done(delivery: Delivery | None, **fields: object) -> Settlement:
+    return Settlement(delivery=delivery, verdict=Ack(), **fields)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Site]:
+    site = Site()
+    await site.broker.open()
+    await site.backend.open()
+    await site.broker.declare([Queue("q"), Queue("celery")])
+    yield site
+    await site.backend.close()
+    await site.broker.close()
+
+
+async def test_follow_ups_come_first_then_results_then_acknowledgements(site: Site) -> None:
+    one, two = await site.received("a", "b")
+    follow_up = Message(id="next", body=b"", routing_key="q")
+
+    lost = await site.settler.settle(
+        [done(one, record=record("a"), publish=(follow_up,)), done(two, record=record("b"))]
+    )
+
+    assert lost == []
+    assert site.diary == ["publish next", "store a b", "ack a b"]
+    assert site.released == ["a", "b"]
+
+
+async def test_what_was_acknowledged_before_is_not_acknowledged_again(site: Site) -> None:
+    await site.settler.settle([done(None, record=record("a"))])
+
+    assert site.diary == ["store a"]
+
+
+async def test_what_goes_back_comes_again_and_what_is_dropped_does_not(site: Site) -> None:
+    again, never = await site.received("again", "never")
+
+    await site.settler.settle(
+        [
+            Settlement(delivery=again, verdict=Nack(requeue=True)),
+            Settlement(delivery=never, verdict=Nack(requeue=False)),
+        ]
+    )
+
+    [back] = await site.broker.receive(["q"], limit=10, wait=0)
+    assert (back.message.id, back.attempt) == ("again", 2)
+
+
+async def test_results_wait_for_a_backend_that_is_away_and_acknowledgements_with_them(
+    site: Site,
+) -> None:
+    [one] = await site.received("a")
+    site.backend.away = 2
+
+    settling = asyncio.create_task(site.settler.settle([done(one, record=record("a"))]))
+    await asyncio.sleep(0)
+    assert site.diary == []
+    await site.clock.advance(0.5)
+    await site.clock.advance(1.0)
+
+    assert await settling == []
+    assert site.diary == ["store a", "ack a"]
+
+
+async def test_lost_deliveries_are_returned(site: Site) -> None:
+    [stale] = await site.received("a")
+    await site.clock.advance(LEASE + 1)
+    [mine] = await site.broker.receive(["q"], limit=1, wait=0)
+
+    assert await site.settler.settle([done(stale)]) == [stale]
+    assert await site.settler.settle([done(mine)]) == []
+
+
+async def test_the_last_member_of_a_chord_publishes_its_body_before_the_seal(site: Site) -> None:
+    def member(index: int) -> Settlement:
+        arrival = Arrival(
+            chord_id="c", index=index, size=2, record=record(str(index)), body=b"then"
+        )
+        return done(None, record=record(str(index)), arrival=arrival)
+
+    await site.settler.settle([member(0)])
+    assert site.diary == ["store 0", "count c"]
+    site.diary.clear()
+    await site.settler.settle([member(1)])
+
+    assert site.diary == ["store 1", "count c", "publish body of c", "seal c"]
+
+
+async def test_a_refused_follow_up_is_reported_and_holds_nothing_else_up(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    [one] = await site.received("a")
+    messages = (
+        Message(id="lost", body=b"", routing_key="nowhere"),
+        Message(id="next", body=b"", routing_key="q"),
+    )
+
+    with caplog.at_level(logging.ERROR):
+        await site.settler.settle([done(one, record=record("a"), publish=messages)])
+
+    assert site.diary[-2:] == ["store a", "ack a"]
+    assert "'lost'" in caplog.text
+    assert [d.message.id for d in await site.broker.receive(["q"], limit=9, wait=0)] == ["next"]
+
+
+async def test_no_call_carries_more_than_the_broker_takes(site: Site) -> None:
+    limit = site.broker.capabilities.batch_limit
+    messages = tuple(Message(id=f"{n}", body=b"", routing_key="q") for n in range(limit + 1))
+
+    await site.settler.settle([done(None, publish=messages)])
+
+    assert [len(line.split()) - 1 for line in site.diary] == [limit, 1]
+
+
+async def test_nothing_to_settle_is_nothing_to_do(site: Site) -> None:
+    assert await site.settler.settle([]) == []
+    assert site.diary == []
