@@ -145,7 +145,7 @@ class Context:
             "headers": {
                 name: value
                 for name, value in (self.headers or {}).items()
-                if name.lower() not in _DEATH_HEADERS
+                if name not in _DEATH_HEADERS
             },
             "retries": self.retries,
             "reply_to": self.reply_to,
@@ -197,7 +197,7 @@ def caller_headers(headers: Mapping[str, object]) -> dict[str, Any]:
     return {
         name: value
         for name, value in headers.items()
-        if name not in _STANDARD and name.lower() not in _DEATH_HEADERS
+        if name not in _STANDARD and name not in _DEATH_HEADERS
     }
 
 

@@ -52,24 +52,25 @@ class Loops:
 
     def drive(self, awaitable: Awaitable[Any]) -> Any:
         """Run to the end, in this thread; returns or raises what it does."""
-        # asyncio costs 40 ms to import; a process that only has plain tasks never needs it.
-        import asyncio
-
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
+        if not _is_loop_running():
             return self._drive_here(awaitable)
-        # Loops do not nest: an eager task inside a coroutine gets a thread.
-        return _in_a_thread(lambda: self._drive_here(awaitable))
+        # Loops do not nest: an eager task inside a coroutine gets a thread, and a loop, for once.
+        return _in_a_thread(lambda: _drive_once(awaitable))
 
     def close(self) -> None:
         """End the loops of all threads. None of them may be running."""
+        if self._runners and _is_loop_running():
+            _in_a_thread(self._close_here)
+        else:
+            self._close_here()
+
+    def _close_here(self) -> None:
         while self._runners:
             self._runners.pop().close()
         self._local = threading.local()
 
     def _drive_here(self, awaitable: Awaitable[Any]) -> Any:
-        # See drive.
+        # asyncio costs 40 ms to import; a process that only has plain tasks never needs it.
         import asyncio
 
         loop = self._loop()
@@ -87,7 +88,7 @@ class Loops:
     def _loop(self) -> asyncio.AbstractEventLoop:
         runner: asyncio.Runner | None = getattr(self._local, "runner", None)
         if runner is None:
-            # See drive.
+            # See _drive_here.
             import asyncio
 
             # With a factory, the runner leaves the thread's current event loop alone.
@@ -101,9 +102,28 @@ async def _as_coroutine(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
 
 
+def _is_loop_running() -> bool:
+    # See Loops.
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _drive_once(awaitable: Awaitable[Any]) -> Any:
+    loops = Loops()
+    try:
+        return loops.drive(awaitable)
+    finally:
+        loops.close()
+
+
 def _in_a_thread(function: Callable[[], Any]) -> Any:
-    """Call where no loop is running: an eager ``async def`` task inside a coroutine."""
-    # See Loops.drive.
+    """Call where no loop is running."""
+    # As for asyncio, see Loops.
     from concurrent.futures import ThreadPoolExecutor
     from contextvars import copy_context
 

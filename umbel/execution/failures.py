@@ -18,7 +18,6 @@ import msgspec
 from umbel.exceptions import (
     NotRegistered,
     TaskRevokedError,
-    Terminated,
     TimeLimitExceeded,
     WorkerLostError,
 )
@@ -158,14 +157,14 @@ def expired(request: Request, codec: ResultCodec) -> ResultRecord:
     return revoked(request, "expired", codec)
 
 
-def terminated(request: Request, signal: str, codec: ResultCodec) -> ResultRecord:
-    """The REVOKED of a task that was stopped while it ran, by a signal's name."""
-    return _revocation(codec, request, Terminated(signal))
+def terminated(request: Request, codec: ResultCodec) -> ResultRecord:
+    """The REVOKED of a task that was stopped while it ran."""
+    return revoked(request, "terminated", codec)
 
 
 def revoked(request: Request, reason: str, codec: ResultCodec) -> ResultRecord:
     """The REVOKED of a task, for a reason: ``revoked``, ``expired`` or ``terminated``."""
-    return _revocation(codec, request, TaskRevokedError(reason))
+    return codec.state(request, REVOKED, TaskRevokedError(reason))
 
 
 class _Link(msgspec.Struct, frozen=True):
@@ -186,7 +185,3 @@ def _link(signature: Mapping[str, Any]) -> _Link | None:
 def _failure(codec: ResultCodec, request: Request, error: Exception) -> ResultRecord:
     # Celery stores what it makes up itself without a traceback: there is none to show.
     return codec.failed(request, error, None)
-
-
-def _revocation(codec: ResultCodec, request: Request, error: Exception) -> ResultRecord:
-    return codec.state(request, REVOKED, error)

@@ -196,7 +196,7 @@ def next_call(
     fields: dict[str, Any] = {
         "task": request.task,
         "id": request.id,
-        "args": body.args if args is None else args,
+        "args": tuple(body.args if args is None else args),
         "kwargs": body.kwargs if kwargs is None else kwargs,
         "serializer": serializer(message.content_type).name,
         "compression": headers.get("compression"),
@@ -214,6 +214,9 @@ def next_call(
         "parent_id": request.parent_id or request.id,
         "group_id": request.group_id,
         "group_index": headers.get("group_index"),
+        # Whoever hid an argument from logs the first time does not want to see it the second time.
+        "argsrepr": headers.get("argsrepr") if args is None else None,
+        "kwargsrepr": headers.get("kwargsrepr") if kwargs is None else None,
         "shadow": headers.get("shadow"),
         "origin": headers.get("origin") or "",
         "ignore_result": run.ignores_result,

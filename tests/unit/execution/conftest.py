@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MethodType
 from typing import Any
 
 import msgspec
@@ -31,11 +32,9 @@ class Job:
     def __init__(self, name: str, function: Callable[..., Any], **options: Any) -> None:
         self.name = name
         self.function = function
+        self.run = MethodType(function, self)
         self.options = TaskOptions(**options)
         self.told: list[tuple[Any, ...]] = []
-
-    def run(self, *args: Any, **kwargs: Any) -> Any:
-        return self.function(self, *args, **kwargs)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         with context.called(self, args, kwargs):
