@@ -105,7 +105,10 @@ def _body(call: Call) -> tuple[str, str, bytes]:
 
 def _headers(call: Call, mime: str | None) -> bytes:
     """The headers as JSON, from a template: only few of them differ from call to call."""
-    argsrepr = call.argsrepr if call.argsrepr is not None else saferepr(call.args)
+    if call.argsrepr is not None:
+        argsrepr = call.argsrepr
+    else:
+        argsrepr = saferepr(call.args) if call.args else "()"
     if call.kwargsrepr is not None:
         kwargsrepr = call.kwargsrepr
     else:
