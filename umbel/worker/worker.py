@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from importlib import import_module
@@ -321,9 +321,9 @@ def _may_run(app: Umbel) -> bool:
     return True
 
 
-def _causes(error: Exception) -> list[Exception]:
+def _causes(error: BaseException) -> list[BaseException]:
     """The exceptions inside groups of them."""
-    if not isinstance(error, ExceptionGroup):
+    inside: Sequence[BaseException] | None = getattr(error, "exceptions", None)
+    if inside is None:
         return [error]
-    group: ExceptionGroup[Exception] = error
-    return [cause for inner in group.exceptions for cause in _causes(inner)]
+    return [cause for inner in inside for cause in _causes(inner)]

@@ -1,0 +1,208 @@
+"""A worker in processes of its own: what it prints, how it ends, what it leaves."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from umbel import Umbel
+from umbel.exceptions import WorkerLostError
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+
+TASKS = """
+import os, time
+from umbel import Umbel
+
+app = Umbel("shop")
+notes = os.open("notes", os.O_APPEND | os.O_CREAT | os.O_WRONLY)
+
+
+@app.task(name="early")
+def early(number, seconds=0.0):
+    os.write(notes, f"{number}\\n".encode())
+    time.sleep(seconds)
+    return number
+
+
+@app.task(name="late", acks_late=True)
+def late(number, seconds=0.0):
+    os.write(notes, f"{number}\\n".encode())
+    time.sleep(seconds)
+    return number
+"""
+
+
+class Site:
+    """A project folder with tasks and a queue, and a client of it."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        (folder / "tasks.py").write_text(TASKS)
+        self.folder = folder
+        self.url = url
+        self.log = folder / "worker.log"
+        self.app = Umbel("shop", broker=url, backend=url, set_as_current=False)
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def worker(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "umbel", "-A", "tasks", "worker", "-l", "INFO"]
+        settings = {"UMBEL_BROKER_URL": self.url, "UMBEL_RESULT_BACKEND": self.url}
+        with self.log.open("wb") as log:
+            process = subprocess.Popen(
+                [*command, *(arguments or ("-c", "2"))],
+                cwd=self.folder,
+                env={**os.environ, **settings, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.processes.append(process)
+        return process
+
+    def ready(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+        process = self.worker(*arguments, **environment)
+        self.until(lambda: " ready." in self.log.read_text(), "the worker is ready")
+        return process
+
+    def started(self) -> list[int]:
+        """The numbers of the tasks that were started, in order."""
+        notes = self.folder / "notes"
+        return [int(line) for line in notes.read_text().split()] if notes.exists() else []
+
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait for what another process does; it has no way to tell us."""
+        deadline = time.monotonic() + 30
+        while not condition():
+            assert time.monotonic() < deadline, f"{what}: not in time\n{self.log.read_text()}"
+            time.sleep(0.02)
+
+    def end(self, process: subprocess.Popen[bytes], number: signal.Signals) -> int:
+        """Send a signal of the OS; returns the exit code."""
+        process.send_signal(number)
+        return process.wait(30)
+
+    def close(self) -> None:
+        self.app.close()
+        for process in self.processes:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait(10)
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path / 'queue.db'}"
+    else:
+        url = request.getfixturevalue("redis_url")
+    site = Site(tmp_path, url)
+    yield site
+    site.close()
+
+
+def test_it_introduces_itself_runs_tasks_and_ends_when_told(site: Site) -> None:
+    process = site.ready("-c", "1", "-n", "till@%h")
+    results = [site.app.send_task("early", (number,)) for number in range(5)]
+
+    assert [result.get(timeout=20) for result in results] == list(range(5))
+    assert site.end(process, signal.SIGTERM) == 0
+    log = site.log.read_text()
+    assert re.search(r"till@\S+ ready\.", log)
+    assert "worker: Warm shutdown (MainProcess)" in log
+    assert ". early" in log
+    assert re.search(rf"Task early\[{results[0].id}\] received", log)
+    assert re.search(rf"Task early\[{results[0].id}\] succeeded in \S+s: 0", log)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_warm_shutdown_finishes_what_runs_and_leaves_the_rest(
+    site: Site, number: signal.Signals
+) -> None:
+    process = site.ready("-c", "1")
+    names = ["early", "late"] * 3
+    results = [site.app.send_task(name, (n, 0.7)) for n, name in enumerate(names)]
+    site.until(lambda: bool(site.started()), "a task has started")
+
+    assert site.end(process, number) == 0
+    done = site.started()
+    assert len(done) <= 2
+
+    process = site.ready("-c", "2")
+    assert [result.get(timeout=30) for result in results] == list(range(6))
+    assert sorted(site.started()) == list(range(6))
+    assert site.end(process, signal.SIGTERM) == 0
+
+
+def test_a_cold_shutdown_ends_at_once_and_gives_late_tasks_back(site: Site) -> None:
+    process = site.ready("-c", "2")
+    early = site.app.send_task("early", (1, 60.0))
+    late = site.app.send_task("late", (2, 3.0))
+    site.until(lambda: len(site.started()) == 2, "both tasks have started")
+
+    asked = time.monotonic()
+    assert site.end(process, signal.SIGQUIT) == 1
+    assert time.monotonic() - asked < 5
+    with pytest.raises(WorkerLostError):
+        early.get(timeout=10)
+
+    process = site.ready("-c", "2")
+    assert late.get(timeout=20) == 2
+    assert site.started().count(1) == 1
+    assert site.end(process, signal.SIGTERM) == 0
+
+
+def test_a_second_interrupt_does_not_wait(site: Site) -> None:
+    process = site.ready("-c", "1")
+    site.app.send_task("early", (1, 60.0))
+    site.until(lambda: bool(site.started()), "the task has started")
+
+    process.send_signal(signal.SIGINT)
+    site.until(lambda: "Warm shutdown" in site.log.read_text(), "it has heard")
+    assert site.end(process, signal.SIGINT) == 1
+
+
+def test_a_hundred_unreadable_messages_are_one_line_each_and_no_obstacle(site: Site) -> None:
+    process = site.ready()
+    for number in range(100):
+        site.app.send_task("early", (number,), serializer="yaml")
+    good = [site.app.send_task("early", (number,)) for number in range(10)]
+
+    assert [result.get(timeout=20) for result in good] == list(range(10))
+    site.until(
+        lambda: site.log.read_text().count("Received and deleted unknown message") == 100,
+        "all have been reported",
+    )
+    assert site.end(process, signal.SIGTERM) == 0
+
+
+def test_a_worker_waits_for_a_broker_that_is_away(tmp_path: Path) -> None:
+    site = Site(tmp_path, "redis://127.0.0.1:9/0")
+    try:
+        process = site.worker()
+        site.until(lambda: "rying again" in site.log.read_text(), "it says what it waits for")
+
+        assert process.poll() is None
+        assert site.end(process, signal.SIGTERM) == 0
+    finally:
+        site.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="for root only")
+def test_root_is_warned_unless_it_insists(tmp_path: Path) -> None:
+    site = Site(tmp_path, f"sqlite:///{tmp_path / 'queue.db'}")
+    try:
+        site.end(site.ready(), signal.SIGTERM)
+        assert "C_FORCE_ROOT" in site.log.read_text()
+        site.end(site.ready(C_FORCE_ROOT="1"), signal.SIGTERM)
+        assert "C_FORCE_ROOT" not in site.log.read_text()
+    finally:
+        site.close()
