@@ -1,0 +1,22 @@
+"""What a configuration source says."""
+
+from __future__ import annotations
+
+__all__ = ["Configuration"]
+
+
+class Configuration(dict[str, object]):
+    """Values by setting, under the settings' present names, and where they are written."""
+
+    def __init__(
+        self,
+        values: dict[str, object] | None = None,
+        *,
+        origin: str = "set in the configuration",
+        written: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(values or {})
+        self.origin = origin
+        """Completes: "as it is …"."""
+        self.written = written or {}
+        """The names that differ in the source, by setting."""

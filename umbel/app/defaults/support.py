@@ -1,0 +1,322 @@
+"""What this release does not do yet: the one list of settings that have no effect.
+
+Whoever builds a feature deletes its line.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+__all__ = ["MISSING", "Missing", "missing"]
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """A feature that is not there, and the settings that ask for it."""
+
+    reason: str
+    """Completes: "… has no effect: "."""
+    settings: tuple[str, ...]
+    refused: bool = False
+    """Whether doing without would change what becomes of tasks, so that it is an error; else it
+    is a warning."""
+    only: tuple[object, ...] = ()
+    """The values that ask for the feature; empty: all but the default."""
+
+
+MISSING: tuple[Missing, ...] = (
+    # -- doing without would change what becomes of tasks
+    Missing(
+        "time limits are not in this release",
+        ("task_time_limit", "task_soft_time_limit"),
+        refused=True,
+    ),
+    Missing("rate limits are not in this release", ("task_default_rate_limit",), refused=True),
+    Missing(
+        "routing tables are not in this release; give the queue to the task or to the call",
+        ("task_routes",),
+        refused=True,
+    ),
+    Missing(
+        "limits to the memory of child processes are not in this release; "
+        "worker_max_tasks_per_child replaces them by count",
+        ("worker_max_memory_per_child",),
+        refused=True,
+    ),
+    Missing(
+        "queues of single workers are not in this release; give every worker a queue with -Q",
+        ("worker_direct",),
+        refused=True,
+    ),
+    Missing(
+        "recognizing tasks that have run before is not in this release",
+        ("worker_deduplicate_successful_tasks",),
+        refused=True,
+    ),
+    Missing(
+        "ending tasks when the connection is lost is not in this release",
+        ("worker_cancel_long_running_tasks_on_connection_loss",),
+        refused=True,
+    ),
+    Missing(
+        "components of the worker cannot be replaced in this release",
+        ("worker_consumer", "worker_autoscaler", "worker_agent", "worker_timer"),
+        refused=True,
+    ),
+    Missing(
+        "other result backends than the built-in ones are not in this release",
+        ("override_backends",),
+        refused=True,
+    ),
+    Missing(
+        "signed messages are not in this release",
+        (
+            "security_key",
+            "security_key_password",
+            "security_certificate",
+            "security_cert_store",
+            "security_digest",
+        ),
+        refused=True,
+    ),
+    Missing(
+        "signed messages are not in this release",
+        ("task_serializer", "result_serializer"),
+        refused=True,
+        only=("auth",),
+    ),
+    Missing(
+        "error callbacks for the tasks of a chord's header are not in this release",
+        ("task_allow_error_cb_on_chord_header",),
+        refused=True,
+    ),
+    Missing(
+        "options for encryption are not read in this release; "
+        "write the URL as rediss://…?ssl_cert_reqs=required",
+        ("broker_use_ssl", "redis_backend_use_ssl", "redis_backend_credential_provider"),
+        refused=True,
+    ),
+    Missing(
+        "an address is one URL: set broker_url, for example redis://user:password@host:6379/0",
+        (
+            "broker_host",
+            "broker_port",
+            "broker_user",
+            "broker_password",
+            "broker_vhost",
+            "broker_transport",
+        ),
+        refused=True,
+    ),
+    Missing(
+        "an address is one URL: set result_backend, for example redis://user:password@host:6379/0",
+        (
+            "redis_host",
+            "redis_port",
+            "redis_db",
+            "redis_username",
+            "redis_password",
+            "database_url",
+        ),
+        refused=True,
+    ),
+    Missing(
+        "exchange types of queues that are made on use are not in this release",
+        ("task_create_missing_queue_exchange_type",),
+        refused=True,
+    ),
+    # -- harmless to do without
+    Missing(
+        "periodic tasks are not in this release",
+        (
+            "beat_schedule",
+            "beat_scheduler",
+            "beat_schedule_filename",
+            "beat_sync_every",
+            "beat_max_loop_interval",
+            "beat_cron_starting_deadline",
+            "beat_enable_remote_control",
+            "beat_remote_control_max_tick_age",
+            "beat_logfile",
+            "beat_pidfile",
+            "beat_uid",
+            "beat_gid",
+            "beat_umask",
+            "beat_executable",
+        ),
+    ),
+    Missing(
+        "events are not in this release",
+        (
+            "event_queue_expires",
+            "event_queue_ttl",
+            "event_queue_prefix",
+            "event_queue_exclusive",
+            "event_queue_durable",
+            "event_serializer",
+            "event_exchange",
+            "events_logfile",
+            "events_pidfile",
+            "events_uid",
+            "events_gid",
+            "events_umask",
+            "events_executable",
+            "task_send_sent_event",
+            "worker_send_task_events",
+        ),
+    ),
+    Missing(
+        "remote control is not in this release",
+        (
+            "control_queue_ttl",
+            "control_queue_expires",
+            "control_queue_exclusive",
+            "control_queue_durable",
+            "control_exchange",
+            "worker_pool_restarts",
+            "worker_state_db",
+        ),
+    ),
+    Missing(
+        "RabbitMQ is not in this release",
+        (
+            "task_create_missing_queue_type",
+            "task_default_queue_type",
+            "task_queue_max_priority",
+            "broker_native_delayed_delivery_queue_type",
+            "broker_login_method",
+            "broker_channel_error_retry",
+            "broker_heartbeat",
+            "broker_heartbeat_checkrate",
+            "worker_detect_quorum_queues",
+            "result_exchange",
+            "result_exchange_type",
+            "result_persistent",
+        ),
+    ),
+    Missing(
+        "a process needs only one connection to send",
+        ("broker_pool_limit", "broker_pool_acquire_timeout"),
+    ),
+    Missing(
+        "several brokers are tried in the order of their URLs",
+        ("broker_failover_strategy",),
+    ),
+    Missing(
+        "set them in result_backend_transport_options, or in the URL",
+        (
+            "redis_backend_health_check_interval",
+            "redis_client_name",
+            "redis_max_connections",
+            "redis_socket_timeout",
+            "redis_socket_connect_timeout",
+            "redis_socket_keepalive",
+            "redis_retry_on_timeout",
+        ),
+    ),
+    Missing(
+        "chords are complete when their last result is stored, without polling",
+        ("result_chord_join_timeout", "result_chord_retry_interval", "result_chord_expires"),
+    ),
+    Missing(
+        "umbel has no such part",
+        (
+            "broker_connection_retry",
+            "deprecated_settings",
+            "result_backend_always_retry",
+            "result_backend_base_sleep_between_retries_ms",
+            "result_backend_max_retries",
+            "result_backend_max_sleep_between_retries_ms",
+            "result_backend_thread_safe",
+            "result_cache_max",
+            "task_remote_tracebacks",
+            "worker_enable_prefetch_count_reduction",
+            "worker_enable_soft_shutdown_on_idle",
+            "worker_executable",
+            "worker_lost_wait",
+            "worker_pool_putlocks",
+            "worker_proc_alive_timeout",
+            "worker_timer_precision",
+        ),
+    ),
+    Missing(
+        "that result backend is not in this release",
+        (
+            "arangodb_backend_settings",
+            "azureblockblob_base_path",
+            "azureblockblob_connection_timeout",
+            "azureblockblob_container_name",
+            "azureblockblob_read_timeout",
+            "azureblockblob_retry_increment_base",
+            "azureblockblob_retry_initial_backoff_sec",
+            "azureblockblob_retry_max_attempts",
+            "cache_backend",
+            "cache_backend_options",
+            "cassandra_auth_kwargs",
+            "cassandra_auth_provider",
+            "cassandra_bundle_path",
+            "cassandra_entry_ttl",
+            "cassandra_keyspace",
+            "cassandra_options",
+            "cassandra_port",
+            "cassandra_read_consistency",
+            "cassandra_secure_bundle_path",
+            "cassandra_servers",
+            "cassandra_table",
+            "cassandra_write_consistency",
+            "cosmosdbsql_collection_name",
+            "cosmosdbsql_consistency_level",
+            "cosmosdbsql_database_name",
+            "cosmosdbsql_max_retry_attempts",
+            "cosmosdbsql_max_retry_wait_time",
+            "couchbase_backend_settings",
+            "database_create_tables_at_setup",
+            "database_engine_callback",
+            "database_engine_options",
+            "database_short_lived_sessions",
+            "database_table_names",
+            "database_table_schemas",
+            "dynamodb_endpoint_url",
+            "elasticsearch_max_retries",
+            "elasticsearch_retry_on_timeout",
+            "elasticsearch_save_meta_as_text",
+            "elasticsearch_timeout",
+            "gcs_base_path",
+            "gcs_bucket",
+            "gcs_project",
+            "gcs_threadpool_maxsize",
+            "gcs_ttl",
+            "mongodb_backend_settings",
+            "s3_access_key_id",
+            "s3_base_path",
+            "s3_bucket",
+            "s3_endpoint_url",
+            "s3_region",
+            "s3_secret_access_key",
+        ),
+    ),
+)
+
+_MISSING_BY_SETTING: dict[str, Missing] = {
+    setting: missing for missing in MISSING for setting in missing.settings
+}
+
+
+def missing(setting: str, value: Any, default: Any) -> Missing | None:
+    """What is not there, if this value of the setting asks for something that is not.
+
+    >>> missing("task_time_limit", 30, None).reason
+    'time limits are not in this release'
+    >>> missing("task_time_limit", None, None) is None
+    True
+    """
+    found = _MISSING_BY_SETTING.get(setting)
+    if found is None:
+        return None
+    if found.only:
+        return found if value in found.only else None
+    # What is off by default stays off as 0, "", {} and False too.
+    if value == default or (not default and not value):
+        return None
+    return found
