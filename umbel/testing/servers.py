@@ -114,6 +114,15 @@ class RedisServer:
         """Undo :meth:`pause`."""
         os.kill(self.pid, signal.SIGCONT)
 
+    def flush(self, db: int = 0) -> None:
+        """Empty a database."""
+        with socket.create_connection(("127.0.0.1", self.port), 5.0) as connection:
+            connection.sendall(b"SELECT %d\r\nFLUSHDB\r\n" % db)
+            answer = b""
+            while answer.count(b"\r\n") < 2:
+                answer += connection.recv(256)
+        assert answer == b"+OK\r\n+OK\r\n", answer
+
     def remove(self) -> None:
         """End it and delete its folder."""
         self.stop()

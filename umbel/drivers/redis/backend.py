@@ -127,7 +127,7 @@ class RedisBackend:
             else:
                 guarded.append(record)
         if packed:
-            replies = await self._client.send(b"".join(packed), 2 * len(packed))
+            replies = await self._client.send(b"".join(packed), 2 * len(packed), again=True)
             self._check(replies)
         if guarded:
             await self._store_guarded(guarded, now)
@@ -140,7 +140,7 @@ class RedisBackend:
     async def forget(self, ids: Sequence[str]) -> None:
         """Delete the records."""
         if ids:
-            await self._client.call(["UNLINK", *(self._task + id_ for id_ in ids)])
+            await self._client.call(["UNLINK", *(self._task + id_ for id_ in ids)], again=True)
 
     def watch(
         self, ids: Sequence[str]
@@ -156,14 +156,17 @@ class RedisBackend:
                 *(
                     ["SET", self._group + group.id, group.body, *_expiry(group.expires_at, now)]
                     for group in groups
-                )
+                ),
+                again=True,
             )
 
     async def load_groups(self, ids: Sequence[str]) -> dict[str, GroupRecord]:
         """The groups that exist."""
         if not ids:
             return {}
-        (bodies,) = await self._client.call(["MGET", *(self._group + id_ for id_ in ids)])
+        (bodies,) = await self._client.call(
+            ["MGET", *(self._group + id_ for id_ in ids)], again=True
+        )
         return {
             id_: GroupRecord(id=id_, body=body)
             for id_, body in zip(ids, bodies, strict=True)
@@ -179,7 +182,7 @@ class RedisBackend:
         for arrival in arrivals:
             keys += (self._chord + arrival.chord_id, self._sealed(arrival.chord_id))
             arguments += (arrival.index, arrival.size, _encode(arrival.record))
-        answers = await self._client.run(_ARRIVE, keys, arguments)
+        answers = await self._client.run(_ARRIVE, keys, arguments, again=True)
         full: dict[str, FullChord] = {}
         for arrival, answer in zip(arrivals, answers, strict=True):
             if answer:
@@ -199,7 +202,7 @@ class RedisBackend:
             ]
             counts = ["UNLINK", *(self._chord + id_ for id_ in chord_ids)]
             # Sealed before forgotten: an arrival in between must not begin to count again.
-            await self._client.call(*seals, counts)
+            await self._client.call(*seals, counts, again=True)
 
     async def prune(self, *, before: float, limit: int) -> int:
         """Nothing to do: Redis deletes what has expired by itself."""
@@ -219,7 +222,7 @@ class RedisBackend:
     async def _find(self, keys: Sequence[str]) -> dict[str, ResultRecord]:
         if not keys:
             return {}
-        (bodies,) = await self._client.call(["MGET", *keys])
+        (bodies,) = await self._client.call(["MGET", *keys], again=True)
         return {
             key: self._record(key, body)
             for key, body in zip(keys, bodies, strict=True)
@@ -247,7 +250,7 @@ class RedisBackend:
                 ttl = expiry[1] if expiry else 0
                 arguments += (record.body, ttl, _protected(record.state), known[place])
             keys = [self._task + records[place].id for place in waiting]
-            answers = await self._client.run(_STORE, keys, arguments)
+            answers = await self._client.run(_STORE, keys, arguments, again=True)
             undecided = [
                 (place, answer)
                 for place, answer in zip(waiting, answers, strict=True)

@@ -47,7 +47,7 @@ class Bindings:
                     commands.append(("SADD", self._keys.permanent_binding(exchange.name), row))
                 self._rows_by_exchange.pop(exchange.name, None)
         if commands:
-            await self._client.call(*commands)
+            await self._client.call(*commands, again=True)
 
     async def queues(self, exchange: str, routing_key: str) -> list[str]:
         """The queues a message reaches; none when nothing is bound."""
@@ -57,7 +57,7 @@ class Bindings:
             found = _matching(known[1], routing_key)
             if found:
                 return found
-        (members,) = await self._client.call(("SMEMBERS", self._keys.binding(exchange)))
+        (members,) = await self._client.call(("SMEMBERS", self._keys.binding(exchange)), again=True)
         rows: list[_Row] = []
         for member in members:
             parts = member.decode("utf-8", "replace").split(self._keys.separator)

@@ -48,6 +48,8 @@ _VISIBILITY_TIMEOUT = 3600.0
 _DEAD_KEPT = 10_000
 _COUNTED = 100_000
 _POLL = 0.25
+_LOSSES_BORNE = 3
+"""Connections that may break under one receive, one after the other, before it fails."""
 _QUARANTINED = "umbel|Q|"
 _MARK = b'{"umbel":'
 
@@ -156,13 +158,20 @@ class RedisBroker:
         lists = self._lists(queues)
         clock = self._clock
         deadline = clock.monotonic() + wait
-        misses = 0
+        misses = losses = 0
         while True:
-            if self._upkeep.due_in(clock.monotonic()) <= 0:
-                await self._upkeep.run(queues)
-            if self._unanswered:
-                await self._retake()
-            deliveries, next_due = await self._take(lists, limit)
+            try:
+                if self._upkeep.due_in(clock.monotonic()) <= 0:
+                    await self._upkeep.run(queues)
+                if self._unanswered:
+                    await self._retake()
+                deliveries, next_due = await self._take(lists, limit)
+            except LinkLost as exc:
+                losses += 1
+                if losses > _LOSSES_BORNE:
+                    raise self._client.lost(exc) from exc
+                continue
+            losses = 0
             now = clock.monotonic()
             if deliveries or now >= deadline:
                 return deliveries
@@ -199,7 +208,7 @@ class RedisBroker:
         keys = self._keys
         lists = [name for name, _ in keys.lists(queues)]
         dropped = await self._client.run(
-            _PURGE, (keys.unacked, keys.unacked_index, keys.delayed, *lists)
+            _PURGE, (keys.unacked, keys.unacked_index, keys.delayed, *lists), again=True
         )
         return int(dropped)
 
@@ -214,6 +223,7 @@ class RedisBroker:
             _STATS,
             (keys.unacked, keys.unacked_index, keys.quarantine_index, *(name for name, _ in lists)),
             (_COUNTED, *endings),
+            again=True,
         )
         totals = {queue: [0, 0, 0] for queue in queues}
         for place, (_, queue) in enumerate(lists):
@@ -263,7 +273,11 @@ class RedisBroker:
         return self._deliveries(reply, lists, sent_at + self._lease), next_due
 
     async def _answer(self, packed: bytes, beginning: str, sent_at: float) -> Reply:
-        """The reply of a take, which must not be missed: there may be messages in it."""
+        """The reply of a take, which must not be missed: there may be messages in it.
+
+        Raises:
+            LinkLost: It went down with the connection.
+        """
         future = await self._client.begin(packed, 1)
         self._under_way.add(future)
         future.add_done_callback(self._under_way.discard)
@@ -272,9 +286,9 @@ class RedisBroker:
         except asyncio.CancelledError:
             future.add_done_callback(self._return_unseen)
             raise
-        except LinkLost as exc:
+        except LinkLost:
             self._unanswered.append((beginning, sent_at))
-            raise self._client.failure(exc, doing="receive") from exc
+            raise
 
     def _return_unseen(self, future: asyncio.Future[list[Reply]]) -> None:
         """Give back what arrived for a caller who had gone."""
@@ -294,12 +308,15 @@ class RedisBroker:
 
     async def _retake(self) -> None:
         """Give back what was leased by takes whose answer went down with a connection."""
-        unanswered, self._unanswered = self._unanswered, []
         keys = (self._keys.unacked, self._keys.unacked_index)
-        for beginning, sent_at in unanswered:
+        for take in tuple(self._unanswered):
+            beginning, sent_at = take
             elapsed = self._clock.monotonic() - sent_at
             if elapsed < self._lease:
-                await self._client.run(_RETAKE, keys, (self._lease, elapsed, beginning))
+                await self._client.run(_RETAKE, keys, (self._lease, elapsed, beginning), again=True)
+            # Only now, and perhaps by a receive that ran beside this one already.
+            if take in self._unanswered:
+                self._unanswered.remove(take)
 
     def _deliveries(
         self, reply: Sequence[bytes], lists: _Lists, leased_until: float
@@ -366,7 +383,9 @@ class RedisBroker:
             if part:
                 arguments = (*first, *(value for item in part for value in item))
                 keys = self._lease_keys(use, quarantined=apart)
-                reply: list[bytes] = await self._client.run(use, keys, arguments)
+                reply: list[bytes] = await self._client.run(
+                    use, keys, arguments, again=use is _EXTEND
+                )
                 lost.update(tag.decode() for tag in reply)
         for tag in lost if keep else [item[0] for item in items]:
             self._held.pop(tag, None)
@@ -397,7 +416,7 @@ class RedisBroker:
         self._waiters.add(waiter)
         try:
             # Looked at after each await: set by the handshake of a new connection.
-            replies = await self._client.send(lists.look, 2)
+            replies = await self._client.send(lists.look, 2, again=True)
             if isinstance(replies[0], hiredis.ReplyError) or not self._client.can_track:
                 seconds = min(seconds, _POLL)
             elif replies[1]:

@@ -20,6 +20,8 @@ __all__ = ["Client", "ClientOptions", "Refused", "check", "explain", "option"]
 
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 5.0
+_TRIES = 4
+"""How often a command that may be sent again is sent before its caller hears of the loss."""
 _HOPELESS = ("WRONGPASS", "NOAUTH", "NOPERM", "ERR AUTH", "ERR invalid password")
 
 
@@ -139,18 +141,26 @@ class Client:
         link, self._link = self._link, None
         if link is not None:
             link.close()
+            await link.wait_closed()
 
-    async def send(self, packed: bytes, replies: int) -> list[Reply]:
+    async def send(self, packed: bytes, replies: int, *, again: bool = False) -> list[Reply]:
         """Send packed commands in one write; the replies in order, errors among them.
+
+        Args:
+            again: It does no harm to send them again when the connection breaks.
 
         Raises:
             error: No connection, or it broke: what was sent may have been done or not.
         """
-        link = self._link or await self._ready()
-        try:
-            return await link.send(packed, replies)
-        except LinkLost as exc:
-            raise self._error(self._sentence("lost the connection to", str(exc))) from exc
+        tries = _TRIES if again else 1
+        while True:
+            link = self._link or await self._ready()
+            try:
+                return await link.send(packed, replies)
+            except LinkLost as exc:
+                tries -= 1
+                if not tries:
+                    raise self.lost(exc) from exc
 
     async def begin(self, packed: bytes, replies: int) -> asyncio.Future[list[Reply]]:
         """Like :meth:`send`, but the future is the caller's, to be shielded from cancellation."""
@@ -162,13 +172,15 @@ class Client:
         if self._link is not None:
             self._link.send(packed, replies).add_done_callback(_forget)
 
-    async def call(self, *commands: Sequence[str | bytes | int | float]) -> list[Reply]:
+    async def call(
+        self, *commands: Sequence[str | bytes | int | float], again: bool = False
+    ) -> list[Reply]:
         """Send commands; their replies.
 
         Raises:
             error: As in :meth:`send`, or Redis refuses one of them.
         """
-        replies = await self.send(join(commands), len(commands))
+        replies = await self.send(join(commands), len(commands), again=again)
         try:
             return [check(reply) for reply in replies]
         except Refused as exc:
@@ -179,13 +191,15 @@ class Client:
         script: Script,
         keys: Sequence[str | bytes],
         arguments: Sequence[str | bytes | int | float] = (),
+        *,
+        again: bool = False,
     ) -> Reply:
         """Run a script; its reply.
 
         Raises:
             error: As in :meth:`send`, or Redis refuses.
         """
-        replies = await self.send(self.packed(script, keys, arguments), 1)
+        replies = await self.send(self.packed(script, keys, arguments), 1, again=again)
         return await self.settled(replies[0], script, keys, arguments)
 
     def packed(
@@ -218,6 +232,10 @@ class Client:
             return check(reply)
         except Refused as exc:
             raise self.failure(exc, doing=script.name) from exc
+
+    def lost(self, exc: LinkLost) -> Exception:
+        """What callers see when the connection broke under their command."""
+        return self._error(self._sentence("lost the connection to", str(exc)))
 
     def failure(self, exc: BaseException, doing: str = "") -> Exception:
         """What callers see for ``exc``."""
@@ -271,6 +289,7 @@ class Client:
                 # Also when cancelled: nobody else knows of this connection.
                 if not greeted:
                     link.close()
+                    await link.wait_closed()
         if link.lost is not None:
             raise LinkLost(link.lost)
         return link

@@ -64,6 +64,7 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._watchdog: asyncio.TimerHandle | None = None
         self._heard_at = 0.0
+        self._gone: asyncio.Future[None] = self._loop.create_future()
         self.lost: str | None = None
         """Why the connection is gone; None while it stands."""
 
@@ -91,6 +92,11 @@ class Link(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
         self._lose(reason)
+
+    async def wait_closed(self) -> None:
+        """Wait until the socket is closed, which takes one turn of the loop after :meth:`close`."""
+        if self._transport is not None:
+            await asyncio.shield(self._gone)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Part of ``asyncio.Protocol``."""
@@ -120,6 +126,7 @@ class Link(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Part of ``asyncio.Protocol``."""
         self._lose(str(exc) if exc is not None else "the server closed the connection")
+        self._gone.set_result(None)
 
     def _lose(self, reason: str) -> None:
         if self.lost is not None:

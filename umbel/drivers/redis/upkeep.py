@@ -9,7 +9,7 @@ from typing import Any
 from umbel.drivers.redis.bindings import Bindings
 from umbel.drivers.redis.connection import Client
 from umbel.drivers.redis.keys import Keys
-from umbel.drivers.redis.scripts import script
+from umbel.drivers.redis.scripts import Script, script
 from umbel.exceptions import DecodeError
 from umbel.protocols import Clock
 from umbel.serialization import json
@@ -70,44 +70,51 @@ class Upkeep:
             self._next_full_round = now + _FULL_ROUND_EVERY
             self._from.clear()
         self._announced.update(queues)
+        await self._round(queues)
+
+    async def _round(self, queues: Sequence[str]) -> None:
+        """Everything in one round trip."""
         keys = self._keys
-        await self._announce(_PRESENT_FOR, queues)
-        await self._reclaim(keys.unacked, keys.unacked_index)
-        await self._reclaim(keys.quarantine, keys.quarantine_index)
-        await self._restore_abandoned()
+        leases = (keys.unacked, keys.unacked_index)
+        quarantine = (keys.quarantine, keys.quarantine_index)
+        consumers = [keys.consumers(queue) for queue in queues]
+        calls: list[tuple[Script, Sequence[str], Sequence[str | bytes | float]]] = [
+            (_ANNOUNCE, consumers, (self._name, _PRESENT_FOR)),
+            (_ABANDONED, leases, (self._visibility_timeout, _ENTRIES_PER_ROUND)),
+        ]
+        for pair in (leases, quarantine):
+            start = self._from.get(pair[1], "-inf")
+            calls.append((_RECLAIM, (*pair, keys.delayed), (start, _ENTRIES_PER_ROUND)))
+        client = self._client
+        packed = b"".join([client.packed(*call) for call in calls])
+        replies = await client.send(packed, len(calls), again=True)
+        _, abandoned, leased, quarantined = [
+            await client.settled(reply, *call) for reply, call in zip(replies, calls, strict=True)
+        ]
+        for index, (following, returned) in ((leases[1], leased), (quarantine[1], quarantined)):
+            self._from[index] = following
+            if returned:
+                logger.warning("Gave back %d messages whose lease had run out.", returned)
+        await self._restore(abandoned)
 
     async def leave(self) -> None:
         """Say that this consumer is gone."""
         if self._announced:
-            await self._announce(0, sorted(self._announced))
+            keys = [self._keys.consumers(queue) for queue in sorted(self._announced)]
+            await self._client.run(_ANNOUNCE, keys, (self._name, 0), again=True)
             self._announced.clear()
 
-    async def _announce(self, seconds: float, queues: Sequence[str]) -> None:
-        keys = [self._keys.consumers(queue) for queue in queues]
-        await self._client.run(_ANNOUNCE, keys, (self._name, seconds))
-
-    async def _reclaim(self, leases: str, index: str) -> None:
-        start = self._from.get(index, "-inf")
-        keys = (leases, index, self._keys.delayed)
-        following, returned = await self._client.run(_RECLAIM, keys, (start, _ENTRIES_PER_ROUND))
-        self._from[index] = following
-        if returned:
-            logger.warning("Gave back %d messages whose lease had run out.", returned)
-
-    async def _restore_abandoned(self) -> None:
+    async def _restore(self, found: Sequence[bytes]) -> None:
         """Do for Celery's workers what they did for each other: a fleet that has moved away from
         Celery has nobody else to return what its last workers left."""
         keys = (self._keys.unacked, self._keys.unacked_index)
-        found: list[bytes] = await self._client.run(
-            _ABANDONED, keys, (self._visibility_timeout, _ENTRIES_PER_ROUND)
-        )
         for tag, record in zip(found[::2], found[1::2], strict=True):
             restored = await self._restored(record)
             if restored is None:
                 logger.error("What %r keeps in unacked cannot be read, and stays there.", tag)
                 continue
             raw, lists = restored
-            await self._client.run(_RESTORE, keys, (tag, record, raw, *lists))
+            await self._client.run(_RESTORE, keys, (tag, record, raw, *lists), again=True)
 
     async def _restored(self, record: bytes) -> tuple[bytes, list[str]] | None:
         """The envelope marked as redelivered, and the lists it goes to."""

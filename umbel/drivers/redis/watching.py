@@ -127,7 +127,7 @@ class Watches:
         watch of the same key sees a record twice is harmless.
         """
         packed = pack("SUBSCRIBE", *keys) + pack("EXISTS", *keys)
-        (present,) = await self._client.send(packed, 1)
+        (present,) = await self._client.send(packed, 1, again=True)
         if isinstance(present, hiredis.ReplyError):
             raise self._client.failure(present, doing="watch")
         if not present:

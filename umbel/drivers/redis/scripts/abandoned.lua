@@ -5,7 +5,7 @@
 -- Gives tag and record of each.
 
 local clock = redis.call('TIME')
-local until_when = clock[1] - ARGV[1]
+local until_when = clock[1] + clock[2] / 1000000 - ARGV[1]
 local tags = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', until_when, 'LIMIT', 0, ARGV[2])
 local found = {}
 for _, tag in ipairs(tags) do
