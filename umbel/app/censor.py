@@ -58,9 +58,8 @@ def censored(key: object, value: Any) -> Any:
 
 # Any: what users configure.
 def _collection(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        pairs: Mapping[Any, Any] = value
-        return {_text(name): censored(name, one) for name, one in pairs.items()}
+    if hasattr(value, "items"):
+        return {_text(name): censored(name, one) for name, one in value.items()}
     items: list[Any] = [censored(None, one) for one in value]
     return items if isinstance(value, list) else tuple(items)
 

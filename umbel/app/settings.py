@@ -430,4 +430,5 @@ def _warn_of_missing(found: Mapping[str, Any]) -> None:
 
 def _fresh(default: Any) -> Any:
     # Users change dicts in place: conf.beat_schedule["x"] = …
-    return default.copy() if type(default) is dict else default
+    copy = getattr(default, "copy", None)
+    return default if copy is None else copy()

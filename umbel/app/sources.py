@@ -38,7 +38,7 @@ def read_object(
         UnknownSetting: A mapping holds something that is no setting.
         ImproperlyConfigured: Old and new names are mixed.
     """
-    strict = isinstance(source, Mapping)
+    strict = _is_mapping(source)
     values: Mapping[str, Any] = source if strict else _attributes(source)
     place = _place(source, name)
     if namespace:
@@ -55,6 +55,10 @@ def read_object(
     }
     renamed = {setting: key for setting, key in written.items() if setting != key}
     return Configuration(found, origin=f"set in {place}", written=renamed)
+
+
+def _is_mapping(source: object) -> bool:
+    return isinstance(source, Mapping)
 
 
 def _attributes(source: Any) -> dict[str, Any]:

@@ -22,6 +22,15 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+# Any: checks that ask for collections would make unknown what is in them.
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def _are_texts(value: Any) -> bool:
+    return _is_sequence(value) and all(isinstance(one, str) for one in value)
+
+
 KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "any": ("anything", lambda _: True),
     "bool": ("True or False", lambda value: isinstance(value, bool) or value in (0, 1)),
@@ -102,7 +111,7 @@ def _kept(kind: str, value: Any) -> Any:
 def _as_list(value: Any) -> Any:
     if isinstance(value, str):
         return [part for part in map(str.strip, value.split(",")) if part]
-    if isinstance(value, list | tuple):
+    if _is_sequence(value):
         return value
     # A set has no order; the same configuration should give the same list everywhere.
     return sorted(value, key=str)
