@@ -1,0 +1,1 @@
+"""Task arguments and results as bytes: serializers and compression, by name."""

@@ -127,7 +127,7 @@ def _dumps_extended(value: object) -> bytes:
         return _encode_extended(value).encode("ascii")
     except RecursionError as error:
         raise EncodeError("cannot encode as JSON: the value is nested too deeply.") from error
-    except Exception as error:  # noqa: BLE001 - __json__, keys() and registered types are user code
+    except Exception as error:
         raise refusal(value, form="JSON", encodes=_encodes, hint=_HINT) from error
 
 
@@ -180,7 +180,7 @@ def _restore(document: dict[str, Any]) -> object:
         )
     try:
         return decode(document["__value__"])
-    except Exception as error:  # noqa: BLE001 - registered decoders are user code
+    except Exception as error:
         raise DecodeError(
             f"cannot decode JSON: {_short(document['__value__'])} is no {marker}."
         ) from error

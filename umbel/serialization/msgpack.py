@@ -82,5 +82,5 @@ def _encodes(value: object) -> bool:
     return True
 
 
-def _refuse_extension(code: int, data: memoryview) -> object:
+def _refuse_extension(code: int, _data: memoryview) -> object:
     raise ValueError(f"extension type {code} is not known")

@@ -29,7 +29,7 @@ def dumps(value: object) -> bytes:
     """
     try:
         return pickle.dumps(value, protocol=_PROTOCOL)
-    except Exception as error:  # noqa: BLE001 - __reduce__ and __getstate__ are user code
+    except Exception as error:
         raise EncodeError(f"cannot encode as a pickle: {_sentence(error)}.") from error
 
 
@@ -41,7 +41,7 @@ def loads(data: bytes) -> object:
     """
     try:
         return _Unpickler(io.BytesIO(data)).load()
-    except Exception as error:  # noqa: BLE001 - __setstate__ and constructors are user code
+    except Exception as error:
         raise DecodeError(f"cannot decode a pickle: {_sentence(error)}.") from error
 
 

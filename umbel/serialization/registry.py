@@ -146,7 +146,7 @@ def _guarded_dumps(name: str, dumps: Callable[[object], bytes | str]) -> Callabl
             data = dumps(value)
         except EncodeError:
             raise
-        except Exception as error:  # noqa: BLE001 - a registered serializer is user code
+        except Exception as error:
             raise EncodeError(f"serializer {name!r} cannot encode: {error}") from error
         return data.encode("utf-8") if isinstance(data, str) else data
 
@@ -159,7 +159,7 @@ def _guarded_loads(name: str, loads: Callable[[bytes], object]) -> Callable[[byt
             return loads(data)
         except DecodeError:
             raise
-        except Exception as error:  # noqa: BLE001 - a registered serializer is user code
+        except Exception as error:
             raise DecodeError(f"serializer {name!r} cannot decode: {error}") from error
 
     return decode

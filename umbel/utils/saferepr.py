@@ -73,7 +73,7 @@ def _quick(value: Any) -> str | None:
         return None
 
 
-class _Full(Exception):  # noqa: N818 - ends the writing, is no error
+class _Full(Exception):
     """The text is as long as it may be."""
 
 
@@ -103,9 +103,7 @@ class _Writer:
         raise _Full
 
     def _write(self, value: object, level: int) -> None:
-        if isinstance(value, str):
-            self._write_text(value, "'", repr)
-        elif isinstance(value, bytes):
+        if isinstance(value, str | bytes):
             self._write_text(value, "'", repr)
         else:
             for kind, opening, closing in _BRACKETS_BY_KIND:

@@ -50,13 +50,19 @@ class Finished(Protocol):
     """The part of a request that its result names."""
 
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """The task's."""
+        ...
 
     @property
-    def group_id(self) -> str | None: ...
+    def group_id(self) -> str | None:
+        """The group it is a member of."""
+        ...
 
     @property
-    def parent_id(self) -> str | None: ...
+    def parent_id(self) -> str | None:
+        """The task that sent it."""
+        ...
 
 
 class ResultMeta(msgspec.Struct, frozen=True, kw_only=True):

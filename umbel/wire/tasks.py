@@ -278,7 +278,7 @@ def _time_limits(value: Any) -> tuple[float | None, float | None]:
         return None, None
     if not is_list(value) or len(value) not in (0, 2):
         raise InvalidTaskError("timelimit is not [hard, soft].")
-    hard, soft = value if value else (None, None)
+    hard, soft = value or (None, None)
     return _seconds(hard), _seconds(soft)
 
 
