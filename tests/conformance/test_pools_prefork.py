@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from functools import partial
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Literal
 
 import psutil
 import pytest
 
-from umbel.model import Failed, Message, Outcome, Request, Revoked, Succeeded
+from umbel.model import Failed, Message, Request, Revoked, Succeeded
 from umbel.pools.prefork import PreforkPool
 from umbel.protocols import Runner
 from umbel.testing.conformance.pool import (
@@ -74,4 +73,322 @@ class Prefork(PoolContract):
 
 
 class TestPreforkPool(Prefork):
-    pass
+    @pytest.mark.parametrize(
+        ("task", "reason"), [("die", "exit code 7"), ("kill", "signal 9 (SIGKILL)")]
+    )
+    async def test_a_request_that_ends_its_process_fails_alone(
+        self, make_pool: MakePool, task: str, reason: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        pool = await make_pool(ContractRunner, size=2)
+        await feed(pool, [request(0)])
+
+        found = await feed(pool, [request(1, task), request(2), request(3)])
+
+        failure = found[1]
+        assert isinstance(failure, Failed)
+        assert (failure.cause, failure.reason) == ("worker-lost", reason)
+        assert isinstance(found[2], Succeeded)
+        assert isinstance(found[3], Succeeded)
+        assert f"exited with '{reason}'" in caplog.text
+
+    async def test_what_a_dead_child_had_not_started_runs_in_another(
+        self, make_pool: MakePool
+    ) -> None:
+        pool = await make_pool(ContractRunner, size=1)
+        await feed(pool, [request(key) for key in range(100)])
+        assert pool.free > 20
+
+        await pool.submit([request(1000, "kill"), *(request(key) for key in range(20))])
+        found = await collect(pool, 21)
+
+        assert isinstance(found[1000], Failed)
+        assert all(isinstance(found[key], Succeeded) for key in range(20))
+
+    async def test_a_dead_child_is_replaced_within_a_second(
+        self, make_pool: MakePool, gate: Gate
+    ) -> None:
+        pool = await make_pool(ContractRunner, size=2)
+        assert isinstance(pool, PreforkPool)
+        before = pool.pids
+        assert len(before) == 2
+
+        os.kill(before[0], signal.SIGKILL)
+        async with asyncio.timeout(1):
+            while before[0] in pool.pids or len(pool.pids) < 2 or pool.free < 2:
+                await asyncio.sleep(0.005)
+        await pool.submit([request(key, "hold", gate.body) for key in range(2)])
+        await gate.reached(2)
+        gate.open()
+
+        assert len(await collect(pool, 2)) == 2
+
+    async def test_nothing_is_lost_or_doubled_while_children_are_killed(
+        self, make_pool: MakePool
+    ) -> None:
+        pool = await make_pool(ContractRunner, size=2)
+        assert isinstance(pool, PreforkPool)
+        kills = 0
+
+        async def kill() -> None:
+            nonlocal kills
+            while True:
+                await asyncio.sleep(0.05)
+                for pid in pool.pids[:1]:
+                    os.kill(pid, signal.SIGKILL)
+                    kills += 1
+
+        killing = asyncio.create_task(kill())
+        requests = [
+            request(key, "busy", b"0.0005") if key % 5 else request(key) for key in range(6000)
+        ]
+        found = await feed(pool, requests)
+        killing.cancel()
+
+        assert len(found) == 6000
+        failed = [outcome for outcome in found.values() if isinstance(outcome, Failed)]
+        assert all(outcome.cause == "worker-lost" for outcome in failed)
+        assert kills > 5
+        assert len(failed) < kills * 20
+
+    async def test_a_long_task_holds_nothing_behind_it(
+        self, make_pool: MakePool, gate: Gate
+    ) -> None:
+        pool = await make_pool(ContractRunner, size=2)
+        await feed(pool, [request(key) for key in range(200)])
+        assert pool.free > 100
+
+        holding = request(1000, "hold", gate.body)
+        await pool.submit([holding, *(request(key) for key in range(100))])
+        found = await collect(pool, 100)
+        gate.open()
+        rest = await collect(pool, 1)
+
+        assert set(found) == set(range(100))
+        assert set(rest) == {1000}
+
+    async def test_what_has_finished_does_not_wait_for_a_long_task(
+        self, make_pool: MakePool, gate: Gate
+    ) -> None:
+        pool = await make_pool(ContractRunner, size=1)
+        await feed(pool, [request(key) for key in range(200)])
+
+        await pool.submit([request(1), request(2), request(3, "hold", gate.body), request(4)])
+        found = await collect(pool, 2)
+        gate.open()
+        rest = await collect(pool, 2)
+
+        assert set(found) == {1, 2}
+        assert set(rest) == {3, 4}
+
+    async def test_long_tasks_go_to_idle_children_only(
+        self, make_pool: MakePool, gate: Gate
+    ) -> None:
+        pool = await make_pool(ContractRunner, size=2)
+        await feed(pool, [request(key, "busy", b"0.03") for key in range(4)])
+
+        assert pool.free == 2
+        await pool.submit([request(10, "hold", gate.body)])
+        await gate.reached(1)
+        assert pool.free == 1
+        await pool.submit([request(11, "hold", gate.body)])
+        await gate.reached(2)
+        assert pool.free == 0
+        gate.open()
+
+        assert len(await collect(pool, 2)) == 2
+
+    async def test_prefetch_bounds_what_a_child_holds(
+        self, make_pool: Callable[..., object]
+    ) -> None:
+        pool = await make_pool(ContractRunner, size=2, prefetch=3)  # type: ignore[misc]
+        await feed(pool, [request(key) for key in range(500)])
+
+        assert pool.free == 6
+
+    async def test_a_signalled_request_is_revoked_and_no_other_is(
+        self, make_pool: MakePool, gate: Gate
+    ) -> None:
+        pool = await make_pool(ContractRunner, size=2)
+        await feed(pool, [request(key) for key in range(200)])
+        requests = [request(key, "hold", gate.body) for key in range(6)]
+        await pool.submit(requests)
+        started = await gate.reached(2)
+
+        await pool.cancel([started[0]], signal="TERM")
+        gate.open()
+        found = await collect(pool, 6)
+
+        assert isinstance(found[started[0]], Revoked)
+        others = [outcome for key, outcome in found.items() if key != started[0]]
+        assert all(isinstance(outcome, Succeeded) for outcome in others)
+
+    async def test_an_unknown_signal_is_refused(self, make_pool: MakePool) -> None:
+        pool = await make_pool(ContractRunner)
+
+        with pytest.raises(ValueError, match="'NOSUCH' is not a signal"):
+            await pool.cancel([1], signal="NOSUCH")
+
+    @pytest.mark.parametrize("tasks", [1, 7])
+    async def test_recycling_children_loses_nothing(
+        self, make_pool: Callable[..., object], tasks: int
+    ) -> None:
+        pool = await make_pool(ContractRunner, size=2, max_tasks_per_child=tasks)  # type: ignore[misc]
+
+        found = await feed(pool, [request(key, "pid") for key in range(100)])
+
+        by_pid: dict[bytes, int] = {}
+        for outcome in found.values():
+            assert isinstance(outcome, Succeeded)
+            assert outcome.record is not None
+            by_pid[outcome.record.body] = by_pid.get(outcome.record.body, 0) + 1
+        assert max(by_pid.values()) == tasks
+        assert len(by_pid) >= 100 / tasks
+
+    async def test_ctrl_c_reaches_children_and_changes_nothing(
+        self, make_pool: MakePool, gate: Gate
+    ) -> None:
+        pool = await make_pool(ContractRunner)
+        assert isinstance(pool, PreforkPool)
+        await pool.submit([request(1, "hold", gate.body)])
+        await gate.reached(1)
+
+        for process in psutil.Process().children(recursive=True):
+            process.send_signal(signal.SIGINT)
+        gate.open()
+
+        assert isinstance((await collect(pool, 1))[1], Succeeded)
+
+    async def test_a_killed_zygote_is_replaced(
+        self, make_pool: MakePool, gate: Gate, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        pool = await make_pool(ContractRunner, size=2)
+        assert isinstance(pool, PreforkPool)
+        for round_ in range(3):
+            await feed(pool, [request(key) for key in range(10)])
+            before = pool.pids
+            zygote = psutil.Process(before[0]).ppid()
+            assert zygote != os.getpid()
+
+            os.kill(zygote, signal.SIGKILL)
+            await until(lambda: len(pool.pids) == 2 and not set(before) & set(pool.pids))
+            found = await feed(pool, [request(key) for key in range(10)])
+
+            assert all(isinstance(one, Succeeded) for one in found.values()), round_
+        assert "zygote' is gone; 1 left" in caplog.text
+
+    async def test_a_pool_without_zygotes_says_so(
+        self, make_pool: MakePool, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        pool = await make_pool(ContractRunner)
+
+        for zygote in psutil.Process().children():
+            zygote.kill()
+
+        with pytest.raises(RuntimeError, match="both zygotes were killed"):
+            await collect(pool, 1)
+
+    async def test_children_that_cannot_start_are_not_started_for_ever(
+        self, make_pool: MakePool, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        class Closed(ContractRunner):
+            def open(self) -> None:
+                raise ConnectionRefusedError("no database")
+
+        pool = await make_pool(Closed)
+        await pool.submit([request(1)])
+        await until(lambda: caplog.text.count("Children die as soon as") >= 2)
+        returned = await pool.stop(grace=0)
+
+        assert [one.key for one in returned] == [1]
+        assert caplog.text.count("exited with") < 10
+
+    async def test_a_failed_outcome_names_what_could_not_be_encoded(
+        self, make_pool: MakePool
+    ) -> None:
+        pool = await make_pool(ContractRunner)
+
+        found = await feed(pool, [request(1, "strange")])
+
+        failure = found[1]
+        assert isinstance(failure, Failed)
+        assert failure.reason.startswith("cannot be encoded")
+        assert "Unencodable" in failure.reason
+
+    async def test_a_request_that_cannot_be_encoded_fails_alone(self, make_pool: MakePool) -> None:
+        pool = await make_pool(ContractRunner)
+        message = Message(id="x", body=b"", properties={"x": object()})
+
+        await pool.submit([request(1), Request(key=2, id="x", task="echo", message=message)])
+        found = await collect(pool, 2)
+
+        assert isinstance(found[1], Succeeded)
+        assert isinstance(found[2], Failed)
+
+    async def test_stopping_leaves_no_process_and_no_descriptor(self, make_pool: MakePool) -> None:
+        before = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
+        pool = PreforkPool(ContractRunner, 3)
+        pool.prepare()
+        await pool.start()
+        await feed(pool, [request(key) for key in range(10)])
+        processes = psutil.Process().children(recursive=True)
+        assert len(processes) == 5
+
+        await pool.stop(grace=1)
+
+        assert not any(runs(process.pid) for process in processes)
+        if sys.platform == "linux":
+            assert len(os.listdir("/proc/self/fd")) <= before
+
+    async def test_start_without_prepare_is_refused(self) -> None:
+        pool = PreforkPool(ContractRunner, 1)
+
+        with pytest.raises(RuntimeError, match="before the event loop"):
+            await pool.start()
+
+
+class TestSpawnedPool(Prefork):
+    start_method = "spawn"
+
+
+class TestForkserverPool(Prefork):
+    start_method = "forkserver"
+
+
+PROGRAM = """
+import asyncio, sys
+from umbel.pools.prefork import PreforkPool
+from umbel.testing.conformance.pool import ContractRunner, request
+
+class Deaf(ContractRunner):
+    def run(self, request):
+        if request.task == "deaf":
+            open(request.message.body, "w").close()
+            sum(range(10**13))  # never lets another thread run
+        return super().run(request)
+
+async def main():
+    await pool.start()
+    await pool.submit([request(1, "hold", sys.argv[1].encode())])
+    await pool.submit([request(2, "deaf", sys.argv[2].encode())])
+    await pool.outcomes()
+
+pool = PreforkPool(Deaf, 3)
+pool.prepare()
+asyncio.run(main())
+"""
+
+
+async def test_nobody_outlives_a_killed_parent_by_a_second(tmp_path: Path) -> None:
+    gate, deaf = Gate(tmp_path / "gate"), tmp_path / "deaf"
+    arguments = [sys.executable, "-c", PROGRAM, str(gate.path), str(deaf)]
+    with subprocess.Popen(arguments) as parent:
+        await gate.reached(1)
+        await until(deaf.exists)
+        family = psutil.Process(parent.pid).children(recursive=True)
+        assert len(family) == 5
+
+        parent.kill()
+
+        async with asyncio.timeout(1):
+            while any(runs(process.pid) for process in family):
+                await asyncio.sleep(0.005)

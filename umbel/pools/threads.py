@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 
 from umbel.clock import SystemClock
 from umbel.model import Outcome, Request
@@ -47,8 +47,9 @@ class Crew:
         # True while a call of _collect is on its way to the loop. A thread that reads it true
         # has added its outcome before; the loop makes it false before it looks.
         self._called = False
-        # Written on the loop, read by the threads before they start a request.
-        self._unwanted: set[int] = set()
+        # Filled on the loop. Whoever pops a request decides about it: a thread runs it, the
+        # loop cancels it or gives it back. What is queued and not in here is skipped.
+        self._unstarted: dict[int, Request] = {}
 
     @property
     def held(self) -> int:
@@ -59,13 +60,18 @@ class Crew:
         """Queue the requests."""
         self._empty.clear()
         for request in requests:
-            self._held[request.key] = request
+            self._held[request.key] = self._unstarted[request.key] = request
             self._queue.put(request)
         self._grow()
 
     def cancel(self, keys: Sequence[int]) -> None:
         """See that requests which have not started never do."""
-        self._unwanted.update(key for key in keys if key in self._held)
+        dropped = [self._unstarted.pop(key, None) for key in keys]
+        outcomes = [cancelled(request) for request in dropped if request is not None]
+        for outcome in outcomes:
+            del self._held[outcome.key]
+        self._outbox.put(outcomes)
+        self._note_emptiness()
 
     def resize(self, size: int) -> None:
         """Grow, or let threads go as soon as they have nothing to do."""
@@ -76,20 +82,13 @@ class Crew:
 
     def withdraw(self) -> list[Request]:
         """Take back every request that has not started."""
-        requests: list[Request] = []
-        dismissed = 0
-        try:
-            while True:
-                request = self._queue.get_nowait()
-                if request is None:
-                    dismissed += 1
-                else:
-                    del self._held[request.key]
-                    requests.append(request)
-        except Empty:
-            pass
-        for _ in range(dismissed):
-            self._queue.put(None)
+        requests = [
+            request
+            for key in list(self._unstarted)
+            if (request := self._unstarted.pop(key, None)) is not None
+        ]
+        for request in requests:
+            del self._held[request.key]
         self._note_emptiness()
         return requests
 
@@ -127,18 +126,17 @@ class Crew:
         run = self._run
         get = self._queue.get
         done = self._done
-        unwanted = self._unwanted
+        claim = self._unstarted.pop
         monotonic = _CLOCK.monotonic
         outcome: Outcome
         while (request := get()) is not None:
+            if claim(request.key, None) is not request:
+                continue
             started = monotonic()
-            if request.key in unwanted:
-                outcome = cancelled(request)
-            else:
-                try:
-                    outcome = run(request)
-                except BaseException as error:  # a runner's bug costs a task, not the thread
-                    outcome = broken(request, error)
+            try:
+                outcome = run(request)
+            except BaseException as error:  # a runner's bug costs a task, not the thread
+                outcome = broken(request, error)
             done.append((outcome, monotonic() - started))
             if not self._called:
                 self._called = True
@@ -162,8 +160,6 @@ class Crew:
             # Not held: abandoned.
             if self._held.pop(outcome.key, None) is not None:
                 outcomes.append(outcome)
-            if self._unwanted:
-                self._unwanted.discard(outcome.key)
         if count:
             self.pace.observe(busy, count)
         if outcomes:

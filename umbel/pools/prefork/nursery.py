@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import logging
 import os
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from umbel.pools.prefork.fresh import Birth, launch
+from umbel.pools.prefork.process import libc
 from umbel.pools.prefork.slots import Slots
 from umbel.pools.prefork.zygote import (
     CHILD,
@@ -44,6 +46,9 @@ class Family(Protocol):
     def child_failed(self, number: int, reason: str) -> None:
         """There is no process, and will be none."""
 
+    def childless(self, reason: str) -> None:
+        """There will be no children any more."""
+
 
 class Nursery(Protocol):
     """Makes processes that run :func:`~umbel.pools.prefork.child.be_child`."""
@@ -64,10 +69,10 @@ class Nursery(Protocol):
 class _Line:
     """The parent's end of the channel to one zygote."""
 
-    def __init__(self, sock: socket.socket, pid: int | None) -> None:
+    def __init__(self, sock: socket.socket, wait: Callable[[], object] | None) -> None:
         self.sock = sock
-        self.pid = pid
-        """None: forked by another zygote, which also waits for it."""
+        self.wait = wait
+        """Waits for the process; None: it was forked by another zygote, which does that."""
         self.heard = bytearray()
 
 
@@ -97,11 +102,13 @@ class ZygoteNursery:
         if not self._fresh:
             # Garbage and its gaps would be copied into every child; what is left stays shared
             # as long as nobody's collector visits it.
+            if sys.platform == "linux":
+                libc()
             gc.collect()
             gc.freeze()
         for _ in range(2):
             ours, theirs = socket.socketpair()
-            self._lines.append(_Line(ours, self._fork(theirs)))
+            self._lines.append(_Line(ours, self._fork(ours, theirs)))
             theirs.close()
 
     def attach(self, loop: asyncio.AbstractEventLoop, family: Family) -> None:
@@ -128,16 +135,17 @@ class ZygoteNursery:
         if not self._fresh:
             gc.unfreeze()
 
-    def _fork(self, theirs: socket.socket) -> int:
+    def _fork(self, ours: socket.socket, theirs: socket.socket) -> Callable[[], object]:
         if self._fresh:
             birth = Birth(self._make_runner, self._slots.file(), self._name)
-            return launch(birth, [theirs]).pid
+            return launch(birth, [theirs]).wait
         pid = os.fork()
         if not pid:
-            for line in self._lines:
-                line.sock.close()
+            # Whoever holds the parent's ends would not notice the parent's death.
+            for sock in (ours, *(line.sock for line in self._lines)):
+                sock.close()
             be_zygote(theirs, self._make_runner, self._slots, self._name)
-        return pid
+        return functools.partial(os.waitpid, pid, 0)
 
     def _listen(self, line: _Line) -> None:
         line.sock.setblocking(False)
@@ -191,20 +199,22 @@ class ZygoteNursery:
                 another = _Line(ours, None)
                 self._lines.append(another)
                 self._listen(another)
+        assert self._family is not None, "attach() comes first"
         if not was_working:
             return
-        assert self._family is not None, "attach() comes first"
         orphans, self._pid_by_number = self._pid_by_number, {}
         for number, pid in orphans.items():
             if pid:
                 # The kernel has done it already where it can; elsewhere nobody else would.
                 _kill(pid)
             self._family.child_exited(number, None)
+        if not self._lines:
+            self._family.childless("both zygotes were killed; restart the worker")
 
     def _order(self, what: int, number: int, slot: int, ends: tuple[socket.socket, ...]) -> None:
         try:
             if not self._lines:
-                raise OSError("no zygote is left; restart the worker")
+                raise OSError("no zygote is left")
             fds = [end.fileno() for end in ends]
             socket.send_fds(self._lines[0].sock, [ORDER.pack(what, number, slot)], fds)
         finally:
@@ -221,8 +231,8 @@ class ZygoteNursery:
             # It was the zygote that closed.
             pass
         line.sock.close()
-        if line.pid is not None:
-            os.waitpid(line.pid, 0)
+        if line.wait is not None:
+            line.wait()
 
     def _loop_(self) -> asyncio.AbstractEventLoop:
         assert self._loop is not None, "attach() comes first"

@@ -107,11 +107,20 @@ class PreforkPool:
 
     @property
     def free(self) -> int:
-        """How many more may be submitted now; grows while tasks are short."""
+        """How many more may be submitted now; grows while tasks are short.
+
+        A child that is being replaced counts as one, so that whoever finds no room can rely on
+        an outcome to come.
+        """
         if self._stopping:
             return 0
-        room = sum(member.room for member in self._members.values())
-        return max(0, room - len(self._pending))
+        room = 0
+        missing = self._size
+        for member in self._members.values():
+            if member.ready and not member.retiring:
+                missing -= 1
+                room += member.room
+        return max(0, room + max(0, missing) - len(self._pending))
 
     @property
     def pids(self) -> list[int]:
@@ -290,6 +299,10 @@ class PreforkPool:
         """There is no process, and will be none."""
         logger.critical("Process %r could not be started: %s", f"{self._process}-{number}", reason)
         self.child_exited(number, None)
+
+    def childless(self, reason: str) -> None:
+        """There will be no children any more: whoever waits for outcomes is told so."""
+        self._outbox.fail(RuntimeError(f"the prefork pool cannot go on: {reason}"))
 
     def _receive(self, member: Member, kind: int, seconds: float, payload: memoryview) -> None:
         """A frame from a child."""

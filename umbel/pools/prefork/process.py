@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import signal
 import sys
+from typing import TYPE_CHECKING
 
-__all__ = ["die_with", "exit_reason", "name_process"]
+if TYPE_CHECKING:
+    import ctypes
+
+__all__ = ["die_with", "exit_reason", "libc", "name_process"]
 
 _PR_SET_PDEATHSIG = 1
 
@@ -29,14 +34,19 @@ def name_process(name: str) -> None:
 
 def die_with(parent: int) -> None:
     """Have the kernel kill this process as soon as its parent is gone, where it can (Linux)."""
-    if sys.platform != "linux":
-        return
-    # Loaded where it is needed; ctypes takes longer to import than the rest of this package.
-    import ctypes
-
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if sys.platform == "linux":
+        libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
+
+
+@functools.cache
+def libc() -> ctypes.CDLL:
+    """The C library. Ask for it before forking: loading it dirties a megabyte."""
+    # Takes longer to import than the rest of this package, and only Linux children need it.
+    import ctypes
+
+    return ctypes.CDLL(None)
 
 
 def exit_reason(status: int | None) -> str:

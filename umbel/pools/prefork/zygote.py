@@ -13,12 +13,13 @@ import os
 import select
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from struct import Struct
 from typing import Final, NoReturn
 
 from umbel.pools.prefork.child import be_child
-from umbel.pools.prefork.process import die_with, name_process
+from umbel.pools.prefork.process import die_with, libc, name_process
 from umbel.pools.prefork.slots import Slots
 from umbel.protocols import Runner
 
@@ -80,6 +81,8 @@ class Zygote:
 
     def serve(self) -> None:
         """Obey and report until the parent is gone; then nobody is left behind."""
+        if sys.platform == "linux":
+            libc()
         gc.freeze()
         self._parent.setblocking(True)
         signal.signal(signal.SIGCHLD, _noted)
