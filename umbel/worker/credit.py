@@ -11,6 +11,8 @@ __all__ = ["Credit"]
 
 _UNSETTLED_LIMIT = 10_000
 """Outcomes kept while the result backend is away, before the worker stops taking more."""
+_MOMENT = 0.1
+"""Seconds after which a full pool is looked at again."""
 
 
 class Credit:
@@ -55,10 +57,19 @@ class Credit:
         finally:
             self._waiting -= 1
 
+    async def wait_for_room(self) -> None:
+        """Wait for a change, or a moment: pools do not tell when a dead child is replaced."""
+        # A bare timer rather than a timeout: nothing is to be cancelled.
+        timer = asyncio.get_running_loop().call_later(_MOMENT, self.changed)
+        try:
+            await self.wait()
+        finally:
+            timer.cancel()
+
     async def available(self) -> int:
         """Wait until it is worth receiving; returns how many messages."""
         while (room := self._room()) < self._worthwhile(room):
-            await self.wait()
+            await self.wait_for_room()
         return room
 
     def _room(self) -> int:

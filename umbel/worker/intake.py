@@ -6,12 +6,12 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from itertools import count
-from math import floor
+from math import floor, inf
 
 import msgspec
 
 from umbel import signals
-from umbel.exceptions import DecodeError, InvalidTaskError, SecurityError
+from umbel.exceptions import BrokerUnavailable, DecodeError, InvalidTaskError, SecurityError
 from umbel.model import Delivery, Request
 from umbel.protocols import Clock, Pool
 from umbel.wire import tasks as wire
@@ -82,7 +82,7 @@ class Intake:
         while True:
             while self._handover:
                 await self._credit.wait()
-            room = await self._credit.available()
+            room = min(await self._credit.available(), self._source.broker.capabilities.batch_limit)
             arrived = await self._arrivals(room)
             if arrived:
                 self._hand_over(arrived)
@@ -108,8 +108,7 @@ class Intake:
         deliveries = [accepted.delivery for accepted in waiting]
         for ruling in self._handover:
             deliveries += [
-                accepted.delivery
-                for accepted in (*ruling.run, *ruling.hold, *ruling.put_off, *ruling.expired)
+                accepted.delivery for accepted in (*ruling.run, *ruling.put_off, *ruling.expired)
             ]
             deliveries += [delivery for _, delivery in ruling.unknown]
         self._handover.clear()
@@ -168,21 +167,20 @@ class Intake:
         late = [accepted.delivery for accepted in ruling.run if accepted.options.acks_late]
         self._leases.hold(late)
         if ruling.hold:
+            # Here and not in start: the next receive must wait no longer than these.
             self._leases.hold(accepted.delivery for accepted in ruling.hold)
+            self._state.holding.add(ruling.hold)
         self._credit.take(len(ruling.run))
         self._handover.append(ruling)
         self._credit.changed()
 
     async def _carry_out(self, ruling: Ruling) -> None:
+        if ruling.expired or ruling.unknown:
+            self._refuse(ruling)
         try:
             await self._run(ruling)
         finally:
             self._credit.give_back(len(ruling.run))
-        if ruling.hold:
-            self._state.holding.add(ruling.hold)
-            self._credit.changed()
-        if ruling.expired or ruling.unknown:
-            self._refuse(ruling)
         if ruling.put_off:
             await self._put_off(ruling.put_off)
 
@@ -205,7 +203,15 @@ class Intake:
     ) -> list[Accepted]:
         """Take tasks that may run at most once off the broker's books; returns what may run."""
         self._leases.release(deliveries)
-        lost = await self._insist(self._source.broker.ack, deliveries)
+        broker = self._source.broker
+        try:
+            lost = await broker.ack(deliveries)
+        except BrokerUnavailable:
+            # Nothing is known, so once more. What is gone then, and cannot be anyone else's yet,
+            # was acknowledged the first time: not to run it would be to lose it.
+            lost = await self._insist(broker.ack, deliveries)
+            now = self._clock.monotonic()
+            lost = [delivery for delivery in lost if not now < delivery.leased_until < inf]
         if not lost:
             return run
         tags = {delivery.tag for delivery in lost}
@@ -221,7 +227,7 @@ class Intake:
                 return
             if free <= 0:
                 # The pool adapts: it takes fewer at a time once tasks turn out to be long.
-                await self._credit.wait()
+                await self._credit.wait_for_room()
                 continue
             now, run = run[:free], run[free:]
             for accepted in now:
@@ -238,7 +244,7 @@ class Intake:
     def _refuse(self, ruling: Ruling) -> None:
         for accepted in ruling.expired:
             reports.expired(accepted)
-            self._finish.enter([self._conclusions.expired(accepted)])
+        self._finish.enter([self._conclusions.expired(accepted) for accepted in ruling.expired])
         for request, delivery in ruling.unknown:
             reports.unknown(request)
             if signals.task_unknown.receivers:

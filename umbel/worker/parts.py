@@ -30,8 +30,9 @@ __all__ = ["Parts", "Surroundings"]
 
 logger = logging.getLogger(__name__)
 
-_GRACE = 30.0
-"""Seconds that a worker which ends gives to servers which do not answer."""
+_GRACE = 10.0
+"""Seconds, for each step of ending, that servers have to answer. Three steps are less than
+orchestrators wait before they kill."""
 _RELUCTANCE = 1.0
 """Seconds that cancelled tasks have to end in a cold shutdown."""
 
