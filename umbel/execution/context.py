@@ -6,7 +6,7 @@ top of itself. The stack follows the thread or the asyncio task, as context vari
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from umbel.wire.tasks import Body
 __all__ = [
     "Context",
     "Run",
-    "called",
+    "call_directly",
     "caller_headers",
     "current",
     "current_task",
@@ -318,33 +318,25 @@ def pop() -> Context | None:
     return top.context
 
 
-class called:  # noqa: N801 - used like a function that contextlib would decorate
-    """While entered, ``task`` sees itself called like a function: an empty request.
+def call_directly(
+    task: Runnable, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Any:
+    """Call ``function``, the body of ``task``, as a plain function call of the task does.
 
-    Except when it is the task's own ``__call__``, run by a worker, that comes here through
-    ``super().__call__``: then it is the worker's call still.
+    The task then sees an empty request with ``called_directly`` set; except when its own
+    ``__call__``, run by a worker, comes here through ``super().__call__``: then it is the
+    worker's call still.
     """
-
-    __slots__ = ("_args", "_kwargs", "_task", "_token")
-
-    def __init__(self, task: Runnable, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        self._task = task
-        self._args = args
-        self._kwargs = kwargs
-        self._token: Token[Run | Pushed | None] | None = None
-
-    def __enter__(self) -> None:
-        top, task = _top.get(), self._task
-        if isinstance(top, Run) and top.task is task and not top.entered:
-            top.entered = True
-            if getattr(task.entry, "__func__", None) is type(task).__call__:
-                return
-        pushed = Pushed(task, Context(args=self._args, kwargs=self._kwargs), top)
-        self._token = _top.set(pushed)
-
-    def __exit__(self, *_: object) -> None:
-        if self._token is not None:
-            _top.reset(self._token)
+    top = _top.get()
+    if isinstance(top, Run) and top.task is task and not top.entered:
+        top.entered = True
+        if getattr(task.entry, "__func__", None) is type(task).__call__:
+            return function(*args, **kwargs)
+    token = _top.set(Pushed(task, Context(args=args, kwargs=kwargs), top))
+    try:
+        return function(*args, **kwargs)
+    finally:
+        _top.reset(token)
 
 
 def update_state(

@@ -162,7 +162,8 @@ def again(run: Run, error: BaseException) -> BaseException:
     try:
         return retry(run.task, **fixed, exc=error, throw=True, max_retries=limit, options=rest)
     except (Exception, type(error)) as decision:
-        return decision
+        # Given up: the traceback says where it went wrong, not how we gave up.
+        return error.with_traceback(raised_at) if decision is error else decision
 
 
 def sent_with(run: Run, wanted: Retry) -> Message:

@@ -58,10 +58,14 @@ class Runnable(Protocol):
     """A task, as seen by what runs it. ``umbel.app.task.Task`` is one."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What messages call it."""
+        ...
 
     @property
-    def options(self) -> TaskOptions: ...
+    def options(self) -> TaskOptions:
+        """Its options, as they are now."""
+        ...
 
     @property
     def is_coroutine(self) -> bool:
@@ -81,18 +85,23 @@ class Runnable(Protocol):
         """
         ...
 
-    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None: ...
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        """Told before it runs."""
 
-    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None: ...
+    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
+        """Told when it has returned."""
 
     def on_failure(
         self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any
-    ) -> None: ...
+    ) -> None:
+        """Told when it has failed."""
 
     def on_retry(
         self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any
-    ) -> None: ...
+    ) -> None:
+        """Told when it is to be tried again."""
 
     def after_return(
         self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any
-    ) -> None: ...
+    ) -> None:
+        """Told when it has ended, well or badly."""

@@ -110,7 +110,7 @@ EDITS = [
     lambda sig: sig.extend_list_option("link", ["a", "b"]) or sig,
     lambda sig: (sig.link({"task": "a"}), sig.link_error({"task": "b"})) and sig,
     lambda sig: sig.on_error({"task": "b"}),
-    lambda sig: copy.copy(sig),
+    copy.copy,
     lambda sig: pickle.loads(pickle.dumps(sig)),
 ]
 

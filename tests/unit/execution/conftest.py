@@ -37,8 +37,7 @@ class Job:
         self.told: list[tuple[Any, ...]] = []
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        with context.called(self, args, kwargs):
-            return self.run(*args, **kwargs)
+        return context.call_directly(self, self.run, args, kwargs)
 
     @property
     def entry(self) -> Callable[..., Any]:

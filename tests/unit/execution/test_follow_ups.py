@@ -48,7 +48,7 @@ def fail(self: Any) -> None:
 
 def test_error_callbacks_are_published_with_the_id(bench: Any) -> None:
     bench.task(fail)
-    bench.task(lambda self, id: None, name="tasks.one")
+    bench.task(lambda self, failed_id: None, name="tasks.one")
 
     outcome = bench.run(errbacks=[sig("tasks.unknown", 1), sig("tasks.one")])
 

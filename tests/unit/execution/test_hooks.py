@@ -196,7 +196,7 @@ def test_the_loader_is_told_before_and_after(bench: Any) -> None:
     told: list[object] = []
     bench.task(lambda self: told.append("run"))
     runner = bench.with_tools(
-        task_init=lambda id, task: told.append((id, task.name)),
+        task_init=lambda task_id, task: told.append((task_id, task.name)),
         process_cleanup=lambda: told.append("clean"),
     )
 
