@@ -159,6 +159,7 @@ def again(run: Run, error: BaseException) -> BaseException:
         fixed["countdown"] = _delay(run.request.retries + 1, options)
     if run.overrides_max_retries:
         limit = run.max_retries
+    raised_at = error.__traceback__
     try:
         return retry(run.task, **fixed, exc=error, throw=True, max_retries=limit, options=rest)
     except (Exception, type(error)) as decision:
