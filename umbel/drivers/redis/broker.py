@@ -79,6 +79,8 @@ class RedisBroker:
         self._lease = lease
         self._keys = Keys(options)
         self._name = secrets.token_hex(6)
+        self.client_name = str(options.get("client_name") or f"umbel-{self._name}")
+        """As ``CLIENT LIST`` shows this broker's connection."""
         self._client = Client(
             address.parse(url, options.get("ssl")),
             clock=clock,
@@ -86,7 +88,7 @@ class RedisBroker:
                 connect_timeout=option(options, "socket_connect_timeout", connect_timeout),
                 reply_timeout=option(options, "socket_timeout", 20.0),
                 max_retries=max_retries,
-                name=str(options.get("client_name") or f"umbel-{self._name}"),
+                name=self.client_name,
                 tracking=True,
             ),
             error=BrokerUnavailable,
@@ -189,9 +191,7 @@ class RedisBroker:
         """Give the messages back, visible after ``delay`` seconds, or put them aside: the last
         10,000 can be found in the list ``umbel:dead``."""
         if requeue:
-            # Who gives back with a delay has only found out that it is too early.
-            spared = 1 if delay > 0 else 0
-            items = [(delivery.tag, delivery.attempt - spared) for delivery in deliveries]
+            items = [(delivery.tag, delivery.attempt) for delivery in deliveries]
             return _among(deliveries, await self._settle(_GIVE_BACK, items, (delay,)))
         tags = [(delivery.tag,) for delivery in deliveries]
         return _among(deliveries, await self._settle(_DROP, tags, (_DEAD_KEPT,)))
