@@ -1,0 +1,40 @@
+"""A distributed task queue: Celery's names and wire format, an asyncio core, no server needed.
+
+::
+
+    from umbel import Umbel
+
+    app = Umbel("tasks")
+
+
+    @app.task
+    def add(x: int, y: int) -> int:
+        return x + y
+
+Start a worker with ``umbel -A tasks worker``; then ``add.delay(2, 2).get()`` is 4.
+"""
+
+from umbel.app.base import Celery, Umbel
+from umbel.app.current import current_app, current_task, shared_task
+from umbel.app.task import Task
+from umbel.canvas.signature import Signature, maybe_signature, signature
+from umbel.model import Exchange, Queue
+from umbel.result import AsyncResult
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AsyncResult",
+    "Celery",
+    "Exchange",
+    "Queue",
+    "Signature",
+    "Task",
+    "Umbel",
+    "__version__",
+    "current_app",
+    "current_task",
+    "maybe_signature",
+    "shared_task",
+    "signature",
+]
