@@ -21,6 +21,7 @@ __all__ = [
     "STARTED",
     "SUCCESS",
     "UNREADY_STATES",
+    "finality",
     "precedence",
     "state",
 ]
@@ -58,6 +59,20 @@ def precedence(state: str) -> int:
     True
     """
     return _RANK_BY_STATE.get(state, _CUSTOM_RANK)
+
+
+def finality(state: str) -> int:
+    """How final a stored state is: the lower, the more. A record gives way to one that is as
+    final as it is, or more.
+
+    Ready states rank as :func:`precedence` has them. All others are equally far from final: a
+    task that was started may wait for its next attempt, one that reported progress may be
+    revoked.
+
+    >>> finality("SUCCESS") < finality("REVOKED") < finality("PROGRESS") == finality("RETRY")
+    True
+    """
+    return _RANK_BY_STATE[state] if state in READY_STATES else len(_PRECEDENCE)
 
 
 class state(str):  # noqa: N801 - Celery's documented name

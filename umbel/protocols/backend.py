@@ -25,7 +25,7 @@ class ResultBackend(Protocol):
     async def store(self, records: Sequence[ResultRecord]) -> None:
         """Keep the records. Storing the same record twice is harmless.
 
-        A record never replaces one whose state ranks higher (``umbel.states.precedence``):
+        A record never replaces one whose state is more final (``umbel.states.finality``):
         a late STARTED cannot undo a SUCCESS.
         """
 
