@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
-from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +18,12 @@ from umbel.app.configuration import Configuration
 from umbel.app.discovery import autodiscover
 from umbel.app.sources import read_object
 from umbel.exceptions import ImproperlyConfigured
+from umbel.utils.imports import cwd_in_path
 
 if TYPE_CHECKING:
     from umbel.app.base import Umbel
 
-__all__ = ["Loader", "imported_from_cwd"]
+__all__ = ["Loader"]
 
 _VARIABLES = ("UMBEL_CONFIG_MODULE", "CELERY_CONFIG_MODULE")
 _MODULES = ("umbelconfig", "celeryconfig")
@@ -199,7 +198,7 @@ class Loader:
         self, packages: Iterable[str], related_name: str | None = "tasks"
     ) -> list[ModuleType]:
         """Import the modules of that name in packages; those that have none are skipped."""
-        with imported_from_cwd():
+        with cwd_in_path():
             return autodiscover(packages, related_name)
 
     def import_module(self, name: str, package: str | None = None) -> ModuleType:
@@ -208,7 +207,7 @@ class Loader:
 
     def import_from_cwd(self, name: str, package: str | None = None) -> ModuleType:
         """Import a module; the working directory is searched first."""
-        with imported_from_cwd():
+        with cwd_in_path():
             return self.import_module(name, package)
 
     def init_worker(self) -> None:
@@ -247,18 +246,3 @@ def _attribute_holder(loader: Loader, name: str) -> Any:
 
 def _begins(name: str, missing: str) -> bool:
     return name == missing or name.startswith(f"{missing}.")
-
-
-@contextmanager
-def imported_from_cwd() -> Generator[None]:
-    """Search the working directory first, meanwhile."""
-    here = os.getcwd()
-    if here in sys.path or ("" in sys.path):
-        yield
-        return
-    sys.path.insert(0, here)
-    try:
-        yield
-    finally:
-        if here in sys.path:
-            sys.path.remove(here)

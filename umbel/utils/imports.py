@@ -1,0 +1,87 @@
+"""Import by name.
+
+Source:
+    Celery reference, ``celery.utils.imports``: names and behaviour.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+__all__ = [
+    "cwd_in_path",
+    "import_from_cwd",
+    "instantiate",
+    "qualname",
+    "symbol_by_name",
+]
+
+
+@contextmanager
+def cwd_in_path() -> Generator[None]:
+    """Search the working directory first, meanwhile."""
+    here = os.getcwd()  # noqa: PTH109 - pathlib costs import time that every producer would pay
+    if here in sys.path or "" in sys.path:
+        yield
+        return
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        if here in sys.path:
+            sys.path.remove(here)
+
+
+def import_from_cwd(module: str, package: str | None = None) -> ModuleType:
+    """Import a module; the working directory is searched first."""
+    with cwd_in_path():
+        return importlib.import_module(module, package)
+
+
+def qualname(obj: object) -> str:
+    """The module and name of a class, or of an object's class.
+
+    >>> qualname(OSError())
+    'builtins.OSError'
+    """
+    found = obj if hasattr(obj, "__name__") else type(obj)
+    module = getattr(found, "__module__", None)
+    name = getattr(found, "__qualname__", None) or getattr(found, "__name__", repr(found))
+    return f"{module}.{name}" if module else str(name)
+
+
+# Any: whatever has that name.
+def symbol_by_name(name: str) -> Any:
+    """What ``module:attribute`` or ``module.attribute`` names.
+
+    Raises:
+        ImportError: There is no such module.
+        AttributeError: The module has no such attribute.
+
+    >>> symbol_by_name("os.path:join") is os.path.join
+    True
+    """
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        module, _, attribute = name.rpartition(".")
+        if not module:
+            return import_from_cwd(attribute)
+    found: Any = import_from_cwd(module)
+    for part in attribute.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def instantiate(name: str, *args: Any, **kwargs: Any) -> Any:
+    """Call what has that name.
+
+    >>> instantiate("fractions:Fraction", 1, 2)
+    Fraction(1, 2)
+    """
+    return symbol_by_name(name)(*args, **kwargs)

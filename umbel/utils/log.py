@@ -1,0 +1,197 @@
+"""Loggers and formatters.
+
+Source:
+    Celery reference, ``celery.utils.log``: names and behaviour.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any
+
+__all__ = [
+    "LOG_LEVELS",
+    "ColorFormatter",
+    "LoggingProxy",
+    "base_logger",
+    "get_logger",
+    "get_task_logger",
+    "mlevel",
+    "task_logger",
+    "worker_logger",
+]
+
+LOG_LEVELS: dict[int | str, int | str] = {
+    "DEBUG": logging.DEBUG,
+    "INFO": logging.INFO,
+    "WARNING": logging.WARNING,
+    "WARN": logging.WARNING,
+    "ERROR": logging.ERROR,
+    "CRITICAL": logging.CRITICAL,
+    "FATAL": logging.FATAL,
+    "NOTSET": logging.NOTSET,
+    logging.DEBUG: "DEBUG",
+    logging.INFO: "INFO",
+    logging.WARNING: "WARNING",
+    logging.ERROR: "ERROR",
+    logging.CRITICAL: "CRITICAL",
+    logging.NOTSET: "NOTSET",
+}
+"""Levels by name, and names by level."""
+
+base_logger = logging.getLogger("umbel")
+worker_logger = logging.getLogger("umbel.worker")
+task_logger = logging.getLogger("umbel.task")
+
+_RESERVED = frozenset({"umbel", "umbel.task"})
+
+_Info = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+
+
+def get_logger(name: str) -> logging.Logger:
+    """A logger of the worker: what it says goes where the worker's log goes.
+
+    >>> get_logger("proj.startup").parent.name
+    'umbel'
+    """
+    return _below(base_logger, name)
+
+
+def get_task_logger(name: str) -> logging.Logger:
+    """A logger for tasks: its lines carry the name and id of the task that writes them.
+
+    Raises:
+        RuntimeError: The name is one of umbel's own.
+
+    >>> get_task_logger("proj.tasks").parent.name
+    'umbel.task'
+    """
+    if name in _RESERVED:
+        raise RuntimeError(f"the logger {name!r} is umbel's own. Use __name__ for yours.")
+    return _below(task_logger, name)
+
+
+def _below(parent: logging.Logger, name: str) -> logging.Logger:
+    logger = logging.getLogger(name)
+    if logger.parent is logging.root and logger is not base_logger:
+        logger.parent = parent
+    return logger
+
+
+def mlevel(level: int | str | None) -> int:
+    """A log level as a number.
+
+    Raises:
+        ValueError: There is no such level.
+
+    >>> mlevel("info"), mlevel(None), mlevel("15")
+    (20, 0, 15)
+    """
+    if not level:
+        return logging.NOTSET
+    if isinstance(level, int):
+        return level
+    if level.isdigit():
+        return int(level)
+    number = LOG_LEVELS.get(level.upper())
+    if isinstance(number, int):
+        return number
+    names = ", ".join(name for name in LOG_LEVELS if isinstance(name, str))
+    raise ValueError(f"{level!r} is not a log level. There are {names}.")
+
+
+class ColorFormatter(logging.Formatter):
+    """Colours the message by its level."""
+
+    COLORS = {  # noqa: RUF012 - documented as a class attribute
+        "black": "\033[1;30m",
+        "blue": "\033[1;34m",
+        "red": "\033[1;31m",
+        "yellow": "\033[1;33m",
+        "magenta": "\033[1;35m",
+    }
+    colors = {  # noqa: RUF012 - documented as a class attribute
+        "DEBUG": COLORS["blue"],
+        "WARNING": COLORS["yellow"],
+        "ERROR": COLORS["red"],
+        "CRITICAL": COLORS["magenta"],
+    }
+
+    def __init__(
+        self, fmt: str | None = None, use_color: bool = True, datefmt: str | None = None
+    ) -> None:
+        super().__init__(fmt, datefmt)
+        self.use_color = use_color
+
+    def formatException(self, ei: _Info) -> str:  # noqa: N802 - logging's name
+        """The traceback as text, also where it holds bytes that are not text."""
+        return super().formatException(ei).encode("utf-8", "backslashreplace").decode()
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        line = super().format(record)
+        color = self.colors.get(record.levelname) if self.use_color else None
+        return f"{color}{line}\033[0m" if color else line
+
+
+class LoggingProxy:
+    """A text file that writes to a logger, a line per record."""
+
+    mode = "w"
+    name: str | None = None
+    encoding = "utf-8"
+    loglevel: int = logging.ERROR
+
+    def __init__(self, logger: logging.Logger, loglevel: int | str | None = None) -> None:
+        self.logger = logger
+        self.loglevel = mlevel(loglevel or logger.level or self.loglevel)
+        self.closed = False
+        # A handler that prints its own failure would come back here.
+        self._writing = threading.local()
+
+    def write(self, data: Any) -> int:
+        """Log the text, unless it is blank; returns the number of characters taken."""
+        text = str(data)
+        if self.closed or not text.strip():
+            return 0
+        if getattr(self._writing, "now", False):
+            original = sys.__stderr__
+            return original.write(text) if original is not None else 0
+        self._writing.now = True
+        try:
+            for line in text.rstrip("\n").splitlines():
+                if line.strip():
+                    self.logger.log(self.loglevel, "%s", line)
+        finally:
+            self._writing.now = False
+        return len(text)
+
+    def writelines(self, sequence: Iterable[Any]) -> None:
+        """Log several texts."""
+        for part in sequence:
+            self.write(part)
+
+    def flush(self) -> None:
+        """Nothing: handlers flush themselves."""
+
+    def close(self) -> None:
+        """Take nothing any more."""
+        self.closed = True
+
+    def isatty(self) -> bool:
+        """False: a log is not a terminal."""
+        return False
+
+    def writable(self) -> bool:
+        """True."""
+        return True
+
+    def fileno(self) -> int:
+        """The descriptor of the real standard error, for programs that a task starts."""
+        if sys.__stderr__ is None:
+            raise OSError("there is no standard error")
+        return sys.__stderr__.fileno()
