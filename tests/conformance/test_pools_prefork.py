@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -33,7 +34,7 @@ _PATIENCE = 20.0
 async def until(claim: Callable[[], bool]) -> None:
     """Wait for the claim to become true."""
     async with asyncio.timeout(_PATIENCE):
-        while not claim():
+        while not claim():  # noqa: ASYNC110 - processes set no event
             await asyncio.sleep(0.005)
 
 
@@ -43,6 +44,25 @@ def runs(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def renewed(pool: PreforkPool, before: list[int]) -> bool:
+    """Whether the pool is full again, without these processes."""
+    return len(pool.pids) == pool.size and not set(before) & set(pool.pids)
+
+
+def no_runner() -> Callable[[], Runner]:
+    """Something that no other interpreter can import."""
+
+    def make() -> Runner:
+        return ContractRunner()
+
+    return make
+
+
+def open_descriptors() -> int:
+    """How many descriptors this process has open."""
+    return psutil.Process().num_fds()
 
 
 class Prefork(PoolContract):
@@ -114,8 +134,7 @@ class TestPreforkPool(Prefork):
 
         os.kill(before[0], signal.SIGKILL)
         async with asyncio.timeout(1):
-            while before[0] in pool.pids or len(pool.pids) < 2 or pool.free < 2:
-                await asyncio.sleep(0.005)
+            await until(partial(renewed, pool, before[:1]))
         await pool.submit([request(key, "hold", gate.body) for key in range(2)])
         await gate.reached(2)
         gate.open()
@@ -270,7 +289,7 @@ class TestPreforkPool(Prefork):
             assert zygote != os.getpid()
 
             os.kill(zygote, signal.SIGKILL)
-            await until(lambda: len(pool.pids) == 2 and not set(before) & set(pool.pids))
+            await until(partial(renewed, pool, before))
             found = await feed(pool, [request(key) for key in range(10)])
 
             assert all(isinstance(one, Succeeded) for one in found.values()), round_
@@ -325,7 +344,7 @@ class TestPreforkPool(Prefork):
         assert isinstance(found[2], Failed)
 
     async def test_stopping_leaves_no_process_and_no_descriptor(self, make_pool: MakePool) -> None:
-        before = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
+        before = open_descriptors()
         pool = PreforkPool(ContractRunner, 3)
         pool.prepare()
         await pool.start()
@@ -336,8 +355,25 @@ class TestPreforkPool(Prefork):
         await pool.stop(grace=1)
 
         assert not any(runs(process.pid) for process in processes)
-        if sys.platform == "linux":
-            assert len(os.listdir("/proc/self/fd")) <= before
+        assert open_descriptors() <= before
+
+    async def test_cancelling_while_stopping_gives_back_what_never_started(
+        self, make_pool: MakePool, gate: Gate
+    ) -> None:
+        pool = await make_pool(ContractRunner, size=2)
+        await feed(pool, [request(key) for key in range(200)])
+        await pool.submit([request(key, "hold", gate.body) for key in range(6)])
+        started = await gate.reached(2)
+        stopping = asyncio.create_task(pool.stop(grace=float("inf")))
+        await asyncio.sleep(0)
+
+        await pool.cancel(list(range(6)), signal="SIGKILL")
+        found = await collect(pool, 2)
+        returned = await stopping
+
+        assert set(found) == set(started)
+        assert all(isinstance(one, Revoked) and one.runtime > 0 for one in found.values())
+        assert sorted([*started, *(one.key for one in returned)]) == list(range(6))
 
     async def test_start_without_prepare_is_refused(self) -> None:
         pool = PreforkPool(ContractRunner, 1)
@@ -352,6 +388,14 @@ class TestSpawnedPool(Prefork):
 
 class TestForkserverPool(Prefork):
     start_method = "forkserver"
+
+
+@pytest.mark.parametrize("start_method", ["spawn", "forkserver"])
+def test_a_runner_that_cannot_be_sent_is_refused(
+    start_method: Literal["spawn", "forkserver"],
+) -> None:
+    with pytest.raises(ValueError, match="cannot be sent to another interpreter"):
+        PreforkPool(no_runner(), 1, start_method=start_method).prepare()
 
 
 PROGRAM = """
@@ -381,7 +425,7 @@ asyncio.run(main())
 async def test_nobody_outlives_a_killed_parent_by_a_second(tmp_path: Path) -> None:
     gate, deaf = Gate(tmp_path / "gate"), tmp_path / "deaf"
     arguments = [sys.executable, "-c", PROGRAM, str(gate.path), str(deaf)]
-    with subprocess.Popen(arguments) as parent:
+    with subprocess.Popen(arguments) as parent:  # noqa: ASYNC220 - returns at once
         await gate.reached(1)
         await until(deaf.exists)
         family = psutil.Process(parent.pid).children(recursive=True)
@@ -390,5 +434,4 @@ async def test_nobody_outlives_a_killed_parent_by_a_second(tmp_path: Path) -> No
         parent.kill()
 
         async with asyncio.timeout(1):
-            while any(runs(process.pid) for process in family):
-                await asyncio.sleep(0.005)
+            await until(lambda: not any(runs(process.pid) for process in family))

@@ -1,0 +1,1 @@
+"""Where requests run: in this thread, in threads, on the loop, in processes."""

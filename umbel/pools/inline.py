@@ -178,7 +178,7 @@ class InlinePool:
             if pump is not None and pump.cancelling():
                 raise
             return cancelled(request, runtime=_CLOCK.monotonic() - started)
-        except BaseException as error:  # the pool outlives a runner's bug, whatever it raises
+        except BaseException as error:  # noqa: BLE001 - the pool outlives a runner's bug, whatever it raises
             return broken(request, error)
         finally:
             self._run = None

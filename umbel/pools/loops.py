@@ -65,7 +65,8 @@ class AsyncioPool:
 
     async def submit(self, requests: Sequence[Request]) -> None:
         """Start the requests; those that are not coroutines queue for a thread."""
-        assert self._runner is not None and self._crew is not None, "start() comes first"
+        assert self._runner is not None, "start() comes first"
+        assert self._crew is not None, "start() comes first"
         blocking: list[Request] = []
         is_async = self._runner.is_async
         for request in requests:
@@ -149,7 +150,7 @@ class AsyncioPool:
             outcome = await runner.arun(request)
         except asyncio.CancelledError:
             outcome = cancelled(request, runtime=_CLOCK.monotonic() - started)
-        except BaseException as error:  # the pool outlives a runner's bug, whatever it raises
+        except BaseException as error:  # noqa: BLE001 - the pool outlives a runner's bug, whatever it raises
             outcome = broken(request, error)
         # Gone: stop has given the request back.
         if self._running.pop(request.key, None) is not None:

@@ -18,7 +18,7 @@ class Pace:
         ``benchmarks``: between 100 and 300 requests per batch the hand-over costs the least.
     """
 
-    __slots__ = ("ahead", "_mean")
+    __slots__ = ("_mean", "ahead")
 
     def __init__(self) -> None:
         self.ahead = _UNKNOWN

@@ -135,7 +135,7 @@ class Crew:
             started = monotonic()
             try:
                 outcome = run(request)
-            except BaseException as error:  # a runner's bug costs a task, not the thread
+            except BaseException as error:  # noqa: BLE001 - a runner's bug costs a task, not the thread
                 outcome = broken(request, error)
             done.append((outcome, monotonic() - started))
             if not self._called:

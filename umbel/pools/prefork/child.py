@@ -104,7 +104,7 @@ class Child:
             keys[slot] = request.key
             try:
                 outcome = run(request)
-            except BaseException as error:  # a runner's bug costs a task, not the process
+            except BaseException as error:  # noqa: BLE001 - a runner's bug costs a task, not the process
                 outcome = broken(request, error, runtime=_monotonic() - started)
             now = _monotonic()
             self._busy += now - started

@@ -37,10 +37,27 @@ main(file)
 class Birth(NamedTuple):
     """What the processes of one pool have in common."""
 
-    make_runner: Callable[[], Runner]
+    make_runner: bytes
+    """Pickled."""
     slots: int
     """The file descriptor of the shared memory."""
     name: str
+
+    @classmethod
+    def of(cls, make_runner: Callable[[], Runner], slots: Slots, name: str) -> Birth:
+        """What the processes are told.
+
+        Raises:
+            ValueError: ``make_runner`` cannot be pickled.
+        """
+        try:
+            pickled = pickle.dumps(make_runner)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise ValueError(
+                f"{make_runner!r} cannot be sent to another interpreter ({error}); use a function "
+                "that can be imported by name, or the start method 'fork'"
+            ) from error
+        return cls(pickled, slots.file(), name)
 
 
 def launch(
@@ -50,7 +67,6 @@ def launch(
 
     Raises:
         OSError: The process could not be started.
-        pickle.PicklingError, AttributeError: ``make_runner`` cannot be pickled.
     """
     fds = [end.fileno() for end in ends]
     with tempfile.TemporaryFile() as file:
@@ -61,7 +77,8 @@ def launch(
         file.seek(0)
         command = [sys.executable, "-c", _PROGRAM, str(file.fileno())]
         inherited = (*fds, birth.slots, file.fileno())
-        return subprocess.Popen(command, pass_fds=inherited, stdin=subprocess.DEVNULL)
+        # This interpreter, this program.
+        return subprocess.Popen(command, pass_fds=inherited, stdin=subprocess.DEVNULL)  # noqa: S603
 
 
 def main(file: BinaryIO) -> None:
@@ -76,12 +93,14 @@ def main(file: BinaryIO) -> None:
 
 
 def _become(file: BinaryIO) -> int:
-    parent, number, slot, fds, birth = pickle.load(file)
+    # Written by the parent, in a file that only the two can open.
+    parent, number, slot, fds, birth = pickle.load(file)  # noqa: S301
     file.close()
+    make_runner: Callable[[], Runner] = pickle.loads(birth.make_runner)  # noqa: S301
     slots = Slots(birth.slots)
     ends = [socket.socket(fileno=fd) for fd in fds]
     if len(ends) == 1:
-        be_zygote(ends[0], birth.make_runner, slots, birth.name)
+        be_zygote(ends[0], make_runner, slots, birth.name)
     die_with(parent)
     name = f"SpawnPoolWorker-{number}"
-    return be_child(birth.make_runner, ends[0], ends[1], slots, slot, name)
+    return be_child(make_runner, ends[0], ends[1], slots, slot, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import gc
 import logging
@@ -89,7 +90,7 @@ class ZygoteNursery:
         self._make_runner = make_runner
         self._slots = slots
         self._name = name
-        self._fresh = fresh
+        self._birth = Birth.of(make_runner, slots, name) if fresh else None
         self._lines: list[_Line] = []
         self._pid_by_number: dict[int, int] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -99,11 +100,11 @@ class ZygoteNursery:
         """Fork the zygotes."""
         sys.stdout.flush()
         sys.stderr.flush()
-        if not self._fresh:
-            # Garbage and its gaps would be copied into every child; what is left stays shared
-            # as long as nobody's collector visits it.
+        if self._birth is None:
             if sys.platform == "linux":
                 libc()
+            # Garbage and its gaps would be copied into every child; what is left stays shared
+            # as long as nobody's collector visits it.
             gc.collect()
             gc.freeze()
         for _ in range(2):
@@ -132,13 +133,12 @@ class ZygoteNursery:
         lines, self._lines = self._lines, []
         for line in lines:
             self._hang_up(line)
-        if not self._fresh:
+        if self._birth is None:
             gc.unfreeze()
 
     def _fork(self, ours: socket.socket, theirs: socket.socket) -> Callable[[], object]:
-        if self._fresh:
-            birth = Birth(self._make_runner, self._slots.file(), self._name)
-            return launch(birth, [theirs]).wait
+        if self._birth is not None:
+            return launch(self._birth, [theirs]).wait
         pid = os.fork()
         if not pid:
             # Whoever holds the parent's ends would not notice the parent's death.
@@ -224,12 +224,10 @@ class ZygoteNursery:
     def _hang_up(self, line: _Line) -> None:
         if self._loop is not None:
             self._loop.remove_reader(line.sock.fileno())
-        try:
-            # Not only close: another pool's zygote may have inherited the descriptor.
+        # Not only close: another pool's zygote may have inherited the descriptor. It fails when
+        # it was the zygote that ended.
+        with contextlib.suppress(OSError):
             line.sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            # It was the zygote that closed.
-            pass
         line.sock.close()
         if line.wait is not None:
             line.wait()
@@ -243,7 +241,7 @@ class SpawnNursery:
     """Starts every child as a new interpreter: slow and large, but it inherits nothing."""
 
     def __init__(self, make_runner: Callable[[], Runner], slots: Slots, name: str) -> None:
-        self._birth = Birth(make_runner, slots.file(), name)
+        self._birth = Birth.of(make_runner, slots, name)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._family: Family | None = None
 
@@ -257,7 +255,8 @@ class SpawnNursery:
 
     def start(self, number: int, slot: int, ends: tuple[socket.socket, socket.socket]) -> None:
         """Start a child that has the ``ends`` of its channels; closes them here."""
-        assert self._loop is not None and self._family is not None, "attach() comes first"
+        assert self._loop is not None, "attach() comes first"
+        assert self._family is not None, "attach() comes first"
         try:
             process = launch(self._birth, list(ends), number=number, slot=slot)
         except OSError as error:

@@ -62,7 +62,8 @@ class PreforkPool:
         max_tasks_per_child: int | None = None,
         name: str = "worker",
     ) -> None:
-        """
+        """Make one, without a process yet.
+
         Args:
             make_runner: Called in each child. With ``spawn`` and ``forkserver`` it is pickled.
             start_method: ``fork``: from a copy of this process made by :meth:`prepare`;
@@ -176,6 +177,9 @@ class PreforkPool:
                         _kill(member, number)
                     else:
                         del self._unwanted[key]
+        if self._stopping:
+            # What has not started is given back by stop().
+            return
         wanted = set(keys)
         dropped = [request for request in self._pending if request.key in wanted]
         for request in dropped:
@@ -370,8 +374,9 @@ class PreforkPool:
     def _take_back(self, requests: Iterable[Request]) -> None:
         """Requests that a child has not started, the last one first: they are next again."""
         for request in requests:
-            if request.key in self._unwanted:
-                del self._unwanted[request.key]
+            unwanted = request.key in self._unwanted
+            self._unwanted.pop(request.key, None)
+            if unwanted and not self._stopping:
                 self._outbox.put([cancelled(request)])
             else:
                 self._pending.appendleft(request)
