@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,11 +24,18 @@ from umbel.worker import Worker
 POOLS = ["threads", "solo", "asyncio"]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def app(request: pytest.FixtureRequest, tmp_path: Path) -> Umbel:
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+async def app(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Umbel]:
     """An app with a broker and a result backend of its own."""
-    url = f"memory://{tmp_path}" if request.param == "memory" else f"sqlite:///{tmp_path}/q.db"
-    return Umbel("test", broker=url, backend=url, set_as_current=False)
+    urls: dict[str, Callable[[], str]] = {
+        "memory": lambda: f"memory://{tmp_path}",
+        "sqlite": lambda: f"sqlite:///{tmp_path}/q.db",
+        "redis": lambda: request.getfixturevalue("redis_url"),
+    }
+    url = urls[request.param]()
+    app = Umbel("test", broker=url, backend=url, set_as_current=False)
+    yield app
+    await app.aclose()
 
 
 @asynccontextmanager
@@ -36,7 +43,6 @@ async def working(app: Umbel, **options: Any) -> AsyncIterator[Worker]:
     given = {"pool": "threads", "concurrency": 2, "quiet": True, **options}
     async with asyncio.timeout(20), Worker(app, **given) as worker:
         yield worker
-    await app.aclose()
 
 
 async def put(app: Umbel, *messages: Message) -> None:
