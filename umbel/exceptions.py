@@ -222,9 +222,11 @@ class Retry(TaskPredicate):
     ) -> None:
         self.message = message
         if isinstance(exc, str):
-            self.exc, self.excs = None, exc
+            self.exc = None
+            self.excs: str | None = exc
         else:
-            self.exc, self.excs = exc, repr(exc) if exc is not None else None
+            self.exc = exc
+            self.excs = None if exc is None else repr(exc)
         self.when = when
         self.is_eager = is_eager
         self.sig = sig
@@ -248,7 +250,8 @@ class Retry(TaskPredicate):
         return f"Retry {self.humanize()}"
 
     def __reduce__(self) -> tuple[type[Retry], tuple[object, ...]]:
-        return self.__class__, (self.message, self.exc if self.exc is not None else self.excs, self.when)
+        exc = self.excs if self.exc is None else self.exc
+        return self.__class__, (self.message, exc, self.when)
 
 
 RetryTaskError = Retry
@@ -270,16 +273,14 @@ class NotRegistered(KeyError, TaskError):
     """There is no task of that name here."""
 
     def __repr__(self) -> str:
-        return (
-            f"Task of kind {self} never registered, please make sure it's imported."
-        )
+        return f"Task of kind {self} never registered, please make sure it's imported."
 
 
 class AlreadyRegistered(TaskError):
     """There is a task of that name already."""
 
 
-class TimeoutError(TaskError):  # noqa: A001 - Celery's documented name
+class TimeoutError(TaskError):
     """The result was not there in time."""
 
 
@@ -361,14 +362,14 @@ class BackendUnavailable(BackendError):
     """No connection to the result backend; nothing is known about what was asked of it."""
 
 
-class SoftTimeLimitExceeded(Exception):  # noqa: N818 - Celery's documented name
+class SoftTimeLimitExceeded(Exception):
     """Raised inside a task that has run for its soft time limit."""
 
     def __str__(self) -> str:
         return f"SoftTimeLimitExceeded{self.args}"
 
 
-class TimeLimitExceeded(Exception):  # noqa: N818 - Celery's documented name
+class TimeLimitExceeded(Exception):
     """A task has run for its hard time limit; its process is gone."""
 
     def __str__(self) -> str:
@@ -379,7 +380,7 @@ class WorkerLostError(Exception):
     """The process that ran the task is gone."""
 
 
-class Terminated(Exception):  # noqa: N818 - Celery's documented name
+class Terminated(Exception):
     """The process was told to end."""
 
 
@@ -394,10 +395,9 @@ class WorkerShutdown(SystemExit):
     """Ends the worker once what runs has finished."""
 
 
-def reraise(
-    tp: type[BaseException], value: BaseException, tb: object = None
-) -> builtins.object:
-    """Raise ``value`` with the traceback ``tb``."""
+def reraise(tp: object, value: BaseException, tb: object = None) -> builtins.object:
+    """Raise ``value``, of type ``tp``, with the traceback ``tb``."""
+    del tp  # documented, and known from the value
     if value.__traceback__ is not tb:
         raise value.with_traceback(tb)  # type: ignore[arg-type]  # documented as untyped
     raise value

@@ -19,7 +19,7 @@ from .ledger import Ledger, Tree, until
 KILLS = int(os.environ.get("UMBEL_KILLS", "10"))
 CONCURRENCY = 2
 
-TASKS = '''
+TASKS = """
 import os, signal, time
 from umbel import Umbel
 
@@ -62,7 +62,7 @@ def late_without_reject(number, seconds):
     note("pid", os.getpid())
     time.sleep(seconds)
     return number
-'''
+"""
 
 
 class Site:

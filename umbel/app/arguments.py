@@ -34,6 +34,7 @@ class ArgumentCheck:
         self._most = 1 << 30 if unlimited else code.co_argcount - self._skip
 
     def __call__(self, args: Sequence[object], kwargs: Mapping[str, object]) -> None:
+        """Raises: TypeError: the function would not take these."""
         if not kwargs and self._required <= len(args) <= self._most:
             return
         # Only calls with keywords come here; inspect costs 15 ms to import.

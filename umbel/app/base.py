@@ -10,40 +10,29 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from weakref import WeakSet
 
-from umbel.app import current, drivers
-from umbel.app.annotations import annotate
+from umbel.app import current
 from umbel.app.builtins import add_builtin_tasks
-from umbel.app.calls import defaults_of, make_call
 from umbel.app.connections import Connections
 from umbel.app.decorators import TaskDecorators
+from umbel.app.equipment import Equipment
 from umbel.app.ids import new_id
 from umbel.app.loaders import Loader
 from umbel.app.portal import Portal
-from umbel.app.producer import Producer, PublishPolicy
+from umbel.app.producer import Producer
 from umbel.app.registry import TaskRegistry
 from umbel.app.router import Router
 from umbel.app.settings import Settings
 from umbel.app.task import Task
-from umbel.app.zones import zone_of
-from umbel.canvas.signature import Signature
 from umbel.clock import LamportClock, SystemClock
-from umbel.exceptions import AlwaysEagerIgnored
 from umbel.execution import context
-from umbel.execution.tools import Tools
-from umbel.result import AsyncResult
-from umbel.serialization import registry as serializers
 from umbel.signals import Signal
-from umbel.wire.results import ResultCodec
 
 if TYPE_CHECKING:
     from umbel.app.log import Logging
-    from umbel.model import Message, Queue, Request, ResultRecord
-    from umbel.protocols import Broker, Clock, ResultBackend, Runner
-    from umbel.wire.call import Call
+    from umbel.protocols import Clock
 
 __all__ = ["Celery", "Umbel", "finalized_apps"]
 
@@ -57,7 +46,7 @@ def finalized_apps() -> list[Umbel]:
     return list(_finalized)
 
 
-class Umbel(TaskDecorators):
+class Umbel(TaskDecorators, Equipment):
     """An application; ``Celery`` is the same class under its familiar name.
 
     Making one does nothing: no module is read, no connection is opened. It reads its
@@ -118,7 +107,6 @@ class Umbel(TaskDecorators):
         self.user_options: dict[str, set[Any]] = {}
         if task_cls is not None:
             self.task_cls = task_cls
-        # Guards everything that is made once: configuration, finalization.
         self._mutex = threading.RLock()
         self._tasks = TaskRegistry()
         self._pending_discovery: list[Callable[[], object]] = []
@@ -127,9 +115,7 @@ class Umbel(TaskDecorators):
         self._silent = False
         self._derived: dict[str, tuple[object, Any]] = {}
         self.on_configure = Signal(name="app.on_configure", providing_args={"source"})
-        self.on_after_configure = Signal(
-            name="app.on_after_configure", providing_args={"source"}
-        )
+        self.on_after_configure = Signal(name="app.on_after_configure", providing_args={"source"})
         self.on_after_finalize = Signal(name="app.on_after_finalize", providing_args={"app"})
         self.loader = Loader(self)
         self.conf = Settings(
@@ -207,43 +193,6 @@ class Umbel(TaskDecorators):
         self.on_after_configure.send(sender=self, source=found)
         return found
 
-    @property
-    def timezone(self) -> tzinfo:
-        """The time zone of moments that do not say one: UTC unless configured."""
-        return self._derive("timezone", lambda conf: zone_of(conf.timezone, conf.enable_utc))
-
-    def now(self) -> datetime:
-        """The time now, in :attr:`timezone`."""
-        return self.wall_clock.now().astimezone(self.timezone)
-
-    @property
-    def broker_url(self) -> str:
-        """Where tasks are sent to; the project's own database file by default."""
-        return self.conf.broker_write_url or self.conf.broker_url or drivers.DEFAULT_URL
-
-    @property
-    def broker_read_url(self) -> str:
-        """Where workers take tasks from."""
-        return self.conf.broker_read_url or self.conf.broker_url or drivers.DEFAULT_URL
-
-    @property
-    def backend_url(self) -> str:
-        """Where results are kept: ``result_backend``, else the broker where it can keep them."""
-        if self.conf.is_set("result_backend"):
-            url = self.conf.result_backend
-            return drivers.DISABLED if url in {None, "", "disabled"} else str(url)
-        return self.broker_url if drivers.keeps_results(self.broker_url) else drivers.DISABLED
-
-    def _derive(self, name: str, make: Callable[[Settings], T]) -> T:
-        version = self.conf.version
-        kept = self._derived.get(name)
-        if kept is not None and kept[0] is version:
-            value: T = kept[1]
-            return value
-        made = make(self.conf)
-        self._derived[name] = (self.conf.version, made)
-        return made
-
     # -- tasks
 
     @property
@@ -274,14 +223,6 @@ class Umbel(TaskDecorators):
             _finalized.add(self)
         self.on_after_finalize.send(sender=self, app=self)
 
-    def _add(self, task: Task[..., Any]) -> None:
-        self._tasks.register(task)
-        if self.finalized:
-            self._complete(task)
-
-    def _complete(self, task: Task[..., Any]) -> None:
-        annotate(task, self.conf.task_annotations)
-
     def autodiscover_tasks(
         self,
         packages: Sequence[str] | Callable[[], Sequence[str]] | None = None,
@@ -306,125 +247,6 @@ class Umbel(TaskDecorators):
             self._pending_discovery.append(discover)
             self.loader.on_import_modules(discover)
 
-    # -- calling
-
-    def send_task(
-        self,
-        name: str,
-        args: Sequence[Any] | None = None,
-        kwargs: Mapping[str, Any] | None = None,
-        countdown: float | None = None,
-        eta: Any = None,
-        task_id: str | None = None,
-        **options: Any,
-    ) -> AsyncResult[Any]:
-        """Send a task by name; its code need not be here.
-
-        Takes the options of ``Task.apply_async``.
-        """
-        call = self._call_by_name(name, args, kwargs, countdown, eta, task_id, options)
-        self.portal.call(self.producer.send, (call,), self.publish_policy(options))
-        return AsyncResult(call.id, None, name, self)
-
-    async def asend_task(
-        self,
-        name: str,
-        args: Sequence[Any] | None = None,
-        kwargs: Mapping[str, Any] | None = None,
-        countdown: float | None = None,
-        eta: Any = None,
-        task_id: str | None = None,
-        **options: Any,
-    ) -> AsyncResult[Any]:
-        """:meth:`send_task`, without blocking the running loop."""
-        call = self._call_by_name(name, args, kwargs, countdown, eta, task_id, options)
-        await self.producer.send((call,), self.publish_policy(options))
-        return AsyncResult(call.id, None, name, self)
-
-    def send_many(self, signatures: Iterable[Mapping[str, Any]]) -> list[AsyncResult[Any]]:
-        """Send the calls that signatures describe, in few round trips.
-
-        Raises:
-            BatchError: The broker refused some; ``errors`` says which.
-            OperationalError: The broker cannot be reached; some may have been sent.
-        """
-        calls = [self._call_of(signature) for signature in signatures]
-        self.portal.call(self.producer.send, calls, self.publish_policy({}))
-        return [AsyncResult(call.id, None, call.task, self) for call in calls]
-
-    def signature(self, *args: Any, **kwargs: Any) -> Signature:
-        """A signature that is sent through this app."""
-        kwargs["app"] = self
-        return Signature(*args, **kwargs)
-
-    subtask = signature
-
-    def AsyncResult(self, id: str, **kwargs: Any) -> AsyncResult[Any]:  # noqa: A002, N802
-        """The result of a task, by its id."""
-        return AsyncResult(id, app=self, **kwargs)
-
-    def publish_policy(self, options: Mapping[str, Any]) -> PublishPolicy:
-        """How persistently to publish, as ``retry`` and ``retry_policy`` or the settings say."""
-        if options.get("retry") is None and options.get("retry_policy") is None:
-            return self._derive(
-                "publish_policy",
-                lambda conf: PublishPolicy.of(
-                    conf.task_publish_retry, conf.task_publish_retry_policy
-                ),
-            )
-        retry = options.get("retry")
-        policy = {**self.conf.task_publish_retry_policy, **(options.get("retry_policy") or {})}
-        return PublishPolicy.of(self.conf.task_publish_retry if retry is None else retry, policy)
-
-    def _call_by_name(
-        self,
-        name: str,
-        args: Sequence[Any] | None,
-        kwargs: Mapping[str, Any] | None,
-        countdown: float | None,
-        eta: Any,
-        task_id: str | None,
-        options: Mapping[str, Any],
-    ) -> Call:
-        if self.conf.task_always_eager:
-            # Only a warning, and only here: the module costs time to import.
-            import warnings
-
-            message = "task_always_eager has no effect on send_task"
-            warnings.warn(AlwaysEagerIgnored(message), stacklevel=3)
-        given = {**options, "countdown": countdown, "eta": eta, "task_id": task_id}
-        defaults = self._defaults_of_name(name)
-        return make_call(self, defaults, args or (), kwargs or {}, given)
-
-    def _defaults_of_name(self, name: str) -> dict[str, Any]:
-        task = self._tasks.get(name)
-        if task is not None:
-            return defaults_of(self, name, task.options)
-        return defaults_of(self, name, None)
-
-    def _call_of(self, signature: Mapping[str, Any]) -> Call:
-        task = self._tasks.get(signature["task"])
-        expires = task.options.expires if task is not None else None
-        return make_call(
-            self,
-            self._defaults_of_name(signature["task"]),
-            signature.get("args") or (),
-            signature.get("kwargs") or {},
-            signature.get("options") or {},
-            expires,
-        )
-
-    def encode_signature(
-        self, sig: Mapping[str, object], args: Sequence[object], *, parent: Request
-    ) -> Message:
-        """The message of a signature that follows ``parent``, called with ``args``."""
-        options: Any = sig.get("options") or {}
-        kwargs: Any = sig.get("kwargs") or {}
-        given = {"parent_id": parent.id, "root_id": parent.root_id or parent.id, **options}
-        name = str(sig["task"])
-        call = make_call(self, self._defaults_of_name(name), args, kwargs, given)
-        return self.producer.encode((call,))[0]
-
     @property
     def current_task(self) -> Any:
         """The task that is running here, or None."""
@@ -434,119 +256,11 @@ class Umbel(TaskDecorators):
     def current_worker_task(self) -> Any:
         """The task that a worker is running here, or None."""
         run = context.current()
-        return None if run is None else run.task
-
-    # -- what workers and clients are made of
-
-    @property
-    def accept(self) -> frozenset[str]:
-        """The content types that messages may have."""
-        return self._derive(
-            "accept", lambda conf: serializers.content_types(conf.accept_content or ())
-        )
-
-    @property
-    def decompress_limit(self) -> int:
-        """Bytes that a compressed message or result may unpack to."""
-        limit: int = self.conf.task_decompressed_max_size
-        return limit
-
-    @property
-    def codec(self) -> ResultCodec:
-        """How results are written and read."""
-        return self._derive("codec", self._make_codec)
-
-    def _make_codec(self, conf: Settings) -> ResultCodec:
-        accept = conf.result_accept_content or conf.accept_content or ()
-        failure = conf.result_failure_expires if conf.is_set("result_failure_expires") else None
-        return ResultCodec(
-            serializer=conf.result_serializer,
-            accept=serializers.content_types([*accept, conf.result_serializer]),
-            expires=_seconds(conf.result_expires),
-            failure_expires=_seconds(conf.result_expires if failure is None else failure),
-            extended=conf.result_extended,
-            compression=conf.result_compression,
-            limit=self.decompress_limit,
-            clock=self.wall_clock,
-        )
-
-    @property
-    def tools(self) -> Tools:
-        """What running tasks in this process needs."""
-        return self._derive("tools", lambda _: self._make_tools(None))
-
-    def _make_tools(self, hostname: str | None) -> Tools:
-        return Tools(
-            codec=self.codec,
-            accept=self.accept,
-            limit=self.decompress_limit,
-            hostname=hostname or "",
-            clock=self.wall_clock,
-            store=self._store_now,
-            publish=self._publish_now,
-            encode_signature=self.encode_signature,
-            tasks=self._tasks,
-            timezone=self.timezone,
-        )
-
-    def make_runner(self, hostname: str) -> Runner:
-        """What a pool runs requests with."""
-        # Only workers run tasks; producers need none of it.
-        from umbel.execution.runner import TaskRunner
-
-        return TaskRunner(self.tasks, self._make_tools(hostname))
-
-    def make_broker(self) -> Broker:
-        """A broker client for a worker: not opened yet, as persistent as the settings say."""
-        return drivers.make_broker(
-            self.broker_read_url,
-            clock=self.wall_clock,
-            lease=self.conf.worker_lease,
-            options=self.conf.broker_transport_options or {},
-            project=self.project,
-            connect_timeout=self.conf.broker_connection_timeout or 4.0,
-            max_retries=self.conf.broker_connection_max_retries,
-        )
-
-    def _make_producer_broker(self) -> Broker:
-        # Repeating is the producer's own policy: only one of the two may insist.
-        return drivers.make_broker(
-            self.broker_url,
-            clock=self.wall_clock,
-            lease=self.conf.worker_lease,
-            options=self.conf.broker_transport_options or {},
-            project=self.project,
-            connect_timeout=self.conf.broker_connection_timeout or 4.0,
-            max_retries=0,
-        )
-
-    def make_backend(self) -> ResultBackend:
-        """A result backend client, not opened yet."""
-        return drivers.make_backend(
-            self.backend_url,
-            clock=self.wall_clock,
-            options=self.conf.result_backend_transport_options or {},
-            project=self.project,
-        )
-
-    def queues(
-        self, select: Sequence[str] | None = None, exclude: Sequence[str] = ()
-    ) -> list[Queue]:
-        """The queues to consume from; see :meth:`umbel.app.router.Router.select`."""
-        return self.router.select(select, exclude)
-
-    def _store_now(self, records: Sequence[ResultRecord]) -> None:
-        self.portal.call(self._store, records)
-
-    async def _store(self, records: Sequence[ResultRecord]) -> None:
-        await (await self.connections.backend()).store(records)
-
-    def _publish_now(self, messages: Sequence[Message]) -> None:
-        self.portal.call(self.producer.publish, messages, self.publish_policy({}))
+        return None if run is None else self._tasks.get(run.task.name)
 
     @property
     def oid(self) -> str:
-        """This process's address for replies."""
+        """The address of this process for replies."""
         kept = self._derived.get("oid")
         if kept is None or kept[0] != os.getpid():
             kept = self._derived["oid"] = (os.getpid(), new_id())
@@ -633,20 +347,12 @@ def _changes(
     return settings
 
 
-def _seconds(value: Any) -> float | None:
-    """A duration setting as seconds; nothing and 0 mean for ever."""
-    if value is None:
-        return None
-    seconds = value.total_seconds() if hasattr(value, "total_seconds") else float(value)
-    return seconds or None
-
-
 def _project_of(app: Umbel, main: str | None) -> str:
     """The folder that the app was made in, and its main name: what names its default database.
 
     For a module inside a package it is the folder that holds the outermost package.
     """
-    frame = sys._getframe(1)
+    frame = sys._getframe(1)  # noqa: SLF001 - inspect, which has the public name, costs 15 ms
     while frame.f_back is not None and frame.f_locals.get("self") is app:
         frame = frame.f_back
     file = frame.f_globals.get("__file__")

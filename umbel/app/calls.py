@@ -44,9 +44,9 @@ def defaults_of(app: Umbel, name: str, options: TaskOptions | None) -> dict[str,
     """The fields of a call of task ``name`` that are the same for every call without options."""
     conf = app.conf
     exchange, routing_key = app.router.route(
-        queue=options and options.queue,
-        exchange=options and options.exchange,
-        routing_key=options and options.routing_key,
+        queue=options.queue if options else None,
+        exchange=options.exchange if options else None,
+        routing_key=options.routing_key if options else None,
     )
     fields: dict[str, Any] = {
         "task": name,
@@ -172,7 +172,7 @@ def moment(name: str, value: object, zone: tzinfo) -> datetime:
             raise ValueError(message) from None
     if not isinstance(value, datetime):
         message = f"{name}={value!r} is not a moment: expected a datetime, found {type(value)}"
-        raise ValueError(message)
+        raise ValueError(message)  # noqa: TRY004 - as for any other bad time
     aware = value if value.tzinfo is not None else value.replace(tzinfo=zone)
     # A day before year 1 or after 9999 in UTC cannot be compared with the clock.
     try:

@@ -54,7 +54,7 @@ def get_current_app() -> Umbel:
 
 def set_current_app(app: Umbel) -> None:
     """Make ``app`` current in this thread; the first one is every thread's default."""
-    global _default
+    global _default  # noqa: PLW0603 - the one current app
     _current.app = app
     with _default_mutex:
         if _default is None:
@@ -63,7 +63,7 @@ def set_current_app(app: Umbel) -> None:
 
 def set_default_app(app: Umbel) -> None:
     """Make ``app`` the one that threads without a current app see."""
-    global _default
+    global _default  # noqa: PLW0603 - the one default app
     with _default_mutex:
         _default = app
 
@@ -101,7 +101,7 @@ class Proxy(Generic[T]):
     def __delattr__(self, name: str) -> None:
         delattr(self._look_up(), name)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: D102 - what it stands for says
         return cast("Callable[..., Any]", self._look_up())(*args, **kwargs)
 
     def __bool__(self) -> bool:
@@ -122,31 +122,18 @@ class Proxy(Generic[T]):
     def __dir__(self) -> list[str]:
         return dir(self._look_up())
 
-    @property
-    def __class__(self) -> Any:  # isinstance() sees what it stands for
+    @property  # type: ignore[misc]  # isinstance() sees what it stands for
+    def __class__(self) -> Any:
         return type(self._look_up())
-
-    @property
-    def __doc__(self) -> str | None:  # type: ignore[override]  # as above
-        return self._look_up().__doc__
-
-    @property
-    def __name__(self) -> str:
-        return str(getattr(self._look_up(), "__name__", type(self._look_up()).__name__))
 
     def __reduce__(self) -> Any:
         return self._look_up().__reduce__()
 
 
-def _current_task() -> Any:
-    run = context.current()
-    return None if run is None else run.task
-
-
 current_app = cast("Umbel", Proxy(get_current_app))
 """Stands for the current app."""
 
-current_task = cast("Task[..., Any]", Proxy(_current_task))
+current_task = cast("Task[..., Any]", Proxy(context.current_task))
 """Stands for the task that is running here; false outside of one."""
 
 

@@ -8,12 +8,13 @@ from collections.abc import Callable, Coroutine
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, cast, overload
 
+from umbel.app.annotations import annotate
+from umbel.app.parts import Parts
 from umbel.app.task import Task
 from umbel.exceptions import DuplicateTaskNameWarning
 
 if TYPE_CHECKING:
     from umbel.app.base import Umbel
-    from umbel.app.registry import TaskRegistry
 
 __all__ = ["TaskDecorators"]
 
@@ -23,25 +24,18 @@ R = TypeVar("R")
 _NOT_ATTRIBUTES = frozenset({"lazy", "shared", "filter", "type", "__module__", "_force_evaluate"})
 
 
-class TaskDecorators:
+class TaskDecorators(Parts):
     """The part of an app that makes tasks."""
-
-    main: str | None
-    strict_typing: bool
-    task_cls: type[Task[..., Any]]
-    _tasks: TaskRegistry
 
     @overload
     def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
     @overload
     def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
     @overload
-    def task(
-        self, /, *, bind: Literal[True], **options: Any
-    ) -> _BoundDecorator: ...
+    def task(self, /, *, bind: Literal[True], **options: Any) -> _BoundDecorator: ...
     @overload
     def task(self, /, **options: Any) -> _Decorator: ...
-    def task(self, *args: Any, **options: Any) -> Any:
+    def task(self, /, *args: Any, bind: bool = False, **options: Any) -> Any:
         """Make a task of a function, with or without options.
 
         ::
@@ -64,7 +58,7 @@ class TaskDecorators:
             TypeError: Called with something else than one function.
         """
         if not args:
-            return lambda function: self.task_from_function(function, **options)
+            return lambda function: self.task_from_function(function, bind=bind, **options)
         if len(args) > 1 or not callable(args[0]):
             message = f"@task() takes one function, not {args!r}; options are given by keyword"
             raise TypeError(message)
@@ -80,42 +74,47 @@ class TaskDecorators:
         **options: Any,
     ) -> Task[..., Any]:
         """The task of a function; the one that is registered already, if there is one."""
-        app = cast("Umbel", self)
-        name = name or self.task_name(function.__name__, function.__module__)
+        name = name or self.task_name(_name_of(function), function.__module__)
         registered = self._tasks.get(name)
         if registered is not None:
             _warn_of_duplicate(registered, function, name)
             return registered
         task: Task[..., Any] = (base or self.task_cls)()
-        run = _checked(function, app, options) if pydantic else function
+        run = _checked(function, self.main or "", options) if pydantic else function
         attributes = {
             "name": name,
             "typing": options.pop("typing", None if self.strict_typing else False),
             "run": MethodType(run, task) if bind else run,
             "__wrapped__": function,
             "__module__": function.__module__,
-            "__name__": function.__name__,
-            "__qualname__": getattr(function, "__qualname__", function.__name__),
+            "__name__": _name_of(function),
+            "__qualname__": getattr(function, "__qualname__", _name_of(function)),
             "__doc__": function.__doc__,
             **{key: value for key, value in options.items() if key not in _NOT_ATTRIBUTES},
         }
         task.__dict__.update(attributes)
-        task.bind(app)
-        app._add(task)
+        self._add(task)
         return task
 
     def register_task(self, task: Task[..., Any] | type[Task[..., Any]], **options: Any) -> Any:
         """Register a class-based task: an instance, or a class to make one of."""
-        app = cast("Umbel", self)
         instance = task() if isinstance(task, type) else task
         if not instance.name:
             kind = type(instance)
-            instance.name = self.task_name(kind.__name__, kind.__module__)
+            instance.name = self.task_name(_name_of(kind), kind.__module__)
         for key, value in options.items():
             setattr(instance, key, value)
-        instance.bind(app)
-        app._add(instance)
+        self._add(instance)
         return instance
+
+    def _add(self, task: Task[..., Any]) -> None:
+        task.bind(cast("Umbel", self))
+        self._tasks.register(task)
+        if self.finalized:
+            self._complete(task)
+
+    def _complete(self, task: Task[..., Any]) -> None:
+        annotate(task, self.conf.task_annotations)
 
     def task_name(self, name: str, module: str) -> str:
         """The name of a task of function ``name``; what ``__main__`` is called is the app's
@@ -150,7 +149,7 @@ class _BoundDecorator:
 
 
 def _checked(
-    function: Callable[..., Any], app: Umbel, options: dict[str, Any]
+    function: Callable[..., Any], app_name: str, options: dict[str, Any]
 ) -> Callable[..., Any]:
     # pydantic is an extra, and takes 100 ms to import.
     from umbel.app.pydantic import checked
@@ -160,7 +159,7 @@ def _checked(
         strict=options.pop("pydantic_strict", False),
         context=options.pop("pydantic_context", None),
         dump=options.pop("pydantic_dump_kwargs", None),
-        app_name=app.main or "",
+        app_name=app_name,
     )
 
 
@@ -176,6 +175,10 @@ def _warn_of_duplicate(task: Task[..., Any], function: Callable[..., Any], name:
         "ignored. Give one of them another name=."
     )
     warnings.warn(DuplicateTaskNameWarning(message), stacklevel=4)
+
+
+def _name_of(thing: Callable[..., Any]) -> str:
+    return str(getattr(thing, "__name__", type(thing).__name__))
 
 
 def _place(function: Callable[..., Any]) -> str:

@@ -180,7 +180,7 @@ def database_of(url: str, project: str) -> str:
     path = unquote(url.partition("://")[2]) if "://" in url else ""
     if path in {"", "/"}:
         return default_database(project)
-    return path[1:] if path.startswith("/") else path
+    return path.removeprefix("/")
 
 
 def default_database(project: str) -> str:

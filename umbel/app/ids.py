@@ -33,7 +33,7 @@ def new_id() -> str:
 
 
 def _start_over() -> None:
-    global _pid
+    global _pid  # noqa: PLW0603 - whose ids these are
     _ids.clear()
     _pid = os.getpid()
 

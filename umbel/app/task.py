@@ -16,8 +16,9 @@ from umbel.app.ids import new_id
 from umbel.app.options import FromConfig, resolve
 from umbel.canvas.signature import Signature
 from umbel.exceptions import MaxRetriesExceededError, OperationalError
-from umbel.execution import context, eager, retries
+from umbel.execution import context, eager
 from umbel.execution.context import Context
+from umbel.execution.retries import retry
 from umbel.result import AsyncResult, EagerResult
 from umbel.wire.call import Call
 
@@ -198,9 +199,7 @@ class Task(Generic[P, R]):
             Retry: The next try has been asked for.
             MaxRetriesExceededError: It has been tried often enough, and there is no ``exc``.
         """
-        return retries.retry(
-            self, args, kwargs, exc, throw, eta, countdown, max_retries, options
-        )
+        return retry(self, args, kwargs, exc, throw, eta, countdown, max_retries, options)
 
     def update_state(
         self,
@@ -210,7 +209,7 @@ class Task(Generic[P, R]):
         **_: object,
     ) -> None:
         """Store a state of one's own, for example ``state="PROGRESS", meta={"done": 3}``."""
-        context.update_state(self, task_id, state, meta)
+        context.update_state(self, task_id, state, meta, self.app.tools)
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
         """Called by the worker before the task runs."""
@@ -297,9 +296,7 @@ class Task(Generic[P, R]):
         await app.producer.send((call,), app.publish_policy(options))
         return self._sent(call, options)
 
-    def apply_many(
-        self, calls: Iterable[Sequence[Any]], **options: Any
-    ) -> list[AsyncResult[R]]:
+    def apply_many(self, calls: Iterable[Sequence[Any]], **options: Any) -> list[AsyncResult[R]]:
         """Send many calls in few round trips: one tuple of arguments for each.
 
         >>> add.apply_many([(1, 1), (2, 2)])  # doctest: +SKIP
@@ -348,7 +345,7 @@ class Task(Generic[P, R]):
         """
         options = {**options, "headers": headers, "retries": retries or 0}
         call = self._call(args, kwargs, task_id, link, link_error, None, options)
-        return self._eagerly(call, {**options, "throw": throw})
+        return self._eagerly(call, {**options, "throw": throw}, serialize=False)
 
     def _sent(self, call: Call, options: Mapping[str, Any]) -> AsyncResult[R]:
         result: AsyncResult[R] = AsyncResult(call.id, None, self.name, self.app)
@@ -357,9 +354,7 @@ class Task(Generic[P, R]):
             run.add_child(result)
         return result
 
-    def _calls(
-        self, calls: Iterable[Sequence[Any]], options: Mapping[str, Any]
-    ) -> list[Call]:
+    def _calls(self, calls: Iterable[Sequence[Any]], options: Mapping[str, Any]) -> list[Call]:
         resolved = self.options
         if options or resolved.expires is not None or context.current() is not None:
             return [self._call(args, None, None, None, None, None, options) for args in calls]
@@ -413,7 +408,9 @@ class Task(Generic[P, R]):
         object.__setattr__(self, "_check", check)
         return check
 
-    def _eagerly(self, call: Call, options: Mapping[str, Any]) -> EagerResult[R]:
+    def _eagerly(
+        self, call: Call, options: Mapping[str, Any], *, serialize: bool = True
+    ) -> EagerResult[R]:
         throw = options.get("throw")
         app = self.app
         state, value, traceback = eager.apply(
@@ -421,6 +418,7 @@ class Task(Generic[P, R]):
             call,
             app.tools,
             throw=app.conf.task_eager_propagates if throw is None else bool(throw),
+            serialize=serialize,
         )
         return EagerResult(call.id, value, state, traceback, self.name)
 

@@ -26,7 +26,7 @@ _here: ContextVar[bool | None] = ContextVar("umbel_waiting_forbidden", default=N
 
 def forbid_waiting() -> None:
     """From now on this process only runs tasks: waiting for results needs permission."""
-    global _process_forbids
+    global _process_forbids  # noqa: PLW0603 - a property of the process
     _process_forbids = True
 
 

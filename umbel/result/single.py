@@ -42,7 +42,7 @@ class AsyncResult(ResultBase, Generic[R]):
 
     def __init__(
         self,
-        id: str,  # noqa: A002 - Celery's documented name
+        id: str,
         backend: object = None,
         task_name: str | None = None,
         app: ResultSource | None = None,
@@ -351,7 +351,7 @@ class EagerResult(AsyncResult[R]):
 
     def __init__(
         self,
-        id: str,  # noqa: A002 - Celery's documented name
+        id: str,
         ret_value: Any,
         state: str,
         traceback: str | None = None,
@@ -378,7 +378,7 @@ class EagerResult(AsyncResult[R]):
 
     wait = get  # type: ignore[assignment]  # as above
 
-    async def aget(  # type: ignore[override]  # as above
+    async def aget(
         self, timeout: float | None = None, *, propagate: bool = True, **_: object
     ) -> R:
         """:meth:`get`."""

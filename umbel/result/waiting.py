@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+import msgspec
+
 from umbel.exceptions import TimeoutError as ResultTimeout
 from umbel.states import READY_STATES
 
@@ -22,24 +24,34 @@ OnMessage = Callable[[dict[str, Any]], object]
 
 
 class _Connections(Protocol):
-    async def backend(self) -> ResultBackend: ...
+    async def backend(self) -> ResultBackend:
+        """The running loop's result backend."""
+        ...
 
 
 class _Portal(Protocol):
-    def call(self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T: ...
+    def call(self, function: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> T:
+        """Await ``function(*args)`` for a synchronous caller."""
+        ...
 
 
 class ResultSource(Protocol):
     """Where results are read from: an app, as seen from here."""
 
     @property
-    def connections(self) -> _Connections: ...
+    def connections(self) -> _Connections:
+        """Gives open result backends."""
+        ...
 
     @property
-    def portal(self) -> _Portal: ...
+    def portal(self) -> _Portal:
+        """Runs coroutines for synchronous callers."""
+        ...
 
     @property
-    def codec(self) -> ResultCodec: ...
+    def codec(self) -> ResultCodec:
+        """Reads results."""
+        ...
 
 
 # Set once, by the composition root: results made without an app look through the current one.
@@ -48,7 +60,7 @@ _default: Callable[[], ResultSource] | None = None
 
 def look_through(default: Callable[[], ResultSource]) -> None:
     """Say where results that were made without an app are read from."""
-    global _default
+    global _default  # noqa: PLW0603 - set once
     _default = default
 
 
@@ -120,7 +132,7 @@ def _seen(
         return None
     meta = source.codec.read(record)
     if on_message is not None:
-        on_message(meta.as_dict())
+        on_message(msgspec.structs.asdict(meta))
     return meta if meta.status in READY_STATES else None
 
 

@@ -59,7 +59,10 @@ SHOW = "import sys; sys.path.insert(0, sys.argv[1]); import tasks; print(tasks.a
 def project_seen_from(folder: Path, code: Path) -> str:
     return subprocess.run(
         [sys.executable, "-c", SHOW, str(code)],
-        cwd=folder, check=True, capture_output=True, text=True,
+        cwd=folder,
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout.strip()
 
 

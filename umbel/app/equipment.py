@@ -1,0 +1,137 @@
+"""The part of an app that makes what workers and clients work with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from umbel.app import drivers
+from umbel.app.sending import TaskSending
+from umbel.execution.tools import Tools
+from umbel.serialization import registry as serializers
+from umbel.wire.results import ResultCodec
+
+if TYPE_CHECKING:
+    from umbel.app.settings import Settings
+    from umbel.model import Message, Queue, ResultRecord
+    from umbel.protocols import Broker, ResultBackend, Runner
+
+__all__ = ["Equipment"]
+
+
+class Equipment(TaskSending):
+    """Clients, codecs and runners, as the configuration asks for them."""
+
+    @property
+    def accept(self) -> frozenset[str]:
+        """The content types that messages may have."""
+        return self._derive(
+            "accept", lambda conf: serializers.content_types(conf.accept_content or ())
+        )
+
+    @property
+    def decompress_limit(self) -> int:
+        """Bytes that a compressed message or result may unpack to."""
+        limit: int = self.conf.task_decompressed_max_size
+        return limit
+
+    @property
+    def codec(self) -> ResultCodec:
+        """How results are written and read."""
+        return self._derive("codec", self._make_codec)
+
+    def _make_codec(self, conf: Settings) -> ResultCodec:
+        accept = conf.result_accept_content or conf.accept_content or ()
+        failure = conf.result_failure_expires if conf.is_set("result_failure_expires") else None
+        return ResultCodec(
+            serializer=conf.result_serializer,
+            accept=serializers.content_types([*accept, conf.result_serializer]),
+            expires=_seconds(conf.result_expires),
+            failure_expires=_seconds(conf.result_expires if failure is None else failure),
+            extended=conf.result_extended,
+            compression=conf.result_compression,
+            limit=self.decompress_limit,
+            clock=self.wall_clock,
+        )
+
+    @property
+    def tools(self) -> Tools:
+        """What running tasks in this process needs."""
+        return self._derive("tools", lambda _: self._make_tools(""))
+
+    def _make_tools(self, hostname: str) -> Tools:
+        return Tools(
+            codec=self.codec,
+            accept=self.accept,
+            limit=self.decompress_limit,
+            hostname=hostname,
+            clock=self.wall_clock,
+            store=self._store_now,
+            publish=self._publish_now,
+            encode_signature=self.encode_signature,
+            tasks=self._tasks,
+            timezone=self.timezone,
+        )
+
+    def make_runner(self, hostname: str) -> Runner:
+        """What a pool runs requests with."""
+        # Only workers run tasks; producers need none of it.
+        from umbel.execution.runner import TaskRunner
+
+        return TaskRunner(self._tasks, self._make_tools(hostname))
+
+    def make_broker(self) -> Broker:
+        """A broker client for a worker: not opened yet, as persistent as the settings say."""
+        return drivers.make_broker(
+            self.broker_read_url,
+            clock=self.wall_clock,
+            lease=self.conf.worker_lease,
+            options=self.conf.broker_transport_options or {},
+            project=self.project,
+            connect_timeout=self.conf.broker_connection_timeout or 4.0,
+            max_retries=self.conf.broker_connection_max_retries,
+        )
+
+    def _make_producer_broker(self) -> Broker:
+        # Repeating is the producer's own policy: only one of the two may insist.
+        return drivers.make_broker(
+            self.broker_url,
+            clock=self.wall_clock,
+            lease=self.conf.worker_lease,
+            options=self.conf.broker_transport_options or {},
+            project=self.project,
+            connect_timeout=self.conf.broker_connection_timeout or 4.0,
+            max_retries=0,
+        )
+
+    def make_backend(self) -> ResultBackend:
+        """A result backend client, not opened yet."""
+        return drivers.make_backend(
+            self.backend_url,
+            clock=self.wall_clock,
+            options=self.conf.result_backend_transport_options or {},
+            project=self.project,
+        )
+
+    def queues(
+        self, select: Sequence[str] | None = None, exclude: Sequence[str] = ()
+    ) -> list[Queue]:
+        """The queues to consume from; see :meth:`umbel.app.router.Router.select`."""
+        return self.router.select(select, exclude)
+
+    def _store_now(self, records: Sequence[ResultRecord]) -> None:
+        self.portal.call(self._store, records)
+
+    async def _store(self, records: Sequence[ResultRecord]) -> None:
+        await (await self.connections.backend()).store(records)
+
+    def _publish_now(self, messages: Sequence[Message]) -> None:
+        self.portal.call(self.producer.publish, messages, self.publish_policy({}))
+
+
+def _seconds(value: Any) -> float | None:
+    """A duration setting as seconds; nothing and 0 mean for ever."""
+    if value is None:
+        return None
+    seconds = value.total_seconds() if hasattr(value, "total_seconds") else float(value)
+    return seconds or None

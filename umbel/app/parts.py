@@ -1,0 +1,85 @@
+"""What an app consists of, and what follows from its configuration."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import datetime, tzinfo
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from umbel.app import drivers
+from umbel.app.zones import zone_of
+
+if TYPE_CHECKING:
+    from umbel.app.connections import Connections
+    from umbel.app.portal import Portal
+    from umbel.app.producer import Producer
+    from umbel.app.registry import TaskRegistry
+    from umbel.app.router import Router
+    from umbel.app.settings import Settings
+    from umbel.app.task import Task
+    from umbel.protocols import Clock
+
+__all__ = ["Parts"]
+
+T = TypeVar("T")
+
+
+class Parts:
+    """The parts of an app, which its constructor makes; and its addresses and time zone."""
+
+    main: str | None
+    project: str
+    """The folder that the app was made in, and its main name; names its default database."""
+    conf: Settings
+    wall_clock: Clock
+    portal: Portal
+    """Runs coroutines for synchronous callers."""
+    connections: Connections
+    producer: Producer
+    router: Router
+    strict_typing: bool
+    finalized: bool
+    """Whether the tasks are complete: discovered, shared ones made, annotated."""
+    task_cls: type[Task[..., Any]]
+    _tasks: TaskRegistry
+    # Guards everything that is made once: configuration, finalization.
+    _mutex: threading.RLock
+    # What follows from the configuration, with the version that it follows from.
+    _derived: dict[str, tuple[object, Any]]
+
+    def _derive(self, name: str, make: Callable[[Settings], T]) -> T:
+        kept = self._derived.get(name)
+        if kept is not None and kept[0] is self.conf.version:
+            value: T = kept[1]
+            return value
+        made = make(self.conf)
+        self._derived[name] = (self.conf.version, made)
+        return made
+
+    @property
+    def timezone(self) -> tzinfo:
+        """The time zone of moments that do not say one: UTC unless configured."""
+        return self._derive("timezone", lambda conf: zone_of(conf.timezone, conf.enable_utc))
+
+    def now(self) -> datetime:
+        """The time now, in :attr:`timezone`."""
+        return self.wall_clock.now().astimezone(self.timezone)
+
+    @property
+    def broker_url(self) -> str:
+        """Where tasks are sent to; the project's own database file by default."""
+        return self.conf.broker_write_url or self.conf.broker_url or drivers.DEFAULT_URL
+
+    @property
+    def broker_read_url(self) -> str:
+        """Where workers take tasks from."""
+        return self.conf.broker_read_url or self.conf.broker_url or drivers.DEFAULT_URL
+
+    @property
+    def backend_url(self) -> str:
+        """Where results are kept: ``result_backend``, else the broker where it can keep them."""
+        if self.conf.is_set("result_backend"):
+            url = self.conf.result_backend
+            return drivers.DISABLED if url in {None, "", "disabled"} else str(url)
+        return self.broker_url if drivers.keeps_results(self.broker_url) else drivers.DISABLED

@@ -1,0 +1,141 @@
+"""The part of an app that sends tasks by name and by signature."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from umbel.app.calls import defaults_of, make_call
+from umbel.app.parts import Parts
+from umbel.app.producer import PublishPolicy
+from umbel.canvas.signature import Signature
+from umbel.exceptions import AlwaysEagerIgnored
+from umbel.result import AsyncResult
+
+if TYPE_CHECKING:
+    from umbel.app.base import Umbel
+    from umbel.model import Message, Request
+    from umbel.wire.call import Call
+
+__all__ = ["TaskSending"]
+
+
+class TaskSending(Parts):
+    """Sends tasks whose code need not be here."""
+
+    def send_task(
+        self,
+        name: str,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        countdown: float | None = None,
+        eta: Any = None,
+        task_id: str | None = None,
+        **options: Any,
+    ) -> AsyncResult[Any]:
+        """Send a task by name; its code need not be here.
+
+        Takes the options of ``Task.apply_async``.
+        """
+        call = self._call_by_name(name, args, kwargs, countdown, eta, task_id, options)
+        self.portal.call(self.producer.send, (call,), self.publish_policy(options))
+        return AsyncResult(call.id, None, name, cast("Umbel", self))
+
+    async def asend_task(
+        self,
+        name: str,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        countdown: float | None = None,
+        eta: Any = None,
+        task_id: str | None = None,
+        **options: Any,
+    ) -> AsyncResult[Any]:
+        """:meth:`send_task`, without blocking the running loop."""
+        call = self._call_by_name(name, args, kwargs, countdown, eta, task_id, options)
+        await self.producer.send((call,), self.publish_policy(options))
+        return AsyncResult(call.id, None, name, cast("Umbel", self))
+
+    def send_many(self, signatures: Iterable[Mapping[str, Any]]) -> list[AsyncResult[Any]]:
+        """Send the calls that signatures describe, in few round trips.
+
+        Raises:
+            BatchError: The broker refused some; ``errors`` says which.
+            OperationalError: The broker cannot be reached; some may have been sent.
+        """
+        calls = [self._call_of(signature) for signature in signatures]
+        self.portal.call(self.producer.send, calls, self.publish_policy({}))
+        return [AsyncResult(call.id, None, call.task, cast("Umbel", self)) for call in calls]
+
+    def signature(self, *args: Any, **kwargs: Any) -> Signature:
+        """A signature that is sent through this app."""
+        kwargs["app"] = self
+        return Signature(*args, **kwargs)
+
+    subtask = signature
+
+    def AsyncResult(self, id: str, **kwargs: Any) -> AsyncResult[Any]:  # noqa: N802
+        """The result of a task, by its id."""
+        return AsyncResult(id, app=cast("Umbel", self), **kwargs)
+
+    def publish_policy(self, options: Mapping[str, Any]) -> PublishPolicy:
+        """How persistently to publish, as ``retry`` and ``retry_policy`` or the settings say."""
+        if options.get("retry") is None and options.get("retry_policy") is None:
+            return self._derive(
+                "publish_policy",
+                lambda conf: PublishPolicy.of(
+                    conf.task_publish_retry, conf.task_publish_retry_policy
+                ),
+            )
+        retry = options.get("retry")
+        policy = {**self.conf.task_publish_retry_policy, **(options.get("retry_policy") or {})}
+        return PublishPolicy.of(self.conf.task_publish_retry if retry is None else retry, policy)
+
+    def _call_by_name(
+        self,
+        name: str,
+        args: Sequence[Any] | None,
+        kwargs: Mapping[str, Any] | None,
+        countdown: float | None,
+        eta: Any,
+        task_id: str | None,
+        options: Mapping[str, Any],
+    ) -> Call:
+        if self.conf.task_always_eager:
+            # Only a warning, and only here: the module costs time to import.
+            import warnings
+
+            message = "task_always_eager has no effect on send_task"
+            warnings.warn(AlwaysEagerIgnored(message), stacklevel=3)
+        given = {**options, "countdown": countdown, "eta": eta, "task_id": task_id}
+        defaults = self._defaults_of_name(name)
+        return make_call(cast("Umbel", self), defaults, args or (), kwargs or {}, given)
+
+    def _defaults_of_name(self, name: str) -> dict[str, Any]:
+        task = self._tasks.get(name)
+        if task is not None:
+            return defaults_of(cast("Umbel", self), name, task.options)
+        return defaults_of(cast("Umbel", self), name, None)
+
+    def _call_of(self, signature: Mapping[str, Any]) -> Call:
+        task = self._tasks.get(signature["task"])
+        expires = task.options.expires if task is not None else None
+        return make_call(
+            cast("Umbel", self),
+            self._defaults_of_name(signature["task"]),
+            signature.get("args") or (),
+            signature.get("kwargs") or {},
+            signature.get("options") or {},
+            expires,
+        )
+
+    def encode_signature(
+        self, sig: Mapping[str, object], args: Sequence[object], *, parent: Request
+    ) -> Message:
+        """The message of a signature that follows ``parent``, called with ``args``."""
+        options: Any = sig.get("options") or {}
+        kwargs: Any = sig.get("kwargs") or {}
+        given = {"parent_id": parent.id, "root_id": parent.root_id or parent.id, **options}
+        name = str(sig["task"])
+        call = make_call(cast("Umbel", self), self._defaults_of_name(name), args, kwargs, given)
+        return self.producer.encode((call,))[0]
