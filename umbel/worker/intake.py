@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Sequence
 from itertools import count
@@ -27,8 +26,6 @@ from umbel.worker.source import Source
 from umbel.worker.state import State
 
 __all__ = ["Intake", "Leftovers"]
-
-logger = logging.getLogger(__name__)
 
 _WAIT = 5.0
 """Seconds one ``receive`` waits for a first message before it is asked again."""
@@ -188,8 +185,7 @@ class Intake:
         run = ruling.run
         if not run:
             return
-        if logger.isEnabledFor(logging.INFO):
-            reports.received(run)
+        reports.received(run)
         if signals.task_received.receivers:
             reports.announce(run, sender=self)
         if ruling.acknowledge_early:

@@ -27,15 +27,23 @@ _EXCERPT = 200
 
 
 def received(run: Sequence[Accepted]) -> None:
-    """One line per task that is about to start.
+    """One line per task that is about to start, unless nobody reads it.
 
     Source:
-        Celery reference, ``celery.app.trace.LOG_RECEIVED``.
+        Celery reference, ``celery.app.trace.LOG_RECEIVED``, and what comes with it as ``data``.
     """
+    if not logger.isEnabledFor(logging.INFO):
+        return
     for accepted in run:
-        request = accepted.request
-        values = {"name": request.task, "id": request.id}
-        logger.info("Task %(name)s[%(id)s] received", values, extra={"data": values})
+        view = RequestView(accepted)
+        data = {
+            "id": view.id,
+            "name": view.name,
+            "args": view.argsrepr,
+            "kwargs": view.kwargsrepr,
+            "eta": view.eta,
+        }
+        logger.info("Task %(name)s[%(id)s] received", data, extra={"data": data})
 
 
 def announce(run: Sequence[Accepted], sender: object) -> None:
