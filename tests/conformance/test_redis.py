@@ -8,12 +8,16 @@ from typing import cast
 import pytest
 import redis.asyncio as redis_py
 
+from umbel.drivers.redis.backend import RedisBackend
 from umbel.drivers.redis.broker import RedisBroker
-from umbel.protocols import Broker
+from umbel.drivers.redis.fanout import RedisFanout
+from umbel.protocols import Broker, Fanout, ResultBackend
+from umbel.testing.conformance.backend import BackendContract, MakeBackend
 from umbel.testing.conformance.broker import BrokerContract, MakeBroker
 from umbel.testing.conformance.clocks import WaitingClock
+from umbel.testing.conformance.fanout import FanoutContract, MakeFanout
 
-LEASE = 1.0
+LEASE = 1.5
 
 
 class TestRedisBroker(BrokerContract):
@@ -44,3 +48,39 @@ class TestRedisBroker(BrokerContract):
                         await client.client_kill(other["addr"])
 
         return cut
+
+
+class TestRedisBackend(BackendContract):
+    @pytest.fixture
+    def clock(self) -> WaitingClock:
+        return WaitingClock()
+
+    @pytest.fixture
+    async def make_backend(self, clock: WaitingClock, redis_url: str) -> AsyncIterator[MakeBackend]:
+        made: list[RedisBackend] = []
+
+        async def make() -> ResultBackend:
+            backend = RedisBackend(redis_url, clock=clock)
+            await backend.open()
+            made.append(backend)
+            return backend
+
+        yield make
+        for backend in made:
+            await backend.close()
+
+
+class TestRedisFanout(FanoutContract):
+    @pytest.fixture
+    async def make_fanout(self, redis_url: str) -> AsyncIterator[MakeFanout]:
+        made: list[RedisFanout] = []
+
+        async def make() -> Fanout:
+            fanout = RedisFanout(redis_url, clock=WaitingClock())
+            await fanout.open()
+            made.append(fanout)
+            return fanout
+
+        yield make
+        for fanout in made:
+            await fanout.close()

@@ -48,6 +48,8 @@ _VISIBILITY_TIMEOUT = 3600.0
 _DEAD_KEPT = 10_000
 _COUNTED = 100_000
 _POLL = 0.25
+_TAIL = 512
+"""Bytes at the end of an envelope in which kombu says that it was given back."""
 _LOSSES_BORNE = 3
 """Connections that may break under one receive, one after the other, before it fails."""
 _QUARANTINED = "umbel|Q|"
@@ -330,7 +332,7 @@ class RedisBroker:
             _, _, _, handed, _, name = tag.split("|", 5)
             attempt = int(handed) + 1
             # Only kombu writes this key, and it does not count.
-            if attempt == 1 and b'"redelivered":' in raw:
+            if attempt == 1 and raw.find(b'"redelivered":', len(raw) - _TAIL) >= 0:
                 attempt = 2
             defect = None
             try:
