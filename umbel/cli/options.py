@@ -1,0 +1,243 @@
+"""The options that every command has, and how options are read from the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from umbel.app.suggestions import did_you_mean
+from umbel.cli.session import Session
+
+__all__ = [
+    "Kind",
+    "Names",
+    "UmbelCommand",
+    "UmbelGroup",
+    "as_json",
+    "global_options",
+    "json_option",
+]
+
+_PREFIXES = ("UMBEL", "CELERY")
+_LOADERS = {"app", "default"}
+
+
+if TYPE_CHECKING:
+    Kind = click.ParamType[Any]
+else:
+    # Generic only since click 8.3.
+    Kind = click.ParamType
+
+
+class Names(Kind):
+    """Names separated by commas."""
+
+    name = "a,b,…"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[str]:
+        """The names."""
+        parts = value.split(",") if isinstance(value, str) else value
+        return [name for part in parts if (name := part.strip())]
+
+
+class _Truth(Kind):
+    """A flag, also where an environment variable is merely set: ``NO_COLOR=``."""
+
+    name = "flag"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> bool:
+        """Whether it is on."""
+        if isinstance(value, bool):
+            return value
+        return str(value).strip().lower() not in {"", "0", "false", "no", "off"}
+
+
+def _remember(use: Callable[[Session, Any], None]) -> Callable[..., None]:
+    def callback(context: click.Context, _parameter: click.Parameter, value: Any) -> None:
+        if value is None or value is False or context.resilient_parsing:
+            return
+        use(context.ensure_object(Session), value)
+
+    return callback
+
+
+def _use_app(session: Session, name: str) -> None:
+    session.app_name = name
+
+
+def _use_loader(_session: Session, name: str) -> None:
+    if name not in _LOADERS:
+        raise click.UsageError(
+            f"--loader {name}: other loaders are not in this release. "
+            "Read the configuration with app.config_from_object, or use --config."
+        )
+
+
+def _use_workdir(_session: Session, path: str) -> None:
+    os.chdir(path)
+
+
+def _use_no_color(session: Session, _value: bool) -> None:
+    session.no_color = True
+
+
+def _use_quiet(session: Session, _value: bool) -> None:
+    session.quiet = True
+
+
+def _use_nothing(_session: Session, _value: bool) -> None:
+    """Accept it: there is nothing to skip."""
+
+
+_GLOBAL: tuple[tuple[Sequence[str], dict[str, Any], tuple[str, ...]], ...] = (
+    (
+        ("-A", "--app"),
+        {"metavar": "APP", "help": "The app: a module, module:attribute, or a package."},
+        ("APP",),
+    ),
+    (("-b", "--broker"), {"metavar": "URL", "help": "The broker."}, ("BROKER_URL",)),
+    (("--result-backend",), {"metavar": "URL", "help": "The result backend."}, ("RESULT_BACKEND",)),
+    (("--loader",), {"help": "How the configuration is found: default or app."}, ("LOADER",)),
+    (("--config",), {"metavar": "MODULE", "help": "The configuration."}, ("CONFIG_MODULE",)),
+    (
+        ("--workdir",),
+        {
+            "type": click.Path(exists=True, file_okay=False),
+            "is_eager": True,
+            "help": "The folder to change to first.",
+        },
+        (),
+    ),
+    (
+        ("-C", "--no-color"),
+        {"is_flag": True, "type": _Truth(), "default": None, "help": "Use no colours."},
+        ("NO_COLOR",),
+    ),
+    (("-q", "--quiet"), {"is_flag": True, "default": None, "help": "Say less."}, ()),
+    (
+        ("--skip-checks",),
+        {"is_flag": True, "type": _Truth(), "default": None, "help": "Skip checks of Django."},
+        ("SKIP_CHECKS",),
+    ),
+)
+
+_USES: dict[str, Callable[[Session, Any], None]] = {
+    "app": _use_app,
+    "broker": lambda session, url: session.export("broker", url),
+    "result_backend": lambda session, url: session.export("result_backend", url),
+    "loader": _use_loader,
+    "config": lambda session, module: session.export("config", module),
+    "workdir": _use_workdir,
+    "no_color": _use_no_color,
+    "quiet": _use_quiet,
+    "skip_checks": _use_nothing,
+}
+
+
+def global_options(*, from_environment: bool) -> list[click.Parameter]:
+    """The options that are understood before and after the name of a command.
+
+    Args:
+        from_environment: Whether variables are read too: once is enough, and what stands before
+            the command wins over them.
+    """
+    made: list[click.Parameter] = []
+    for flags, keywords, bare in _GLOBAL:
+        option = click.Option(flags, expose_value=False, **keywords)
+        assert option.name is not None, "the flags give the name"
+        option.callback = _remember(_USES[option.name])
+        if from_environment:
+            own = [f"{prefix}_{option.name.upper()}" for prefix in _PREFIXES]
+            option.envvar = [*own, *bare]
+        made.append(option)
+    return made
+
+
+class UmbelCommand(click.Command):
+    """A command that has the global options, and reads its own from the environment.
+
+    ``-c`` of ``worker`` is read from ``UMBEL_WORKER_CONCURRENCY``, else
+    ``CELERY_WORKER_CONCURRENCY``.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for parameter in self.params:
+            if isinstance(parameter, click.Option) and parameter.envvar is None:
+                variable = f"{self.name}_{parameter.name}".upper()
+                parameter.envvar = [f"{prefix}_{variable}" for prefix in _PREFIXES]
+        self._own = len(self.params)
+        self.params.extend(global_options(from_environment=False))
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the command's own options, then those that all commands have."""
+        for title, parameters in (
+            ("Options", self.get_params(ctx)[: self._own]),
+            ("Global options", self.get_params(ctx)[self._own :]),
+        ):
+            records = [
+                record
+                for parameter in parameters
+                if (record := parameter.get_help_record(ctx)) is not None
+            ]
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+
+class UmbelGroup(click.Group):
+    """A group of commands that knows what one has probably meant."""
+
+    command_class = UmbelCommand
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command, or an error with the most similar names."""
+        name = args[0] if args else ""
+        if name and not name.startswith("-") and self.get_command(ctx, name) is None:
+            known = self.list_commands(ctx)
+            later = _LATER.get(name)
+            if later is not None:
+                raise click.UsageError(f"'umbel {name}' is not in this release: {later}.", ctx)
+            question = did_you_mean(name, known, count=3)
+            raise click.UsageError(
+                f"there is no command {name!r}.{question} There are: {', '.join(known)}.", ctx
+            )
+        return super().resolve_command(ctx, args)
+
+
+_LATER = {
+    "amqp": "there is no AMQP broker yet",
+    "beat": "periodic tasks come later",
+    "control": "remote control comes later",
+    "events": "events come later",
+    "flower": "events come later",
+    "graph": "drawing comes later",
+    "inspect": "remote control comes later",
+    "logtool": "reading logs comes later",
+    "migrate": "moving messages between brokers comes later",
+    "multi": "use your init system to start several workers",
+    "shell": "start python, and import your app",
+    "status": "remote control comes later",
+    "upgrade": "old names of settings are understood as they are",
+}
+"""Celery's commands that are missing, and why."""
+
+
+def as_json(value: object) -> str:
+    """A value as JSON for programs: a line; what JSON cannot say becomes its ``repr``."""
+    # Programs ask for JSON, people do not.
+    import msgspec
+
+    return msgspec.json.encode(value, enc_hook=repr).decode()
+
+
+def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--json``: print for programs instead of people."""
+    return click.option("--json", "json", is_flag=True, help="Print JSON.")(function)

@@ -1,0 +1,179 @@
+"""``umbel worker``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from umbel.cli.daemon import Surroundings, prepare
+from umbel.cli.options import Names, UmbelCommand
+from umbel.cli.session import Session, pass_session
+from umbel.exceptions import UnknownSetting
+
+if TYPE_CHECKING:
+    from umbel.app.base import Umbel
+
+__all__ = ["worker"]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
+
+_MISSING = {
+    "detach": ("-D, --detach", "let your init system start it"),
+    "statedb": ("-S, --statedb", "revoking tasks is not there yet"),
+    "task_events": ("-E, --task-events", "events are not there yet"),
+    "time_limit": ("--time-limit", "time limits are not there yet"),
+    "soft_time_limit": ("--soft-time-limit", "time limits are not there yet"),
+    "max_memory_per_child": ("--max-memory-per-child", "use --max-tasks-per-child"),
+    "heartbeat_interval": ("--heartbeat-interval", "events are not there yet"),
+    "autoscale": ("--autoscale", "use --concurrency"),
+    "beat": ("-B, --beat", "periodic tasks are not there yet"),
+    "schedule_filename": ("-s, --schedule", "periodic tasks are not there yet"),
+    "scheduler": ("--scheduler", "periodic tasks are not there yet"),
+    "executable": ("--executable", "it belongs to --detach"),
+}
+"""Options that ask for what is not in this release, and what to do instead."""
+
+
+def _refuse(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    if value is None or value is False or context.resilient_parsing:
+        return
+    flags, reason = _MISSING[parameter.name or ""]
+    raise click.UsageError(f"{flags} is not in this release: {reason}.", context)
+
+
+def _missing(*flags: str, **keywords: Any) -> Callable[[_F], _F]:
+    return click.option(
+        *flags, callback=_refuse, expose_value=False, help="Not in this release.", **keywords
+    )
+
+
+def _accepted(*flags: str, why: str) -> Callable[[_F], _F]:
+    return click.option(*flags, is_flag=True, expose_value=False, help=f"Accepted: {why}.")
+
+
+@click.command(cls=UmbelCommand, context_settings={"ignore_unknown_options": False})
+@click.argument("settings", nargs=-1, metavar="[SETTING=VALUE]...")
+@click.option("-n", "--hostname", help="The name of this worker; %h %n %d stand for the host.")
+@click.option(
+    "-l",
+    "--loglevel",
+    type=click.Choice(_LEVELS, case_sensitive=False),
+    default="WARNING",
+    show_default=True,
+    help="What to log.",
+)
+@click.option("-f", "--logfile", help="The log file; standard error by default.")
+@click.option("-c", "--concurrency", help="How many tasks run at once, or 'auto'.")
+@click.option("-P", "--pool", help="What tasks run in: prefork, threads, asyncio or solo.")
+@click.option("-Q", "--queues", type=Names(), help="Take tasks from these queues only.")
+@click.option("-X", "--exclude-queues", type=Names(), help="Take no tasks from these queues.")
+@click.option("-I", "--include", type=Names(), help="Import these modules too.")
+@click.option("--purge", "--discard", is_flag=True, help="Delete all waiting tasks first.")
+@click.option("--prefetch-multiplier", type=int, help="How many tasks to reserve per running one.")
+@click.option(
+    "--disable-prefetch", is_flag=True, default=None, help="Reserve only what can run at once."
+)
+@click.option(
+    "-O",
+    "--optimization",
+    type=click.Choice(["default", "fair"]),
+    expose_value=False,
+    help="Accepted: tasks are always shared out fairly.",
+)
+@click.option("--max-tasks-per-child", type=int, help="Replace processes after that many tasks.")
+@click.option(
+    "--pool-start-method",
+    type=click.Choice(["fork", "spawn", "forkserver"]),
+    help="How child processes start.",
+)
+@click.option("--pidfile", help="The file to write the process id to.")
+@click.option("--uid", help="The user to become.")
+@click.option("--gid", help="The group to become.")
+@click.option("--umask", help="The file mode mask, in octal.")
+@_accepted("--without-gossip", why="workers do not gossip")
+@_accepted("--without-mingle", why="workers do not mingle")
+@_accepted("--without-heartbeat", why="workers send no heartbeats")
+@_missing("-D", "--detach", is_flag=True)
+@_missing("-S", "--statedb")
+@_missing("-E", "--task-events", "--events", is_flag=True)
+@_missing("--time-limit", type=float)
+@_missing("--soft-time-limit", type=float)
+@_missing("--max-memory-per-child", type=int)
+@_missing("--heartbeat-interval", type=int)
+@_missing("--autoscale")
+@_missing("-B", "--beat", is_flag=True)
+@_missing("-s", "--schedule-filename", "--schedule")
+@_missing("--scheduler")
+@_missing("--executable")
+@pass_session
+def worker(
+    session: Session,
+    /,
+    settings: Sequence[str],
+    loglevel: str,
+    include: Sequence[str] | None,
+    pool_start_method: str | None,
+    **options: Any,
+) -> int:
+    """Run tasks until told to end: TERM or Ctrl-C once is the warm way, QUIT the cold one.
+
+    Settings can be given as NAME=VALUE; those of workers without their 'worker_'.
+    """
+    app = session.app
+    changes = dict(_setting(text) for text in settings)
+    if include:
+        changes["include"] = [*(app.conf.include or ()), *include]
+    app.conf.update(changes)
+    surroundings = Surroundings.of(
+        app.conf,
+        **{name: options.pop(name) for name in ("logfile", "pidfile", "uid", "gid", "umask")},
+    )
+    return _run(
+        app, session, surroundings, loglevel, {**options, "start_method": pool_start_method}
+    )
+
+
+def _run(
+    app: Umbel,
+    session: Session,
+    surroundings: Surroundings,
+    loglevel: str,
+    options: dict[str, Any],
+) -> int:
+    # The worker imports asyncio, pools and drivers: nothing else here needs them.
+    from umbel.worker.worker import Worker
+
+    made = Worker(app, quiet=session.quiet, **options)
+    with prepare(surroundings, made.hostname) as logfile:
+        app.log.setup(
+            loglevel,
+            logfile,
+            redirect_stdouts=app.conf.worker_redirect_stdouts,
+            redirect_level=app.conf.worker_redirect_stdouts_level,
+            colorize=False if session.no_color else None,
+            hostname=made.hostname,
+        )
+        return made.run()
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """A setting given as ``name=value``; a ``(type)`` before the value is not needed."""
+    # The table of settings is not for --help.
+    from umbel.app.settings import setting_of
+    from umbel.app.values import parsed
+
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise click.UsageError(f"{text!r} is neither an option nor SETTING=VALUE.")
+    name = name.lstrip("._")
+    if value.startswith("(") and ")" in value:
+        value = value.partition(")")[2]
+    try:
+        setting = setting_of(f"worker_{name}")
+    except UnknownSetting:
+        setting = setting_of(name)
+    return setting.name, parsed(setting, value, "set on the command line")
