@@ -19,7 +19,7 @@ _STARTS_WITHIN = 15.0
 _STOPS_WITHIN = 10.0
 
 
-class ServerMissing(Exception):  # noqa: N818 - a fact about this machine
+class ServerMissing(Exception):
     """The server is not installed here."""
 
 
@@ -74,7 +74,7 @@ class RedisServer:
             *("--unixsocket", str(self.socket_path), "--dir", str(self._folder)),
             *("--save", "", "--appendonly", "no", "--logfile", str(log), *self._arguments),
         ]
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603 - our own command, without a shell
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
         )
         deadline = time.monotonic() + _STARTS_WITHIN

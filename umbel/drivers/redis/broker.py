@@ -38,6 +38,7 @@ _ACK = script("ack")
 _GIVE_BACK = script("give_back")
 _DROP = script("drop")
 _EXTEND = script("extend")
+_CONFINE = script("confine")
 _RETAKE = script("retake")
 _PURGE = script("purge")
 _STATS = script("stats")
@@ -306,7 +307,7 @@ class RedisBroker:
         for quarantined, items in by_kind.items():
             if items:
                 keys = self._lease_keys(_GIVE_BACK, quarantined=quarantined)
-                self._client.mention(self._client.packed(_GIVE_BACK, keys, (0, *items)), 1)
+                self._client.remark(_GIVE_BACK, keys, (0, *items))
 
     async def _retake(self) -> None:
         """Give back what was leased by takes whose answer went down with a connection."""
@@ -340,6 +341,7 @@ class RedisBroker:
             except DecodeError as exc:
                 message = Message(id="", body=raw)
                 defect = str(exc)
+                tag = self._confined(tag)
             held[tag] = None
             deliveries.append(
                 Delivery(
@@ -352,6 +354,18 @@ class RedisBroker:
                 )
             )
         return deliveries
+
+    def _confined(self, tag: str) -> str:
+        """The tag of a lease of garbage, moved to where garbage is kept.
+
+        Not waited for: should it go down with the connection, the lease runs out.
+        """
+        if not tag.startswith(_QUARANTINED):
+            keys = self._keys
+            places = (keys.unacked, keys.unacked_index, keys.quarantine, keys.quarantine_index)
+            self._client.remark(_CONFINE, places, (tag,))
+            tag = _QUARANTINED + tag[len(_QUARANTINED) :]
+        return tag
 
     # Settling -------------------------------------------------------------------------------
 

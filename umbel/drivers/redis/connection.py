@@ -25,11 +25,11 @@ _TRIES = 4
 _HOPELESS = ("WRONGPASS", "NOAUTH", "NOPERM", "ERR AUTH", "ERR invalid password")
 
 
-class Refused(Exception):  # noqa: N818 - internal: becomes the driver's public error
+class Refused(Exception):
     """Redis answered with an error."""
 
 
-class _Hopeless(Exception):  # noqa: N818 - internal: becomes the driver's public error
+class _Hopeless(Exception):
     """What trying again does not change: a wrong password, a server that is too old."""
 
 
@@ -38,7 +38,7 @@ class ClientOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     connect_timeout: float = 4.0
     reply_timeout: float = 20.0
-    """Seconds without a word from Redis, while it owes one, after which the connection is dropped."""
+    """Seconds for which Redis may owe a reply without a word; then the connection is dropped."""
     max_retries: int = 3
     """Further attempts to connect after the first, before a call fails."""
     name: str | None = None
@@ -100,7 +100,7 @@ class Client:
         on_lost: Called when a connection is gone.
     """
 
-    def __init__(  # noqa: PLR0913 - each is a collaborator, none has a default that could be guessed
+    def __init__(
         self,
         address: Address,
         *,
@@ -108,7 +108,7 @@ class Client:
         options: ClientOptions,
         error: type[Exception],
         scripts: Sequence[Script] = (),
-        on_push: Callable[[Push], None] = lambda push: None,
+        on_push: Callable[[Push], None] = lambda _: None,
         on_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._address = address
@@ -166,6 +166,18 @@ class Client:
         """Like :meth:`send`, but the future is the caller's, to be shielded from cancellation."""
         link = self._link or await self._ready()
         return link.send(packed, replies)
+
+    def remark(
+        self,
+        script: Script,
+        keys: Sequence[str | bytes],
+        arguments: Sequence[str | bytes | float],
+    ) -> None:
+        """Run a script whose reply does not matter, if there is a connection.
+
+        It is sent whole: there is nobody to send it again when Redis does not know it.
+        """
+        self.mention(pack("EVAL", script.source, len(keys), *keys, *arguments), 1)
 
     def mention(self, packed: bytes, replies: int) -> None:
         """Send commands whose replies do not matter, if there is a connection."""

@@ -18,11 +18,11 @@ _LOWEST_PRIORITY = 9
 
 
 class Keys:
-    """Names for one pair of prefix and separator; remembers those it has made.
+    r"""Names for one pair of prefix and separator; remembers those it has made.
 
     >>> keys = Keys({})
     >>> keys.list_name("mail", 0), keys.list_name("mail", 7)
-    ('mail', 'mail\\x06\\x166')
+    ('mail', 'mail\x06\x166')
     """
 
     def __init__(self, options: Mapping[str, object]) -> None:

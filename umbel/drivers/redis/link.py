@@ -19,15 +19,15 @@ Push = list[Any]
 _MORE: Final = object()
 
 
-class LinkLost(Exception):  # noqa: N818 - a fact about the link, translated at the driver's edge
+class LinkLost(Exception):
     """The connection is gone; whether Redis ran what was sent is unknown."""
 
 
-def pack(*command: str | bytes | int | float) -> bytes:
-    """One command as Redis reads it.
+def pack(*command: str | bytes | float) -> bytes:
+    r"""One command as Redis reads it.
 
     >>> pack("GET", "key")
-    b'*2\\r\\n$3\\r\\nGET\\r\\n$3\\r\\nkey\\r\\n'
+    b'*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n'
     """
     return cast("bytes", hiredis.pack_command(command))  # type: ignore[arg-type]  # its stub asks for a 1-tuple
 

@@ -34,7 +34,7 @@ _FULL_ROUND_EVERY = 60.0
 class Upkeep:
     """Runs as part of ``receive``, so that a client that only publishes does none of it."""
 
-    def __init__(  # noqa: PLR0913 - each is a collaborator
+    def __init__(
         self,
         client: Client,
         keys: Keys,
