@@ -279,9 +279,10 @@ class _Interruption(Generic[T]):
             return result
 
     def _cancel(self, task: asyncio.Task[Any], awaited: object) -> None:
-        if self._when == "ready" and isinstance(awaited, asyncio.Future):
+        future: asyncio.Future[Any] | None = awaited if asyncio.isfuture(awaited) else None
+        if self._when == "ready" and future is not None:
             # Before the task's own callback: it has what it waited for, and never gets to it.
-            awaited.add_done_callback(lambda _: task.cancel())
+            future.add_done_callback(lambda _: task.cancel())
         else:
             asyncio.get_running_loop().call_soon(task.cancel)
 

@@ -29,7 +29,7 @@ def record(
     id: str, state: str = "SUCCESS", result: object = None, *, expires_at: float | None = None
 ) -> ResultRecord:
     """A record whose body is the document of its state."""
-    document = {
+    document: dict[str, object] = {
         "status": state,
         "result": result,
         "traceback": None,

@@ -24,13 +24,13 @@ from umbel.testing.conformance.messages import (
 __all__ = ["TransactionContract"]
 
 
-def compose(arrival: Arrival, chord: FullChord) -> Sequence[Message]:
+def compose(_: Arrival, chord: FullChord) -> Sequence[Message]:
     """The body of a chord, as the contract knows it: its members' results, in order."""
     results = b",".join(each.id.encode() for each in chord.records)
     return [message(f"body-of-{chord.id}", body=results, routing_key="bodies")]
 
 
-def nothing(arrival: Arrival, chord: FullChord) -> Sequence[Message]:
+def nothing(_: Arrival, __: FullChord) -> Sequence[Message]:
     """For settlements without chords."""
     raise AssertionError
 

@@ -1,0 +1,299 @@
+"""A broker in the memory of one process: for tests, examples, and programs that need no more."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Iterable, Sequence
+from math import inf
+
+from umbel.drivers.memory.backend import MemoryBackend
+from umbel.drivers.memory.line import Entry, Line
+from umbel.drivers.memory.store import DeadLetter, MemoryStore
+from umbel.drivers.memory.waking import Sleeper
+from umbel.exceptions import BatchError, BrokerUnavailable, OperationalError
+from umbel.model import Ack, Delivery, Message, Nack, Queue, QueueStats, Settlement
+from umbel.protocols import Capabilities, Clock, Compose, ResultBackend
+
+__all__ = ["MemoryBroker"]
+
+logger = logging.getLogger(__name__)
+
+_LONGEST_SLEEP = 3600.0
+
+
+class MemoryBroker:
+    """Implements ``umbel.protocols.Broker`` and ``Transactional``.
+
+    Args:
+        store: Shared by all clients that are to meet.
+        lease: Seconds a delivery is ours unless extended.
+    """
+
+    def __init__(self, store: MemoryStore, *, clock: Clock, lease: float = 30.0) -> None:
+        self._store = store
+        self._clock = clock
+        self._lease = lease
+        self._name = secrets.token_hex(4)
+        self._held: dict[str, None] = {}
+        self._sleepers: set[Sleeper] = set()
+        self._opened = False
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Everything."""
+        return Capabilities(
+            lease=self._lease, delay=True, priority="high-first", ordered=True, wakeup=True
+        )
+
+    async def open(self) -> None:
+        """Be ready. Idempotent."""
+        self._opened = True
+
+    async def close(self) -> None:
+        """Give back every unsettled delivery. Idempotent."""
+        self._opened = False
+        with self._store.mutex:
+            queues = self._give_back(list(self._held), 0.0)
+            sleepers = self._store.sleepers(queues)
+        self._held.clear()
+        _wake(sleepers | self._sleepers)
+
+    async def declare(self, queues: Sequence[Queue]) -> None:
+        """Make the queues and their bindings exist. Idempotent."""
+        self._require_open()
+        with self._store.mutex:
+            self._store.declare(queues)
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """Accept the messages; what reaches no queue is refused."""
+        self._require_open()
+        with self._store.mutex:
+            queues, errors = self._put(messages)
+            sleepers = self._store.sleepers(queues)
+        _wake(sleepers)
+        if errors:
+            first = next(iter(errors.values()))
+            raise BatchError(
+                f"{len(errors)} of {len(messages)} messages were refused; the first: {first}",
+                errors,
+            )
+
+    async def receive(self, queues: Sequence[str], *, limit: int, wait: float) -> list[Delivery]:
+        """Lease up to ``limit`` messages, the first queue first."""
+        self._require_open()
+        if limit <= 0 or not queues:
+            return []
+        clock, store = self._clock, self._store
+        deadline = clock.monotonic() + wait
+        while True:
+            with store.mutex:
+                deliveries = self._take(queues, limit)
+                now = clock.monotonic()
+                if deliveries or now >= deadline:
+                    return deliveries
+                next_due = min(store.line(queue).next_due() for queue in queues)
+                sleeper = Sleeper()
+                store.sleep(queues, sleeper)
+            self._sleepers.add(sleeper)
+            try:
+                pause = min(next_due - clock.time(), _LONGEST_SLEEP)
+                await sleeper.sleep(clock, min(deadline, now + pause))
+            finally:
+                self._sleepers.discard(sleeper)
+                with store.mutex:
+                    store.leave(queues, sleeper)
+            if not self._opened:
+                return []
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Forget the messages for good; returns those whose lease had already been lost."""
+        self._require_open()
+        with self._store.mutex:
+            return self._drop(deliveries)
+
+    async def nack(
+        self, deliveries: Sequence[Delivery], *, requeue: bool = True, delay: float = 0.0
+    ) -> list[Delivery]:
+        """Give the messages back, or drop them into ``MemoryStore.dead``."""
+        self._require_open()
+        with self._store.mutex:
+            if not requeue:
+                return self._drop(deliveries, dead=True)
+            lost = self._lost(deliveries)
+            tags = [delivery.tag for delivery in deliveries]
+            sleepers = self._store.sleepers(self._give_back(tags, delay))
+        _wake(sleepers)
+        return lost
+
+    async def extend(self, deliveries: Sequence[Delivery], *, lease: float) -> list[Delivery]:
+        """Hold on to the messages for ``lease`` seconds from now; returns those already lost."""
+        self._require_open()
+        until = self._clock.time() + lease
+        lost: list[Delivery] = []
+        with self._store.mutex:
+            for delivery in deliveries:
+                loan = self._store.loans.get(delivery.tag)
+                if loan is None or loan[2].tag != delivery.tag:
+                    lost.append(delivery)
+                else:
+                    loan[0].extend(loan[2], until)
+        return lost
+
+    async def purge(self, queues: Sequence[str]) -> int:
+        """Drop every message nobody holds; returns how many."""
+        self._require_open()
+        with self._store.mutex:
+            return sum(self._store.line(queue).purge() for queue in queues)
+
+    async def stats(self, queues: Sequence[str]) -> dict[str, QueueStats]:
+        """Ready, leased and delayed messages per queue."""
+        self._require_open()
+        now = self._clock.time()
+        found: dict[str, QueueStats] = {}
+        with self._store.mutex:
+            for queue in queues:
+                ready, leased, delayed = self._store.line(queue).count(now)
+                found[queue] = QueueStats(ready=ready, leased=leased, delayed=delayed)
+        return found
+
+    def commits_with(self, backend: ResultBackend) -> bool:
+        """Whether the backend is a client of the same store."""
+        return isinstance(backend, MemoryBackend) and backend.uses(self._store)
+
+    async def settle(
+        self, settlements: Sequence[Settlement], *, compose: Compose
+    ) -> list[Delivery]:
+        """Publish, store, count and acknowledge in one step.
+
+        A settlement whose lease was lost has no effect at all, and is returned. A follow-up
+        that reaches no queue is reported in the log and left out.
+        """
+        self._require_open()
+        store, now = self._store, self._clock.time()
+        with store.mutex:
+            lost = self._lost([s.delivery for s in settlements if s.delivery is not None])
+            gone = {delivery.tag for delivery in lost}
+            kept = [s for s in settlements if s.delivery is None or s.delivery.tag not in gone]
+            arrivals = [s.arrival for s in kept if s.arrival is not None]
+            arrival_by_chord = {arrival.chord_id: arrival for arrival in arrivals}
+            full = store.results.arrive(arrivals)
+            # What can raise comes first; an arrival that is counted twice counts once.
+            follow_ups = [m for chord in full for m in compose(arrival_by_chord[chord.id], chord)]
+            follow_ups += [message for s in kept for message in s.publish]
+            store.results.seal([chord.id for chord in full], now)
+            queues, errors = self._put(follow_ups)
+            told = [
+                (subscription, s.record)
+                for s in kept
+                if s.record is not None
+                for subscription in store.results.store(s.record, now)
+            ]
+            queues |= self._conclude(kept)
+            sleepers = store.sleepers(queues)
+        for subscription, record in told:
+            subscription.add([record])
+        _wake(sleepers)
+        for index, reason in errors.items():
+            logger.error("The follow-up %r is lost: %s", follow_ups[index].id, reason)
+        return lost
+
+    # With the store's mutex held ------------------------------------------------------------
+
+    def _put(self, messages: Sequence[Message]) -> tuple[set[str], dict[int, Exception]]:
+        now = self._clock.time()
+        queues: set[str] = set()
+        errors: dict[int, Exception] = {}
+        for index, message in enumerate(messages):
+            try:
+                queues.update(self._store.put(message, now))
+            except OperationalError as error:
+                errors[index] = error
+        return queues, errors
+
+    def _take(self, queues: Sequence[str], limit: int) -> list[Delivery]:
+        store, now = self._store, self._clock.time()
+        until, leased_until = now + self._lease, self._clock.monotonic() + self._lease
+        taken: list[Delivery] = []
+        for queue in queues:
+            line = store.line(queue)
+            while len(taken) < limit:
+                entry = line.take(now)
+                if entry is None:
+                    break
+                tag = f"{self._name}-{store.number()}"
+                line.lend(entry, tag, until)
+                store.loans[tag] = (line, queue, entry)
+                self._held[tag] = None
+                taken.append(
+                    Delivery(
+                        message=entry.message,
+                        queue=queue,
+                        tag=tag,
+                        attempt=entry.attempts,
+                        leased_until=leased_until,
+                    )
+                )
+        return taken
+
+    def _lost(self, deliveries: Iterable[Delivery]) -> list[Delivery]:
+        loans = self._store.loans
+        lost: list[Delivery] = []
+        for delivery in deliveries:
+            loan = loans.get(delivery.tag)
+            if loan is None or loan[2].tag != delivery.tag:
+                self._forget(delivery.tag)
+                lost.append(delivery)
+        return lost
+
+    def _drop(self, deliveries: Sequence[Delivery], *, dead: bool = False) -> list[Delivery]:
+        lost: list[Delivery] = []
+        for delivery in deliveries:
+            loan = self._forget(delivery.tag)
+            if loan is None or loan[2].tag != delivery.tag:
+                lost.append(delivery)
+                continue
+            line, queue, entry = loan
+            line.remove(entry)
+            if dead:
+                self._store.dead.append(DeadLetter(queue, entry.message, entry.attempts))
+        return lost
+
+    def _give_back(self, tags: Iterable[str], delay: float) -> set[str]:
+        now = self._clock.time()
+        queues: set[str] = set()
+        for tag in tags:
+            loan = self._forget(tag)
+            if loan is not None and loan[2].tag == tag:
+                line, queue, entry = loan
+                line.give_back(entry, now + delay if delay > 0 else -inf, now)
+                queues.add(queue)
+        return queues
+
+    def _conclude(self, settlements: Sequence[Settlement]) -> set[str]:
+        queues: set[str] = set()
+        for settlement in settlements:
+            delivery = settlement.delivery
+            if delivery is None:
+                continue
+            match settlement.verdict:
+                case Ack():
+                    self._drop([delivery])
+                case Nack(requeue=False):
+                    self._drop([delivery], dead=True)
+                case Nack(delay=delay):
+                    queues |= self._give_back([delivery.tag], delay)
+        return queues
+
+    def _forget(self, tag: str) -> tuple[Line, str, Entry] | None:
+        self._held.pop(tag, None)
+        return self._store.loans.pop(tag, None)
+
+    def _require_open(self) -> None:
+        if not self._opened:
+            raise BrokerUnavailable("the memory broker is closed; await open() first")
+
+
+def _wake(sleepers: Iterable[Sleeper]) -> None:
+    for sleeper in sleepers:
+        sleeper.wake()
