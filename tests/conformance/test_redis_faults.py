@@ -452,6 +452,32 @@ async def test_every_refusal_becomes_the_drivers_error(
         await broker.close()
 
 
+async def test_without_tracking_queues_are_looked_at_again_and_again(
+    system_clock: SystemClock,
+) -> None:
+    with redis_server() as server:
+        broker = RedisBroker(server.url(), clock=system_clock)
+        with redis_py.Redis(port=server.port) as client:
+            client.execute_command("ACL", "SETUSER", "default", "-client|tracking")
+            receiving = asyncio.create_task(broker.receive(["mail"], limit=1, wait=10))
+            await until(lambda: sleeping_clients(client))
+        await broker.publish(messages("a"))
+        started = time.monotonic()
+
+        assert names(await receiving) == ["a"]
+        assert time.monotonic() - started < 0.5
+        await broker.close()
+
+
+async def test_a_database_that_does_not_exist_is_not_asked_for_twice(
+    redis: RedisServer, system_clock: SystemClock
+) -> None:
+    broker = RedisBroker(redis.url(99), clock=system_clock)
+
+    with pytest.raises(BrokerUnavailable, match=r"DB index is out of range$"):
+        await broker.open()
+
+
 async def test_something_that_is_no_redis_is_recognised(system_clock: SystemClock) -> None:
     async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")

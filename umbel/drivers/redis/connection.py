@@ -71,6 +71,8 @@ def explain(exc: BaseException) -> str:
         ("READONLY", "this Redis is a read-only replica"),
         ("MISCONF", "Redis refuses writes because it cannot save to disk"),
         ("CLUSTERDOWN", "the cluster is down"),
+        ("MOVED", "this is a Redis Cluster; umbel needs one Redis for all of its keys"),
+        ("CROSSSLOT", "this is a Redis Cluster; umbel needs one Redis for all of its keys"),
         ("MASTERDOWN", "the replica has lost its master"),
         ("BUSY", "Redis is busy with somebody's script"),
     ):
@@ -338,18 +340,21 @@ class Client:
         commands: list[Sequence[str | bytes | int | float]] = [hello]
         commands.append(("SELECT", address.db))
         commands += [("SCRIPT", "LOAD", script.source) for script in self._scripts]
-        if self._options.name:
-            commands.append(("CLIENT", "SETNAME", self._options.name))
-        if self._options.tracking:
-            commands.append(("CLIENT", "TRACKING", "ON", "OPTIN"))
+        needed = len(commands)
+        # Proxies and managed servers may refuse these two; nothing depends on them.
+        commands.append(("CLIENT", "SETNAME", self._options.name or "umbel"))
+        commands.append(
+            ("CLIENT", "TRACKING", *(("ON", "OPTIN") if self._options.tracking else ("OFF",)))
+        )
         replies = await link.send(join(commands), len(commands))
-        if self._options.tracking:
-            self.can_track = not isinstance(replies.pop(), hiredis.ReplyError)
-        for command, reply in zip(commands, replies, strict=False):
+        tracks = not isinstance(replies[-1], hiredis.ReplyError)
+        self.can_track = self._options.tracking and tracks
+        for command, reply in zip(commands[:needed], replies[:needed], strict=True):
             if isinstance(reply, hiredis.ReplyError):
                 if str(reply).startswith("ERR unknown command") and command is hello:
                     raise _Hopeless("umbel needs Redis 6.2 or newer, this one does not know HELLO")
-                if str(reply).startswith(_HOPELESS) or command[0] == "SELECT":
+                is_odd_database = command[0] == "SELECT" and str(reply).startswith("ERR")
+                if str(reply).startswith(_HOPELESS) or is_odd_database:
                     raise _Hopeless(explain(reply))
                 raise Refused(str(reply))
 
