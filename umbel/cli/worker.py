@@ -132,6 +132,8 @@ def worker(
         app.conf,
         **{name: options.pop(name) for name in ("logfile", "pidfile", "uid", "gid", "umask")},
     )
+    if pool_start_method is None and app.conf.is_set("worker_pool_start_method"):
+        pool_start_method = app.conf.worker_pool_start_method
     return _run(
         app, session, surroundings, loglevel, {**options, "start_method": pool_start_method}
     )

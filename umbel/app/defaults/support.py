@@ -182,6 +182,7 @@ MISSING: tuple[Missing, ...] = (
         "RabbitMQ is not in this release",
         (
             "task_create_missing_queue_type",
+            "task_default_delivery_mode",
             "task_default_queue_type",
             "task_queue_max_priority",
             "broker_native_delayed_delivery_queue_type",
@@ -231,6 +232,7 @@ MISSING: tuple[Missing, ...] = (
             "result_backend_thread_safe",
             "result_cache_max",
             "task_remote_tracebacks",
+            "task_repr_maxlevels",
             "worker_enable_prefetch_count_reduction",
             "worker_enable_soft_shutdown_on_idle",
             "worker_executable",

@@ -1,0 +1,85 @@
+"""The table of settings against Celery's own, the peer that is installed for the tests."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import celery.app.defaults
+import pytest
+
+import umbel
+from umbel.app.defaults import NAME_BY_OLD_NAME, SECTIONS, SETTINGS
+from umbel.app.defaults.support import MISSING
+from umbel.app.values import KINDS, accepted
+
+CELERYS = dict(celery.app.defaults.flatten(celery.app.defaults.NAMESPACES))
+
+
+@pytest.mark.parametrize("name", sorted(CELERYS))
+def test_every_setting_of_celery_is_there_with_its_default(name: str) -> None:
+    theirs, ours = CELERYS[name], SETTINGS[name]
+
+    assert ours.default == theirs.default
+    assert not ours.own
+
+
+def test_old_names_are_celerys() -> None:
+    theirs = {
+        old: new
+        for new, option in CELERYS.items()
+        for old in (pattern.format(new.upper().partition("_")[2]) for pattern in option.old)
+        if old
+    }
+
+    for old, new in theirs.items():
+        assert NAME_BY_OLD_NAME.get(old, new) == new
+    assert len(NAME_BY_OLD_NAME) == sum(1 for setting in SETTINGS.values() if setting.old)
+    assert len(NAME_BY_OLD_NAME) == len(CELERYS)
+
+
+def test_settings_of_our_own_are_marked() -> None:
+    own = {name for name, setting in SETTINGS.items() if setting.own}
+
+    assert own == {"task_decompressed_max_size", "worker_lease"}
+    assert len(SETTINGS) - len(own) == 234
+
+
+@pytest.mark.parametrize("name", sorted(SETTINGS))
+def test_every_setting_is_described(name: str) -> None:
+    setting = SETTINGS[name]
+
+    assert setting.text.endswith(".")
+    assert set(setting.kind.split(" | ")) <= KINDS.keys()
+    assert accepted(setting, setting.default, "the default") == setting.default
+
+
+def test_no_setting_is_in_two_sections() -> None:
+    assert sum(map(len, SECTIONS.values())) == len(SETTINGS)
+
+
+def test_every_setting_is_either_read_or_said_to_have_no_effect() -> None:
+    root = Path(umbel.__file__).parent
+    code = "\n".join(
+        path.read_text(encoding="utf-8")
+        for path in root.rglob("*.py")
+        if "defaults" not in path.parts
+    )
+    words = set(re.findall(r"\w+", code))
+    # The command line reads worker_logfile and its like by the names of its options.
+    by_option = {f"worker_{option}" for option in ("logfile", "pidfile", "uid", "gid", "umask")}
+    missing = {name for entry in MISSING if not entry.only for name in entry.settings}
+
+    # They switch off what is not there yet.
+    idle = {"worker_disable_rate_limits", "worker_enable_remote_control"}
+
+    unread = SETTINGS.keys() - words - missing - by_option - idle
+
+    assert unread == set()
+
+
+def test_what_is_missing_names_settings_once() -> None:
+    names = [name for entry in MISSING for name in entry.settings]
+
+    assert len(names) == len(set(names))
+    assert set(names) <= SETTINGS.keys()
