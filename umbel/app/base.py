@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from weakref import WeakSet
 
@@ -39,11 +40,13 @@ __all__ = ["Celery", "Umbel", "finalized_apps"]
 T = TypeVar("T")
 
 _finalized: WeakSet[Umbel] = WeakSet()
+_finalized_mutex = threading.Lock()
 
 
 def finalized_apps() -> list[Umbel]:
-    """The apps that have been finalized and are still there."""
-    return list(_finalized)
+    """The apps that have been finalized, or are about to be, and are still there."""
+    with _finalized_mutex:
+        return list(_finalized)
 
 
 class Umbel(TaskDecorators, Equipment):
@@ -102,12 +105,14 @@ class Umbel(TaskDecorators, Equipment):
         self.clock = LamportClock()
         self.wall_clock: Clock = clock or SystemClock()
         self.finalized = False
+        self._finalizing = False
         self.autofinalize = autofinalize
         self.steps: dict[str, set[Any]] = {"worker": set(), "consumer": set()}
         self.user_options: dict[str, set[Any]] = {}
         if task_cls is not None:
             self.task_cls = task_cls
         self._mutex = threading.RLock()
+        self._registering = threading.RLock()
         self._tasks = TaskRegistry()
         self._pending_discovery: list[Callable[[], object]] = []
         self._source: Any = config_source
@@ -155,9 +160,8 @@ class Umbel(TaskDecorators, Equipment):
             force: Whether to read it now instead of when a setting is first needed.
             namespace: A prefix that names must have, for example ``"CELERY"``.
         """
-        with self._mutex:
-            self._source, self._silent, self._namespace = obj, silent, namespace
-            self.conf.reload()
+        self._source, self._silent, self._namespace = obj, silent, namespace
+        self.conf.reload()
         if force:
             self.conf.load()
 
@@ -208,20 +212,32 @@ class Umbel(TaskDecorators, Equipment):
         Raises:
             RuntimeError: ``auto``, and the app was made with ``autofinalize=False``.
         """
+        if auto and not self.finalized and not self.autofinalize:
+            raise RuntimeError("Contract breach: app not finalized")
+        # Before the mutex: reading the configuration may finalize, from another thread, too.
+        self.conf.load()
         with self._mutex:
-            if self.finalized:
+            if self.finalized or self._finalizing:
                 return
-            if auto and not self.autofinalize:
-                raise RuntimeError("Contract breach: app not finalized")
-            self.finalized = True
-            for make in (*current.shared_task_makers, add_builtin_tasks):
-                make(self)
-            while self._pending_discovery:
-                self._pending_discovery.pop(0)()
-            for task in list(self._tasks.values()):
-                self._complete(task)
-            _finalized.add(self)
+            self._finalizing = True
+            try:
+                self._complete_all()
+                self.finalized = True
+            finally:
+                self._finalizing = False
         self.on_after_finalize.send(sender=self, app=self)
+
+    def _complete_all(self) -> None:
+        # First: whoever shares a task from now on makes it here, too.
+        with _finalized_mutex:
+            _finalized.add(self)
+        for make in (*current.shared_task_makers, add_builtin_tasks):
+            make(self)
+        while self._pending_discovery:
+            self._pending_discovery[0]()
+            self._pending_discovery.pop(0)
+        for task in list(self._tasks.values()):
+            self._complete(task)
 
     def autodiscover_tasks(
         self,
@@ -306,8 +322,7 @@ class Umbel(TaskDecorators, Equipment):
         if self.portal.opened:
             self.portal.call(self.connections.close)
             self.portal.close()
-        if current.get_current_app() is self:
-            current.set_current_app(current.get_current_app())
+        current.forget_app(self)
 
     async def aclose(self) -> None:
         """Close the connections that the running loop has opened."""
@@ -323,14 +338,26 @@ class Umbel(TaskDecorators, Equipment):
         return f"<{type(self).__name__} {self.main or '__main__'} at {id(self):#x}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _app_again, (type(self), self.main, self.conf.changes)
+        source = self._source
+        options = {
+            "changes": self.conf.changes,
+            # Modules are not pickled, but found again by name.
+            "config_source": source.__name__ if isinstance(source, ModuleType) else source,
+            "namespace": self._namespace,
+            "strict_typing": self.strict_typing,
+        }
+        return _app_again, (type(self), self.main, self.project, options)
 
 
 Celery = Umbel
 
 
-def _app_again(kind: type[Umbel], main: str | None, changes: Mapping[str, Any]) -> Umbel:
-    return kind(main, changes=changes, set_as_current=False)
+def _app_again(
+    kind: type[Umbel], main: str | None, project: str, options: Mapping[str, Any]
+) -> Umbel:
+    app = kind(main, set_as_current=False, **options)
+    app.project = project
+    return app
 
 
 def _changes(

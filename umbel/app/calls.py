@@ -56,7 +56,9 @@ def defaults_of(app: Umbel, name: str, options: TaskOptions | None) -> dict[str,
         "exchange": exchange,
         "routing_key": routing_key,
         "priority": options.priority if options else conf.task_default_priority,
-        "delivery_mode": _delivery_mode((options and options.delivery_mode) or 2),
+        "delivery_mode": _delivery_mode(
+            (options and options.delivery_mode) or conf.task_default_delivery_mode or 2
+        ),
         "origin": app.origin,
         "reply_to": app.oid,
     }

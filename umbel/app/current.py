@@ -18,6 +18,7 @@ __all__ = [
     "Proxy",
     "current_app",
     "current_task",
+    "forget_app",
     "get_current_app",
     "set_current_app",
     "set_default_app",
@@ -66,6 +67,16 @@ def set_default_app(app: Umbel) -> None:
     global _default  # noqa: PLW0603 - the one default app
     with _default_mutex:
         _default = app
+
+
+def forget_app(app: Umbel) -> None:
+    """Make ``app`` neither this thread's current one nor the default any more."""
+    global _default  # noqa: PLW0603 - the one default app
+    if _current.app is app:
+        _current.app = None
+    with _default_mutex:
+        if _default is app:
+            _default = None
 
 
 def _make_default() -> Umbel:

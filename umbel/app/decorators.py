@@ -75,10 +75,22 @@ class TaskDecorators(Parts):
     ) -> Task[..., Any]:
         """The task of a function; the one that is registered already, if there is one."""
         name = name or self.task_name(_name_of(function), function.__module__)
-        registered = self._tasks.get(name)
-        if registered is not None:
-            _warn_of_duplicate(registered, function, name)
-            return registered
+        with self._registering:
+            registered = self._tasks.get(name)
+            if registered is None:
+                return self._make_task(function, name, base, bind, pydantic, options)
+        _warn_of_duplicate(registered, function, name)
+        return registered
+
+    def _make_task(
+        self,
+        function: Callable[..., Any],
+        name: str,
+        base: type[Task[..., Any]] | None,
+        bind: bool,
+        pydantic: bool,
+        options: dict[str, Any],
+    ) -> Task[..., Any]:
         task: Task[..., Any] = (base or self.task_cls)()
         run = _checked(function, self.main or "", options) if pydantic else function
         attributes = {
@@ -110,7 +122,7 @@ class TaskDecorators(Parts):
     def _add(self, task: Task[..., Any]) -> None:
         task.bind(cast("Umbel", self))
         self._tasks.register(task)
-        if self.finalized:
+        if self.finalized or self._finalizing:
             self._complete(task)
 
     def _complete(self, task: Task[..., Any]) -> None:

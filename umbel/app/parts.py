@@ -41,10 +41,13 @@ class Parts:
     strict_typing: bool
     finalized: bool
     """Whether the tasks are complete: discovered, shared ones made, annotated."""
+    _finalizing: bool
     task_cls: type[Task[..., Any]]
     _tasks: TaskRegistry
-    # Guards everything that is made once: configuration, finalization.
+    # Held while the app is finalized.
     _mutex: threading.RLock
+    # Held while a task is made: two threads that share one make it once.
+    _registering: threading.RLock
     # What follows from the configuration, with the version that it follows from.
     _derived: dict[str, tuple[object, Any]]
 
