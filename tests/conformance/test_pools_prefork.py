@@ -303,7 +303,7 @@ class TestPreforkPool(Prefork):
         for zygote in psutil.Process().children():
             zygote.kill()
 
-        with pytest.raises(RuntimeError, match="both zygotes were killed"):
+        with pytest.raises(RuntimeError, match="both zygotes are gone"):
             await collect(pool, 1)
 
     async def test_children_that_cannot_start_are_not_started_for_ever(

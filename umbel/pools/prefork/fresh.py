@@ -7,6 +7,7 @@ a ``functools.partial`` of one with arguments that can be pickled.
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import socket
@@ -24,6 +25,8 @@ from umbel.protocols import Runner
 
 __all__ = ["Birth", "launch", "main"]
 
+
+logger = logging.getLogger(__name__)
 
 _PROGRAM = """
 import pickle, sys
@@ -87,6 +90,9 @@ def main(file: BinaryIO) -> None:
     try:
         code = _become(file)
         sys.stdout.flush()
+    except Exception:
+        # For example: make_runner is defined in the parent's main script, which is not ours.
+        logger.critical("Process %d cannot become a worker's", os.getpid(), exc_info=True)
     finally:
         # As in forked children: nothing that modules registered for an ordinary exit.
         os._exit(code)

@@ -200,6 +200,8 @@ class ZygoteNursery:
                 self._lines.append(another)
                 self._listen(another)
         assert self._family is not None, "attach() comes first"
+        if not self._lines:
+            self._family.childless("both zygotes are gone; restart the worker")
         if not was_working:
             return
         orphans, self._pid_by_number = self._pid_by_number, {}
@@ -208,8 +210,6 @@ class ZygoteNursery:
                 # The kernel has done it already where it can; elsewhere nobody else would.
                 _kill(pid)
             self._family.child_exited(number, None)
-        if not self._lines:
-            self._family.childless("both zygotes were killed; restart the worker")
 
     def _order(self, what: int, number: int, slot: int, ends: tuple[socket.socket, ...]) -> None:
         try:

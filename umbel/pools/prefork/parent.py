@@ -95,6 +95,7 @@ class PreforkPool:
         self._stopping = False
         self._killing = False
         self._stopped = False
+        self._childless = False
         self._young_deaths = 0
         self._not_before = 0.0
         self._look_later: asyncio.TimerHandle | None = None
@@ -306,6 +307,7 @@ class PreforkPool:
 
     def childless(self, reason: str) -> None:
         """There will be no children any more: whoever waits for outcomes is told so."""
+        self._childless = True
         self._outbox.fail(RuntimeError(f"the prefork pool cannot go on: {reason}"))
 
     def _receive(self, member: Member, kind: int, seconds: float, payload: memoryview) -> None:
@@ -390,7 +392,7 @@ class PreforkPool:
 
     def _fill(self) -> None:
         """Start children until there are ``size``, now or when they may be started again."""
-        if self._stopping:
+        if self._stopping or self._childless:
             return
         missing = self._size - sum(not member.retiring for member in self._members.values())
         wait = self._not_before - _CLOCK.monotonic()
@@ -449,7 +451,7 @@ class PreforkPool:
             return
         self._young_deaths += 1
         rounds = self._young_deaths // max(1, self._size) - _STRIKES
-        if rounds >= 0 and not self._stopping:
+        if rounds >= 0 and not self._stopping and not self._childless:
             delay = min(_LONGEST_DELAY, _FIRST_DELAY * 2**rounds)
             self._not_before = _CLOCK.monotonic() + delay
             logger.critical(
