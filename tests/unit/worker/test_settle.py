@@ -81,9 +81,9 @@ class Site:
     def __init__(self) -> None:
         self.clock = ManualClock()
         self.diary: list[str] = []
-        store = MemoryStore()
-        self.broker = Broker(store, self.clock, self.diary)
-        self.backend = Backend(store, self.clock, self.diary)
+        # A store each: with one in common they would do it all in one step.
+        self.broker = Broker(MemoryStore(), self.clock, self.diary)
+        self.backend = Backend(MemoryStore(), self.clock, self.diary)
         self.released: list[str] = []
         self.settler = Settler(
             self.broker,
