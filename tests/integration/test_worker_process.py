@@ -187,7 +187,7 @@ def test_a_hundred_unreadable_messages_are_one_line_each_and_no_obstacle(site: S
 def test_a_worker_waits_for_a_broker_that_is_away(tmp_path: Path) -> None:
     site = Site(tmp_path, "redis://127.0.0.1:9/0")
     try:
-        process = site.worker()
+        process = site.worker("-c", "1", "broker_connection_max_retries=1")
         site.until(lambda: "rying again" in site.log.read_text(), "it says what it waits for")
 
         assert process.poll() is None
