@@ -11,16 +11,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from umbel.app.defaults import SECTIONS, SETTINGS, Setting
+from umbel.app.defaults.support import MISSING
 
 STORED = Path(__file__).parent.parent / "docs" / "reference" / "settings.md"
 HEAD = """# Settings
 
 Written by `scripts/check_settings.py --write` from `umbel/app/defaults/`; do not edit it here.
 
-{count} settings: all of Celery's, with its defaults, and umbel's own. One that asks for something
-that this release does not do is refused by name when it is set to anything but its default.
-[Configuration](../guides/configuration.md) says how to set them; `umbel settings` shows them.
+{count} settings: all of Celery's, with its defaults, and umbel's own.
+[Configuration](../guides/configuration.md) says how to set them; `umbel settings` shows them. What is
+marked **refused** asks for something that this release does not do and tasks would depend on: setting it
+to anything but its default is an error. What is marked **no effect** is accepted with a warning.
 """
+
+
+MISSING_BY_SETTING = {name: missing for missing in MISSING for name in missing.settings}
 
 
 def described(setting: Setting) -> str:
@@ -28,6 +33,11 @@ def described(setting: Setting) -> str:
     text = setting.text
     if setting.choices:
         text += " One of " + ", ".join(f"`{choice!r}`" for choice in setting.choices) + "."
+    lacking = MISSING_BY_SETTING.get(setting.name)
+    if lacking is not None:
+        values = " or ".join(f"`{value!r}`" for value in lacking.only)
+        effect = "Refused" if lacking.refused else "No effect"
+        text += f" **{effect}**{' when ' + values if values else ''}: {lacking.reason}."
     if setting.own:
         text += " *Not in Celery.*"
     return text
