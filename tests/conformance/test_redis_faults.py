@@ -207,6 +207,21 @@ async def test_cancelling_a_receive_anywhere_loses_nothing(
     await fresh.close()
 
 
+async def test_closing_ends_a_receive_that_waits(
+    redis_url: str, system_clock: SystemClock, server: redis_py.Redis
+) -> None:
+    broker = RedisBroker(redis_url, clock=system_clock)
+    receiving = asyncio.create_task(broker.receive(["mail"], limit=1, wait=60))
+    await until(lambda: sleeping_clients(server))
+
+    await broker.close()
+
+    async with asyncio.timeout(1):
+        assert await receiving == []
+    with pytest.raises(BrokerUnavailable, match="was closed"):
+        await broker.publish(messages("a"))
+
+
 HOLDER = """
 import asyncio, sys
 from umbel.clock import SystemClock
@@ -511,6 +526,23 @@ async def test_a_watch_survives_a_cut_wire(
     assert (first.id, second.id, second.state) == ("a", "b", "FAILURE")
     await direct.close()
     await cuttable.close()
+
+
+async def test_a_watch_after_closing_and_opening_again(
+    redis_url: str, system_clock: SystemClock
+) -> None:
+    backend = RedisBackend(redis_url, clock=system_clock)
+    async with backend.watch(["a"]) as changes:
+        await backend.close()
+        with pytest.raises(BackendUnavailable, match="closed while it was watched"):
+            await anext(changes)
+    await backend.open()
+
+    async with backend.watch(["a"]) as changes, asyncio.timeout(5):
+        await backend.store([ResultRecord(id="a", state="SUCCESS", body=b'{"status": "SUCCESS"}')])
+        assert [each.id for each in await anext(changes)] == ["a"]
+
+    await backend.close()
 
 
 async def test_a_watch_fails_when_redis_stays_away(system_clock: SystemClock) -> None:

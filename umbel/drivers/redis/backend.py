@@ -72,7 +72,7 @@ class RedisBackend:
             error=BackendUnavailable,
             scripts=(_STORE,),
         )
-        listener = Client(
+        self._listener = Client(
             where,
             clock=clock,
             options=patience,
@@ -81,7 +81,7 @@ class RedisBackend:
             on_lost=self._disturbed,
         )
         self._watches = Watches(
-            listener,
+            self._listener,
             find=self._find,
             read=self._record,
             health_interval=option(options, "health_check_interval", 10.0),
@@ -94,7 +94,8 @@ class RedisBackend:
         self._watches.disturb()
 
     async def open(self) -> None:
-        """Connect. Idempotent."""
+        """Connect. Idempotent. Listening begins with the first watch."""
+        self._listener.permit()
         await self._client.open()
 
     async def close(self) -> None:

@@ -19,8 +19,9 @@ import hiredis
 from umbel.drivers.redis import address
 from umbel.drivers.redis.bindings import Bindings
 from umbel.drivers.redis.connection import Client, ClientOptions, option
-from umbel.drivers.redis.keys import Keys
+from umbel.drivers.redis.keys import Keys, Lists
 from umbel.drivers.redis.link import LinkLost, Push, Reply, pack
+from umbel.drivers.redis.marks import MARK, times_handed_out, unmarked
 from umbel.drivers.redis.publishing import Publisher
 from umbel.drivers.redis.scripts import Script, script
 from umbel.drivers.redis.upkeep import Upkeep
@@ -54,7 +55,6 @@ _TAIL = 512
 _LOSSES_BORNE = 3
 """Connections that may break under one receive, one after the other, before it fails."""
 _QUARANTINED = "umbel|Q|"
-_MARK = b'{"umbel":'
 
 
 class RedisBroker:
@@ -111,12 +111,13 @@ class RedisBroker:
             lease=lease,
             visibility_timeout=option(options, "visibility_timeout", _VISIBILITY_TIMEOUT),
         )
+        self._closing = False
         self._takes = 0
         self._under_way: set[asyncio.Future[list[Reply]]] = set()
         self._unanswered: list[tuple[str, float]] = []
         self._held: dict[str, None] = {}
         self._waiters: set[asyncio.Future[None]] = set()
-        self._lists_by_queues: dict[tuple[str, ...], _Lists] = {}
+        self._lists_by_queues: dict[tuple[str, ...], Lists] = {}
 
     @property
     def capabilities(self) -> Capabilities:
@@ -127,6 +128,7 @@ class RedisBroker:
 
     async def open(self) -> None:
         """Connect. Idempotent."""
+        self._closing = False
         await self._client.open()
 
     async def close(self) -> None:
@@ -134,18 +136,22 @@ class RedisBroker:
 
         Without a connection the deliveries come back when their lease runs out.
         """
+        # A receive that waits must not take again what is given back here.
+        self._closing = True
+        self._wake()
         try:
             if self._client.connected:
                 if self._under_way:
                     await asyncio.wait(self._under_way)
                 held, self._held = self._held, {}
-                await self._settle(_GIVE_BACK, [(tag, _handed(tag) + 1) for tag in held], (0,))
+                await self._settle(
+                    _GIVE_BACK, [(tag, times_handed_out(tag) + 1) for tag in held], (0,)
+                )
                 await self._upkeep.leave()
         except BrokerUnavailable as exc:
             logger.warning("Messages in hand come back when their lease runs out: %s", exc)
         finally:
             await self._client.close()
-            self._wake()
 
     async def declare(self, queues: Sequence[Queue]) -> None:
         """Write the bindings. A list exists by having something in it."""
@@ -164,7 +170,7 @@ class RedisBroker:
         clock = self._clock
         deadline = clock.monotonic() + wait
         misses = losses = 0
-        while True:
+        while not self._closing:
             try:
                 if self._upkeep.due_in(clock.monotonic()) <= 0:
                     await self._upkeep.run(queues)
@@ -182,6 +188,7 @@ class RedisBroker:
                 return deliveries
             pause = min(deadline - now, next_due, max(self._upkeep.due_in(now), 0.001))
             misses = await self._wait_for_news(lists, pause, misses)
+        return []
 
     async def ack(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Forget the messages for good; returns those whose lease had already been lost."""
@@ -239,16 +246,16 @@ class RedisBroker:
 
     # Taking ---------------------------------------------------------------------------------
 
-    def _lists(self, queues: Sequence[str]) -> _Lists:
+    def _lists(self, queues: Sequence[str]) -> Lists:
         names = tuple(queues)
         lists = self._lists_by_queues.get(names)
         if lists is None:
             if len(self._lists_by_queues) > 100:
                 self._lists_by_queues.clear()
-            lists = self._lists_by_queues[names] = _Lists(self._keys, names)
+            lists = self._lists_by_queues[names] = Lists(self._keys, names)
         return lists
 
-    async def _take(self, lists: _Lists, limit: int) -> tuple[list[Delivery], float]:
+    async def _take(self, lists: Lists, limit: int) -> tuple[list[Delivery], float]:
         """Lease what is there; and the seconds until the next parked message is due."""
         self._takes += 1
         beginning = f"{self._name}.{self._takes:x}."
@@ -303,7 +310,7 @@ class RedisBroker:
         by_kind: dict[bool, list[str | int]] = {False: [], True: []}
         for tag in reply[2::2]:
             text = tag.decode()
-            by_kind[text.startswith(_QUARANTINED)] += [text, _handed(text)]
+            by_kind[text.startswith(_QUARANTINED)] += [text, times_handed_out(text)]
         for quarantined, items in by_kind.items():
             if items:
                 keys = self._lease_keys(_GIVE_BACK, quarantined=quarantined)
@@ -322,7 +329,7 @@ class RedisBroker:
                 self._unanswered.remove(take)
 
     def _deliveries(
-        self, reply: Sequence[bytes], lists: _Lists, leased_until: float
+        self, reply: Sequence[bytes], lists: Lists, leased_until: float
     ) -> list[Delivery]:
         deliveries: list[Delivery] = []
         held = self._held
@@ -337,7 +344,7 @@ class RedisBroker:
                 attempt = 2
             defect = None
             try:
-                message = envelope.decode(_unmarked(raw) if raw.startswith(_MARK) else raw)
+                message = envelope.decode(unmarked(raw) if raw.startswith(MARK) else raw)
             except DecodeError as exc:
                 message = Message(id="", body=raw)
                 defect = str(exc)
@@ -418,7 +425,7 @@ class RedisBroker:
             if not waiter.done():
                 waiter.set_result(None)
 
-    async def _wait_for_news(self, lists: _Lists, seconds: float, misses: int) -> int:
+    async def _wait_for_news(self, lists: Lists, seconds: float, misses: int) -> int:
         """Sleep until a list or the schedule of parked messages changes, or ``seconds`` are over.
 
         Redis tells a client when a key it has read changes; so we read whether the lists exist,
@@ -451,37 +458,6 @@ class RedisBroker:
         finally:
             self._waiters.discard(waiter)
         return misses
-
-
-class _Lists:
-    """Everything about a choice of queues that is the same for every take."""
-
-    def __init__(self, keys: Keys, queues: Sequence[str]) -> None:
-        lists = keys.lists(queues)
-        names = [name for name, _ in lists]
-        self.queue_by_list = dict(lists)
-        self.suffixes = [keys.suffix(queue) for _, queue in lists]
-        self.keys = (
-            keys.unacked,
-            keys.unacked_index,
-            keys.quarantine,
-            keys.quarantine_index,
-            keys.delayed,
-            keys.wake,
-            *names,
-        )
-        self.look = pack("CLIENT", "CACHING", "YES") + pack("EXISTS", keys.wake, *names)
-
-
-def _unmarked(raw: bytes) -> bytes:
-    """The envelope without the key that is ours."""
-    end = raw.find(b'",', len(_MARK))
-    return raw if end < 0 else b"{" + raw[end + 2 :].lstrip()
-
-
-def _handed(tag: str) -> int:
-    """How often the message of a tag had been handed out before."""
-    return int(tag.split("|", 5)[3])
 
 
 def _among(deliveries: Sequence[Delivery], lost: set[str]) -> list[Delivery]:

@@ -122,6 +122,7 @@ class Client:
         self._on_lost = on_lost
         self._link: Link | None = None
         self._connecting: asyncio.Task[Link] | None = None
+        self._closed = False
         self.can_track = False
         """Whether Redis tells us about changed keys."""
 
@@ -132,10 +133,16 @@ class Client:
 
     async def open(self) -> None:
         """Connect, if not connected."""
+        self.permit()
         await self._ready()
 
+    def permit(self) -> None:
+        """Let the next call connect, after :meth:`close`."""
+        self._closed = False
+
     async def close(self) -> None:
-        """Disconnect; calls under way fail."""
+        """Disconnect; calls under way fail, and so do later ones until :meth:`open`."""
+        self._closed = True
         connecting, self._connecting = self._connecting, None
         if connecting is not None:
             connecting.cancel()
@@ -263,6 +270,8 @@ class Client:
         """The connection, made first if need be: once, however many ask for it."""
         if self._link is not None:
             return self._link
+        if self._closed:
+            raise self._error(f"the connection to Redis at {self._address.safe_url} was closed")
         if self._connecting is None:
             self._connecting = asyncio.get_running_loop().create_task(self._connect())
             self._connecting.add_done_callback(self._connected)

@@ -73,7 +73,8 @@ class RedisFanout:
         self._patterns_by_inbox: dict[Inbox[_Payload], tuple[re.Pattern[str], ...]] = {}
 
     async def open(self) -> None:
-        """Connect. Idempotent."""
+        """Connect. Idempotent. Listening begins with the first listener."""
+        self._listener.permit()
         await self._speaker.open()
 
     async def close(self) -> None:

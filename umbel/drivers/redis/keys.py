@@ -11,7 +11,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-__all__ = ["Keys"]
+from umbel.drivers.redis.link import pack
+
+__all__ = ["Keys", "Lists"]
 
 _STEPS = (0, 3, 6, 9)
 _LOWEST_PRIORITY = 9
@@ -82,3 +84,23 @@ class Keys:
     def consumers(self, queue: str) -> str:
         """The zset of umbel workers that consume a queue."""
         return f"{self.prefix}umbel:consumers:{queue}"
+
+
+class Lists:
+    """Everything about a choice of queues that is the same for every take."""
+
+    def __init__(self, keys: Keys, queues: Sequence[str]) -> None:
+        lists = keys.lists(queues)
+        names = [name for name, _ in lists]
+        self.queue_by_list = dict(lists)
+        self.suffixes = [keys.suffix(queue) for _, queue in lists]
+        self.keys = (
+            keys.unacked,
+            keys.unacked_index,
+            keys.quarantine,
+            keys.quarantine_index,
+            keys.delayed,
+            keys.wake,
+            *names,
+        )
+        self.look = pack("CLIENT", "CACHING", "YES") + pack("EXISTS", keys.wake, *names)

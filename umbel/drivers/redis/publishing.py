@@ -11,6 +11,7 @@ from umbel.drivers.redis.bindings import Bindings
 from umbel.drivers.redis.connection import Client, explain
 from umbel.drivers.redis.keys import Keys
 from umbel.drivers.redis.link import Reply, pack
+from umbel.drivers.redis.marks import has, marked
 from umbel.drivers.redis.scripts import script
 from umbel.exceptions import (
     BatchError,
@@ -107,7 +108,7 @@ class Publisher:
     def _encode(self, message: Message) -> bytes:
         raw = envelope.encode(message, delivery_tag=f"{self._name}-{next(self._numbers):x}")
         if message.not_before is not None or message.expires_at is not None:
-            raw = _marked(raw, message)
+            raw = marked(raw, message)
         if len(raw) > _LARGEST:
             raise EncodeError(
                 f"message {message.id!r} is {len(raw):,} bytes long as an envelope, Redis accepts"
@@ -120,7 +121,7 @@ class Publisher:
     ) -> tuple[str | bytes | int | float, ...]:
         keys = self._keys
         unique = f"{self._name}.p{next(self._numbers):x}"
-        ours = 0 if _has(message.headers, b"eta") else 1
+        ours = 0 if has(message.headers, b"eta") else 1
         return unique, due, ours, keys.consumers(queue), name, raw, keys.suffix(queue)
 
     def _raise(self, errors: dict[int, Exception], total: int) -> None:
@@ -145,30 +146,3 @@ def _collect(
         if isinstance(reply, hiredis.ReplyError):
             for place in refused:
                 errors[place] = _RefusedByRedis(explain(reply))
-
-
-def _marked(raw: bytes, message: Message) -> bytes:
-    """The envelope with what its headers do not say about its time, as its first key.
-
-    An expiry in the headers is for the worker, which records that the task expired; one that
-    only the message knows is for the script that takes it.
-    """
-    due = "" if message.not_before is None else f"{message.not_before:.6f}"
-    expires = message.expires_at
-    if expires is None or _has(message.headers, b"expires"):
-        until = ""
-    else:
-        until = f"{max(expires, 0.0):.6f}"
-    if not due and not until:
-        return raw
-    return b'{"umbel":"0|%b|%b",%b' % (due.encode(), until.encode(), raw[1:])
-
-
-def _has(headers: bytes, name: bytes) -> bool:
-    """Whether a header is there and is not null, by a look at the text.
-
-    >>> _has(b'{"eta":null}', b"eta"), _has(b'{"eta": "2026-01-01T00:00:00+00:00"}', b"eta")
-    (False, True)
-    """
-    start = headers.find(b'"%b":' % name)
-    return start >= 0 and not headers[start + len(name) + 3 :].lstrip().startswith(b"null")

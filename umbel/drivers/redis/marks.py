@@ -1,0 +1,48 @@
+"""What we write into envelopes and tags, as ``scripts/envelope.lua`` reads it."""
+
+from __future__ import annotations
+
+from umbel.model import Message
+
+__all__ = ["MARK", "has", "marked", "times_handed_out", "unmarked"]
+
+MARK = b'{"umbel":'
+"""How an envelope begins that says something about its time or its deliveries."""
+
+
+def marked(raw: bytes, message: Message) -> bytes:
+    """The envelope with what its headers do not say about its time, as its first key.
+
+    An expiry in the headers is for the worker, which records that the task expired; one that
+    only the message knows is for the script that takes it.
+    """
+    due = "" if message.not_before is None else f"{message.not_before:.6f}"
+    expires = message.expires_at
+    if expires is None or has(message.headers, b"expires"):
+        until = ""
+    else:
+        until = f"{max(expires, 0.0):.6f}"
+    if not due and not until:
+        return raw
+    return b'{"umbel":"0|%b|%b",%b' % (due.encode(), until.encode(), raw[1:])
+
+
+def has(headers: bytes, name: bytes) -> bool:
+    """Whether a header is there and is not null, by a look at the text.
+
+    >>> has(b'{"eta":null}', b"eta"), has(b'{"eta": "2026-01-01T00:00:00+00:00"}', b"eta")
+    (False, True)
+    """
+    start = headers.find(b'"%b":' % name)
+    return start >= 0 and not headers[start + len(name) + 3 :].lstrip().startswith(b"null")
+
+
+def unmarked(raw: bytes) -> bytes:
+    """The envelope without the key that is ours."""
+    end = raw.find(b'",', len(MARK))
+    return raw if end < 0 else b"{" + raw[end + 2 :].lstrip()
+
+
+def times_handed_out(tag: str) -> int:
+    """How often the message of a tag had been handed out before."""
+    return int(tag.split("|", 5)[3])
