@@ -19,9 +19,10 @@ HEAD = """# Settings
 Written by `scripts/check_settings.py --write` from `umbel/app/defaults/`; do not edit it here.
 
 {count} settings: all of Celery's, with its defaults, and umbel's own.
-[Configuration](../guides/configuration.md) says how to set them; `umbel settings` shows them. What is
-marked **refused** asks for something that this release does not do and tasks would depend on: setting it
-to anything but its default is an error. What is marked **no effect** is accepted with a warning.
+[Configuration](../guides/configuration.md) says how to set them; `umbel settings` shows them.
+What is marked **refused** asks for something that this release does not do and tasks would depend
+on: setting it to anything but its default is an error. What is marked **no effect** is accepted
+with a warning.
 """
 
 
