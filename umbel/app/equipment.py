@@ -23,6 +23,16 @@ class Equipment(TaskSending):
     """Clients, codecs and runners, as the configuration asks for them."""
 
     @property
+    def Task(self) -> Any:  # noqa: N802 - Celery's name
+        """The base of class-based tasks of this app: :attr:`task_cls`, bound to it."""
+        kept = self._derived.get("Task")
+        if kept is None or kept[0] is not self.task_cls:
+            bases: tuple[type, ...] = (self.task_cls,)
+            made = type(self.task_cls.__name__, bases, {"_app": self})
+            kept = self._derived["Task"] = (self.task_cls, made)
+        return kept[1]
+
+    @property
     def accept(self) -> frozenset[str]:
         """The content types that messages may have."""
         return self._derive(
@@ -81,7 +91,10 @@ class Equipment(TaskSending):
         return TaskRunner(self._tasks, self._make_tools(hostname))
 
     def make_broker(self) -> Broker:
-        """A broker client for a worker: not opened yet, as persistent as the settings say."""
+        """A broker client for a worker, not opened yet.
+
+        It tries again only for a moment: the worker has patience of its own, and says so.
+        """
         return drivers.make_broker(
             self.broker_read_url,
             clock=self.wall_clock,
@@ -89,7 +102,7 @@ class Equipment(TaskSending):
             options=self.conf.broker_transport_options or {},
             project=self.project,
             connect_timeout=self.conf.broker_connection_timeout or 4.0,
-            max_retries=self.conf.broker_connection_max_retries,
+            max_retries=2,
         )
 
     def _make_producer_broker(self) -> Broker:
