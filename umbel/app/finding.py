@@ -20,7 +20,7 @@ from umbel.app.base import Umbel
 from umbel.app.suggestions import did_you_mean
 from umbel.exceptions import ImproperlyConfigured
 
-__all__ = ["AppNotFound", "find_app"]
+__all__ = ["AppNotFound", "find_app", "user_traceback"]
 
 _ATTRIBUTES = ("app", "umbel", "celery")
 _SUBMODULES = ("umbel", "celery")
@@ -82,11 +82,21 @@ def _import(name: str) -> ModuleType | None:
 
 
 def _failed(name: str, error: BaseException) -> str:
+    return f"{name!r} cannot be imported; it fails with:\n\n{user_traceback(error)}"
+
+
+def user_traceback(error: BaseException) -> str:
+    """The traceback as text, without the frames of umbel and of the import system.
+
+    Only the error itself, where nothing else is in it.
+    """
     report = TracebackException.from_exception(error)
     frames = [frame for frame in report.stack if not _is_machinery(frame.filename)]
+    if not frames:
+        return str(error)
     report.stack[:] = frames
     report.__cause__ = report.__context__ = None
-    return f"{name!r} cannot be imported; it fails with:\n\n{''.join(report.format()).rstrip()}"
+    return "".join(report.format()).rstrip()
 
 
 def _is_machinery(file: str) -> bool:

@@ -10,7 +10,7 @@ import click
 from umbel.cli.daemon import Surroundings, prepare
 from umbel.cli.options import Names, UmbelCommand
 from umbel.cli.session import Session, pass_session
-from umbel.exceptions import UnknownSetting
+from umbel.exceptions import BackendError, UmbelError, UnknownSetting
 
 if TYPE_CHECKING:
     from umbel.app.base import Umbel
@@ -147,6 +147,7 @@ def _run(
     options: dict[str, Any],
 ) -> int:
     # The worker imports asyncio, pools and drivers: nothing else here needs them.
+    from umbel.app.finding import user_traceback
     from umbel.worker.worker import Worker
 
     made = Worker(app, quiet=session.quiet, **options)
@@ -159,7 +160,15 @@ def _run(
             colorize=False if session.no_color else None,
             hostname=made.hostname,
         )
-        return made.run()
+        try:
+            return made.run()
+        except (UmbelError, BackendError):
+            raise
+        except Exception as error:
+            # The outermost handler of the worker: modules of tasks may raise anything.
+            raise click.ClickException(
+                f"the worker cannot start: {user_traceback(error)}"
+            ) from error
 
 
 def _setting(text: str) -> tuple[str, Any]:

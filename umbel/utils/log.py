@@ -77,9 +77,17 @@ def get_task_logger(name: str) -> logging.Logger:
 
 def _below(parent: logging.Logger, name: str) -> logging.Logger:
     logger = logging.getLogger(name)
-    if logger.parent is logging.root and logger is not base_logger:
+    if not _is_below(logger, parent):
+        # Not below its package's logger, as it would be: below ours, whose handlers know tasks.
         logger.parent = parent
     return logger
+
+
+def _is_below(logger: logging.Logger, parent: logging.Logger) -> bool:
+    above: logging.Logger | None = logger
+    while above is not None and above is not parent:
+        above = above.parent
+    return above is parent
 
 
 def mlevel(level: int | str | None) -> int:
@@ -150,36 +158,46 @@ class LoggingProxy:
         self.logger = logger
         self.loglevel = mlevel(loglevel or logger.level or self.loglevel)
         self.closed = False
-        # A handler that prints its own failure would come back here.
-        self._writing = threading.local()
+        # Per thread: what it has begun to print, and whether a record of it is being written.
+        self._local = threading.local()
 
     def write(self, data: Any) -> int:
-        """Log the text, unless it is blank; returns the number of characters taken."""
+        """Take text, and log the lines that it completes; returns how many characters it took."""
         text = str(data)
-        if self.closed or not text.strip():
+        if self.closed:
             return 0
-        if getattr(self._writing, "now", False):
+        if getattr(self._local, "logging", False):
+            # A handler that prints its own failure must not come back here.
             original = sys.__stderr__
             return original.write(text) if original is not None else 0
-        self._writing.now = True
-        try:
-            for line in text.rstrip("\n").splitlines():
-                if line.strip():
-                    self.logger.log(self.loglevel, "%s", line)
-        finally:
-            self._writing.now = False
+        *lines, rest = f"{getattr(self._local, 'begun', '')}{text}".split("\n")
+        self._local.begun = rest
+        self._log(lines)
         return len(text)
 
+    def _log(self, lines: Iterable[str]) -> None:
+        self._local.logging = True
+        try:
+            for line in lines:
+                if line.strip():
+                    self.logger.log(self.loglevel, "%s", line.rstrip())
+        finally:
+            self._local.logging = False
+
     def writelines(self, sequence: Iterable[Any]) -> None:
-        """Log several texts."""
+        """Take several texts."""
         for part in sequence:
             self.write(part)
 
     def flush(self) -> None:
-        """Nothing: handlers flush themselves."""
+        """Log what this thread has printed without ending its line."""
+        begun = getattr(self._local, "begun", "")
+        self._local.begun = ""
+        self._log([begun])
 
     def close(self) -> None:
-        """Take nothing any more."""
+        """Log what is left, and take nothing any more."""
+        self.flush()
         self.closed = True
 
     def isatty(self) -> bool:
