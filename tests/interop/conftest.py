@@ -9,8 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import celery
 import pytest
@@ -47,52 +48,94 @@ class Worker:
                 self.kill()
 
 
-@pytest.fixture
-def redis_url() -> Iterator[str]:
+class Standing(NamedTuple):
+    """A worker that many tests call, on a Redis of its own."""
+
+    url: str
+    worker: Worker
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """A private Redis; without one the test is skipped, or fails where one is required."""
     try:
-        with redis_server() as server:
-            yield server.url()
+        with redis_server() as running:
+            yield running.url()
     except ServerMissing as missing:
         if required("redis"):
             raise
         pytest.skip(str(missing))
 
 
-@pytest.fixture
-def celery_client(redis_url: str) -> Iterator[celery.Celery]:
-    app = celery.Celery("celery-client", broker=redis_url, backend=redis_url, set_as_current=False)
+@contextmanager
+def client_of(side: str, url: str) -> Iterator[Any]:
+    """What a program of either side calls with."""
+    kind: type[Any] = {"celery": celery.Celery, "umbel": Umbel}[side]
+    app = kind(f"{side}-client", broker=url, backend=url, set_as_current=False)
     yield app
     app.close()
+
+
+@pytest.fixture
+def redis_url() -> Iterator[str]:
+    with server() as url:
+        yield url
+
+
+@pytest.fixture
+def celery_client(redis_url: str) -> Iterator[celery.Celery]:
+    with client_of("celery", redis_url) as app:
+        yield app
 
 
 @pytest.fixture
 def umbel_client(redis_url: str) -> Iterator[Umbel]:
-    app = Umbel("umbel-client", broker=redis_url, backend=redis_url, set_as_current=False)
-    yield app
-    app.close()
+    with client_of("umbel", redis_url) as app:
+        yield app
+
+
+@pytest.fixture(scope="session")
+def standing(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[[str], Standing]]:
+    """A worker of either side, started when it is first asked for."""
+    standing_by_side: dict[str, Standing] = {}
+    with ExitStack() as stack:
+
+        def standing(side: str) -> Standing:
+            if side not in standing_by_side:
+                url = stack.enter_context(server())
+                folder = tmp_path_factory.mktemp(side)
+                worker = launch(side, side, {}, url, folder)
+                stack.callback(worker.end)
+                wait_until_ready(worker, side, url)
+                standing_by_side[side] = Standing(url, worker)
+            return standing_by_side[side]
+
+        yield standing
 
 
 @pytest.fixture
-def client(request: pytest.FixtureRequest) -> Any:
-    """Either client, by the test's parameter."""
-    return request.getfixturevalue(f"{request.param}_client")
+def client(request: pytest.FixtureRequest, standing: Callable[[str], Standing]) -> Iterator[Any]:
+    """A client of the first side, on the Redis of the other side's worker."""
+    side, worker_side = request.param
+    there = standing(worker_side)
+    begin = there.worker.log.stat().st_size
+    with client_of(side, there.url) as app:
+        yield app
+    print(f"--- {there.worker.log.name}\n{there.worker.log.read_text()[begin:]}")
 
 
 @pytest.fixture
-def start(
-    redis_url: str, tmp_path: Path, celery_client: celery.Celery
-) -> Iterator[Callable[..., Worker]]:
-    """Start a worker and wait until it works."""
+def start(redis_url: str, tmp_path: Path) -> Iterator[Callable[..., Worker]]:
+    """Start a worker of the test's own, and wait until it works."""
     workers: list[Worker] = []
 
-    def start(side: str, *options: str, **settings: object) -> Worker:
+    def start(side: str, **settings: object) -> Worker:
         name = f"{side}-{len(workers)}"
-        worker = launch(side, name, options, settings, redis_url, tmp_path)
+        worker = launch(side, name, settings, redis_url, tmp_path)
         workers.append(worker)
-        # A queue that this worker alone consumes, so that the answer comes from nobody else.
-        answer = celery_client.send_task("interop.side", queue=name)
-        wait_for(answer, worker)
-        assert answer.get(timeout=PATIENCE) == side
+        wait_until_ready(worker, name, redis_url)
         return worker
 
     yield start
@@ -101,6 +144,14 @@ def start(
         worker.end()
         print(f"--- {worker.log.name}, exit {worker.process.returncode}")
         print(worker.log.read_text())
+
+
+def wait_until_ready(worker: Worker, queue: str, url: str) -> None:
+    """Ask in a queue that this worker alone consumes, so that the answer comes from nobody else."""
+    with client_of("celery", url) as app:
+        answer = app.send_task("interop.side", queue=queue)
+        wait_for(answer, worker)
+        assert answer.get(timeout=PATIENCE) == worker.side
 
 
 def wait_for(answer: Any, worker: Worker) -> None:
@@ -115,13 +166,12 @@ def wait_for(answer: Any, worker: Worker) -> None:
 def launch(
     side: str,
     name: str,
-    options: tuple[str, ...],
     settings: dict[str, object],
     url: str,
     folder: Path,
 ) -> Worker:
     command = [str(BIN / side), "-A", f"{side}_side", "worker", "-c", "2", "-l", "INFO"]
-    command += ["-Q", f"celery,{name}", "-n", f"{name}@%h", *options]
+    command += ["-Q", f"celery,{name}", "-n", f"{name}@%h"]
     log = folder / f"{name}.log"
     with log.open("wb") as file:
         process = subprocess.Popen(

@@ -59,10 +59,15 @@ def test_a_task_longer_than_the_visibility_timeout_runs_once_beside_a_celery_wor
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("client", ["celery", "umbel"], indirect=True)
+@pytest.mark.parametrize("caller", ["celery", "umbel"])
 def test_an_eta_beyond_the_visibility_timeout_runs_once_beside_a_celery_worker(
-    client: Any, umbel_client: Umbel, start: Callable[..., Any], tmp_path: Path
+    caller: str,
+    request: pytest.FixtureRequest,
+    umbel_client: Umbel,
+    start: Callable[..., Any],
+    tmp_path: Path,
 ) -> None:
+    client = request.getfixturevalue(f"{caller}_client")
     trace = tmp_path / "trace"
     start("umbel", **IMPATIENT)
     waiting = [
