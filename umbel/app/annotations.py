@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from umbel.app.attributes import fitting
+
 if TYPE_CHECKING:
     from umbel.app.task import Task
 
 __all__ = ["annotate"]
+
+_DECORATED = "__umbel_decorated__"
+"""Where a decorated method keeps the plain one."""
 
 
 def annotate(task: Task[..., Any], annotations: Any) -> None:
@@ -16,7 +21,8 @@ def annotate(task: Task[..., Any], annotations: Any) -> None:
 
     Args:
         annotations: A mapping of task names (``"*"`` for all) to attributes, an object with
-            ``annotate(task)`` and ``annotate_any()``, or a sequence of these.
+            ``annotate(task)`` and ``annotate_any()``, or a sequence of these. An attribute
+            ``"@run"`` is a decorator for the method ``run``.
 
     Source:
         Celery user guide, Configuration, ``task_annotations``.
@@ -24,7 +30,19 @@ def annotate(task: Task[..., Any], annotations: Any) -> None:
     for one in _each(annotations):
         for attributes in (_for_any(one), _for_task(one, task)):
             for name, value in (attributes or {}).items():
-                setattr(task, name.lstrip("@"), value)
+                if name.startswith("@"):
+                    _put_around(task, name[1:], value)
+                else:
+                    setattr(task, name, fitting(task, name, value))
+
+
+def _put_around(task: Task[..., Any], name: str, decorator: Any) -> None:
+    """Replace a method by its decorated form; done again, it is decorated once."""
+    method = getattr(task, name)
+    method = getattr(method, _DECORATED, method)
+    decorated = decorator(method)
+    setattr(decorated, _DECORATED, method)
+    setattr(task, name, decorated)
 
 
 def _each(annotations: Any) -> Iterator[Any]:

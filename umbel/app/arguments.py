@@ -5,10 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["ArgumentCheck"]
+__all__ = ["ArgumentCheck", "complete"]
 
 _VAR_POSITIONAL = 0x04
 _VAR_KEYWORD = 0x08
+
+
+def complete(args: Any, kwargs: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    """The arguments of a call: nothing stands for none.
+
+    Raises:
+        TypeError: They are not a sequence and a mapping.
+    """
+    args = () if args is None else args
+    kwargs = {} if kwargs is None else kwargs
+    if not isinstance(args, (list, tuple)):
+        if not isinstance(args, Sequence) or isinstance(args, str | bytes | bytearray):
+            message = f"args={args!r:.100} are not the arguments of a call: expected a sequence"
+            raise TypeError(message)
+        args = tuple(args)
+    if not isinstance(kwargs, Mapping):
+        message = f"kwargs={kwargs!r:.100} are not keyword arguments: expected a mapping"
+        raise TypeError(message)
+    return args, kwargs
 
 
 class ArgumentCheck:

@@ -9,6 +9,7 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, cast, overload
 
 from umbel.app.annotations import annotate
+from umbel.app.attributes import fitting
 from umbel.app.parts import Parts
 from umbel.app.task import Task
 from umbel.exceptions import DuplicateTaskNameWarning
@@ -93,16 +94,19 @@ class TaskDecorators(Parts):
     ) -> Task[..., Any]:
         task: Task[..., Any] = (base or self.task_cls)()
         run = _checked(function, self.main or "", options) if pydantic else function
+        task.name = name
         attributes = {
-            "name": name,
-            "typing": options.pop("typing", None if self.strict_typing else False),
             "run": MethodType(run, task) if bind else run,
             "__wrapped__": function,
             "__module__": function.__module__,
             "__name__": _name_of(function),
             "__qualname__": getattr(function, "__qualname__", _name_of(function)),
             "__doc__": function.__doc__,
-            **{key: value for key, value in options.items() if key not in _NOT_ATTRIBUTES},
+            **{
+                key: fitting(task, key, value)
+                for key, value in options.items()
+                if key not in _NOT_ATTRIBUTES
+            },
         }
         task.__dict__.update(attributes)
         self._add(task)
@@ -115,7 +119,7 @@ class TaskDecorators(Parts):
             kind = type(instance)
             instance.name = self.task_name(_name_of(kind), kind.__module__)
         for key, value in options.items():
-            setattr(instance, key, value)
+            setattr(instance, key, fitting(instance, key, value))
         self._add(instance)
         return instance
 

@@ -28,7 +28,7 @@ class Equipment(TaskSending):
         kept = self._derived.get("Task")
         if kept is None or kept[0] is not self.task_cls:
             bases: tuple[type, ...] = (self.task_cls,)
-            made = type(self.task_cls.__name__, bases, {"_app": self})
+            made = type("Task", bases, {"_app": self})
             kept = self._derived["Task"] = (self.task_cls, made)
         return kept[1]
 

@@ -63,7 +63,7 @@ def resolve(task: Task[..., Any]) -> TaskOptions:
         routing_key=task.routing_key,
         delivery_mode=task.delivery_mode,
         trail=bool(task.trail),
-        typing=task.typing is not False,
+        typing=task.app.strict_typing if task.typing is None else bool(task.typing),
         send_events=bool(task.send_events),
         resultrepr_maxsize=task.resultrepr_maxsize,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from umbel.app.arguments import complete
 from umbel.app.calls import defaults_of, make_call
 from umbel.app.parts import Parts
 from umbel.app.producer import PublishPolicy
@@ -109,7 +110,8 @@ class TaskSending(Parts):
             warnings.warn(AlwaysEagerIgnored(message), stacklevel=3)
         given = {**options, "countdown": countdown, "eta": eta, "task_id": task_id}
         defaults = self._defaults_of_name(name)
-        return make_call(cast("Umbel", self), defaults, args or (), kwargs or {}, given)
+        args, kwargs = complete(args, kwargs)
+        return make_call(cast("Umbel", self), defaults, args, kwargs, given)
 
     def _defaults_of_name(self, name: str) -> dict[str, Any]:
         task = self._tasks.get(name)
@@ -120,11 +122,12 @@ class TaskSending(Parts):
     def _call_of(self, signature: Mapping[str, Any]) -> Call:
         task = self._tasks.get(signature["task"])
         expires = task.options.expires if task is not None else None
+        args, kwargs = complete(signature.get("args"), signature.get("kwargs"))
         return make_call(
             cast("Umbel", self),
             self._defaults_of_name(signature["task"]),
-            signature.get("args") or (),
-            signature.get("kwargs") or {},
+            args,
+            kwargs,
             signature.get("options") or {},
             expires,
         )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, cast
 
 from umbel.app import current
-from umbel.app.arguments import ArgumentCheck
+from umbel.app.arguments import ArgumentCheck, complete
 from umbel.app.calls import defaults_of, make_call
 from umbel.app.ids import new_id
 from umbel.app.options import FromConfig, resolve
@@ -60,7 +60,7 @@ class Task(Generic[P, R]):
     ignore_result: Any = FromConfig("task_ignore_result")
     trail: bool = True
     typing: bool | None = None
-    """Whether arguments are checked when the task is called; None: yes."""
+    """Whether arguments are checked when the task is called; None: as the app says."""
     send_events: bool = True
     store_errors_even_if_ignored: Any = FromConfig("task_store_errors_even_if_ignored")
     store_eager_result: Any = FromConfig("task_store_eager_result")
@@ -362,6 +362,8 @@ class Task(Generic[P, R]):
         check = self._check or self._argument_check()
         made = []
         for args in calls:
+            if args.__class__ is not tuple:
+                args, _ = complete(args, None)  # noqa: PLW2901 - the same, in another form
             if resolved.typing:
                 check(args, _NO_KEYWORDS)
             made.append(Call(id=new_id(), args=args, **defaults))
@@ -384,7 +386,8 @@ class Task(Generic[P, R]):
         shadow: str | None,
         options: Mapping[str, Any],
     ) -> Call:
-        args, kwargs = args or (), kwargs or {}
+        if args.__class__ is not tuple or kwargs.__class__ is not dict:
+            args, kwargs = complete(args, kwargs)
         resolved = self.options
         if resolved.typing:
             check = self._check
@@ -458,7 +461,8 @@ class Task(Generic[P, R]):
         return str(self.__dict__.get("__name__", type(self).__name__))
 
     def __repr__(self) -> str:
-        return f"<@task: {self.name} of {self._app!r}>"
+        app = self.app
+        return f"<@task: {self.name} of {app.main or '__main__'} at {id(app):#x}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _task_named, (self.name,)
