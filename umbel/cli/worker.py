@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -151,6 +152,7 @@ def _run(
     from umbel.worker.worker import Worker
 
     made = Worker(app, quiet=session.quiet, **options)
+    outputs = sys.stdout, sys.stderr
     with prepare(surroundings, made.hostname) as logfile:
         app.log.setup(
             loglevel,
@@ -169,6 +171,9 @@ def _run(
             raise click.ClickException(
                 f"the worker cannot start: {user_traceback(error)}"
             ) from error
+        finally:
+            # What is said from here on is for people again.
+            sys.stdout, sys.stderr = outputs
 
 
 def _setting(text: str) -> tuple[str, Any]:

@@ -11,7 +11,6 @@ import sys
 import threading
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Any
 
 __all__ = [
     "LOG_LEVELS",
@@ -161,9 +160,17 @@ class LoggingProxy:
         # Per thread: what it has begun to print, and whether a record of it is being written.
         self._local = threading.local()
 
-    def write(self, data: Any) -> int:
-        """Take text, and log the lines that it completes; returns how many characters it took."""
-        text = str(data)
+    def write(self, data: str) -> int:
+        """Take text, and log the lines that it completes; returns how many characters it took.
+
+        Raises:
+            TypeError: It is not text; that is how programs tell a text file from a binary one.
+        """
+        # Whatever is printed comes here, whatever its type says.
+        given: object = data
+        if not isinstance(given, str):
+            raise TypeError(f"a log takes text, not {type(given).__name__}")
+        text = given
         if self.closed:
             return 0
         if getattr(self._local, "logging", False):
@@ -184,7 +191,7 @@ class LoggingProxy:
         finally:
             self._local.logging = False
 
-    def writelines(self, sequence: Iterable[Any]) -> None:
+    def writelines(self, sequence: Iterable[str]) -> None:
         """Take several texts."""
         for part in sequence:
             self.write(part)

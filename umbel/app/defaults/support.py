@@ -201,6 +201,10 @@ MISSING: tuple[Missing, ...] = (
         ("broker_pool_limit", "broker_pool_acquire_timeout"),
     ),
     Missing(
+        "a worker goes on trying to connect until it is ended",
+        ("broker_connection_max_retries",),
+    ),
+    Missing(
         "several brokers are tried in the order of their URLs",
         ("broker_failover_strategy",),
     ),
