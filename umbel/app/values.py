@@ -47,10 +47,7 @@ KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "timezone": ("a tzinfo", lambda value: isinstance(value, tzinfo)),
     "url": (
         "a URL or a list of them",
-        lambda value: (
-            isinstance(value, str)
-            or (isinstance(value, list | tuple) and all(isinstance(url, str) for url in value))
-        ),
+        lambda value: isinstance(value, str) or _are_texts(value),
     ),
 }
 """What the words of :attr:`Setting.kind` are called, and which values they mean."""

@@ -160,27 +160,24 @@ class LoggingProxy:
         # Per thread: what it has begun to print, and whether a record of it is being written.
         self._local = threading.local()
 
-    def write(self, data: str) -> int:
+    def write(self, data: object) -> int:
         """Take text, and log the lines that it completes; returns how many characters it took.
 
         Raises:
             TypeError: It is not text; that is how programs tell a text file from a binary one.
         """
-        # Whatever is printed comes here, whatever its type says.
-        given: object = data
-        if not isinstance(given, str):
-            raise TypeError(f"a log takes text, not {type(given).__name__}")
-        text = given
+        if not isinstance(data, str):
+            raise TypeError(f"a log takes text, not {type(data).__name__}")
         if self.closed:
             return 0
         if getattr(self._local, "logging", False):
             # A handler that prints its own failure must not come back here.
             original = sys.__stderr__
-            return original.write(text) if original is not None else 0
-        *lines, rest = f"{getattr(self._local, 'begun', '')}{text}".split("\n")
+            return original.write(data) if original is not None else 0
+        *lines, rest = f"{getattr(self._local, 'begun', '')}{data}".split("\n")
         self._local.begun = rest
         self._log(lines)
-        return len(text)
+        return len(data)
 
     def _log(self, lines: Iterable[str]) -> None:
         self._local.logging = True

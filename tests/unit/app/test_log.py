@@ -172,7 +172,7 @@ def test_what_is_printed_in_parts_is_one_line(caplog: pytest.LogCaptureFixture) 
     assert proxy.write("too late\n") == 0
     assert not proxy.isatty()
     with pytest.raises(TypeError, match="takes text, not bytes"):
-        proxy.write(b"x")  # type: ignore[arg-type]  # what click does to find out
+        proxy.write(b"x")
 
 
 def test_colours_depend_on_the_level() -> None:
