@@ -32,6 +32,9 @@ CALL_OPTIONS = frozenset(
 )
 """The options of ``apply_async`` that have a meaning; any other becomes a message property."""
 
+_LONGEST = 10 * 365 * 86400
+"""Seconds; whoever passes more has most likely passed something else."""
+
 _PASSED_ON = (
     *("serializer", "compression", "priority", "delivery_mode", "time_limit", "soft_time_limit"),
     *("group_id", "group_index", "chord", "chain", "root_id", "parent_id", "reply_to", "retries"),
@@ -126,15 +129,16 @@ def _set_times(
 ) -> None:
     now = app.wall_clock.now()
     countdown, eta = overrides.get("countdown"), overrides.get("eta")
-    if countdown:
-        fields["eta"] = now + timedelta(seconds=_seconds("countdown", countdown))
+    if countdown is not None:
+        if delay := _seconds("countdown", countdown):
+            fields["eta"] = now + timedelta(seconds=delay)
     elif eta is not None:
         fields["eta"] = moment("eta", eta, app.timezone)
     expires = overrides.get("expires")
     expires = default if expires is None else expires
     if expires is None:
         return
-    if isinstance(expires, int | float) and not isinstance(expires, bool):
+    if isinstance(expires, int | float | timedelta) and not isinstance(expires, bool):
         expires = now + timedelta(seconds=_seconds("expires", expires))
     else:
         expires = moment("expires", expires, app.timezone)
@@ -186,11 +190,17 @@ def moment(name: str, value: object, zone: tzinfo) -> datetime:
 
 
 def _seconds(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        message = f"{name}={value!r} is not a number of seconds: expected a finite int or float"
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or (isinstance(value, float) and math.isnan(value)):
+        message = (
+            f"{name}={value!r} is not a duration: expected seconds as a number, or a timedelta"
+        )
         raise ValueError(message)
-    if abs(value) > 10 * 365 * 86400:
-        message = f"{name}={value!r} is out of range: more than ten years. Pass seconds"
+    # Comparable with any int, however long; infinity is out of range too.
+    if abs(value) > _LONGEST:
+        message = f"{name}={value!r:.50} is out of range: more than ten years. Pass seconds"
         raise ValueError(message)
     return float(value)
 

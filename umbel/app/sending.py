@@ -66,6 +66,15 @@ class TaskSending(Parts):
         """
         calls = [self._call_of(signature) for signature in signatures]
         self.portal.call(self.producer.send, calls, self.publish_policy({}))
+        return self._results_of(calls)
+
+    async def asend_many(self, signatures: Iterable[Mapping[str, Any]]) -> list[AsyncResult[Any]]:
+        """:meth:`send_many`, without blocking the running loop."""
+        calls = [self._call_of(signature) for signature in signatures]
+        await self.producer.send(calls, self.publish_policy({}))
+        return self._results_of(calls)
+
+    def _results_of(self, calls: Iterable[Call]) -> list[AsyncResult[Any]]:
         return [AsyncResult(call.id, None, call.task, cast("Umbel", self)) for call in calls]
 
     def signature(self, *args: Any, **kwargs: Any) -> Signature:
@@ -109,28 +118,24 @@ class TaskSending(Parts):
             message = "task_always_eager has no effect on send_task"
             warnings.warn(AlwaysEagerIgnored(message), stacklevel=3)
         given = {**options, "countdown": countdown, "eta": eta, "task_id": task_id}
-        defaults = self._defaults_of_name(name)
-        args, kwargs = complete(args, kwargs)
-        return make_call(cast("Umbel", self), defaults, args, kwargs, given)
+        return self._make_call(name, *complete(args, kwargs), given)
 
-    def _defaults_of_name(self, name: str) -> dict[str, Any]:
-        task = self._tasks.get(name)
-        if task is not None:
-            return defaults_of(cast("Umbel", self), name, task.options)
-        return defaults_of(cast("Umbel", self), name, None)
+    def _make_call(
+        self,
+        name: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        options: Mapping[str, Any],
+    ) -> Call:
+        app, task = cast("Umbel", self), self._tasks.get(name)
+        resolved = None if task is None else task.options
+        expires = None if resolved is None else resolved.expires
+        defaults = defaults_of(app, name, resolved)
+        return make_call(app, defaults, args, kwargs, options, expires)
 
     def _call_of(self, signature: Mapping[str, Any]) -> Call:
-        task = self._tasks.get(signature["task"])
-        expires = task.options.expires if task is not None else None
-        args, kwargs = complete(signature.get("args"), signature.get("kwargs"))
-        return make_call(
-            cast("Umbel", self),
-            self._defaults_of_name(signature["task"]),
-            args,
-            kwargs,
-            signature.get("options") or {},
-            expires,
-        )
+        arguments = complete(signature.get("args"), signature.get("kwargs"))
+        return self._make_call(signature["task"], *arguments, signature.get("options") or {})
 
     def encode_signature(
         self, sig: Mapping[str, object], args: Sequence[object], *, parent: Request
@@ -140,5 +145,5 @@ class TaskSending(Parts):
         kwargs: Any = sig.get("kwargs") or {}
         given = {"parent_id": parent.id, "root_id": parent.root_id or parent.id, **options}
         name = str(sig["task"])
-        call = make_call(cast("Umbel", self), self._defaults_of_name(name), args, kwargs, given)
+        call = self._make_call(name, args, kwargs, given)
         return self.producer.encode((call,))[0]

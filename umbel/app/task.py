@@ -97,6 +97,7 @@ class Task(Generic[P, R]):
     _options: TaskOptions | None = None
     _defaults: dict[str, Any] | None = None
     _configured: object = None
+    _shadows: bool = False
     _check: ArgumentCheck | None = None
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -126,6 +127,8 @@ class Task(Generic[P, R]):
         if self._configured is not version or self._options is None:
             object.__setattr__(self, "_options", resolve(self))
             object.__setattr__(self, "_defaults", None)
+            method = getattr(self.shadow_name, "__func__", None)
+            object.__setattr__(self, "_shadows", method is not Task.shadow_name)
             object.__setattr__(self, "_configured", version)
         return cast("TaskOptions", self._options)
 
@@ -356,7 +359,8 @@ class Task(Generic[P, R]):
 
     def _calls(self, calls: Iterable[Sequence[Any]], options: Mapping[str, Any]) -> list[Call]:
         resolved = self.options
-        if options or resolved.expires is not None or context.current() is not None:
+        decided = not options and resolved.expires is None and not self._shadows
+        if not decided or context.current() is not None:
             return [self._call(args, None, None, None, None, None, options) for args in calls]
         defaults = self._call_defaults(resolved)
         check = self._check or self._argument_check()
@@ -395,6 +399,8 @@ class Task(Generic[P, R]):
                 check = self._argument_check()
             check(args, kwargs)
         defaults = self._call_defaults(resolved)
+        if self._shadows and not shadow:
+            shadow = self.shadow_name(args, kwargs, options)
         if task_id or link or link_error or shadow:
             options = {
                 **options,
