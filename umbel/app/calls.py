@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,9 @@ from umbel.wire.call import Call
 if TYPE_CHECKING:
     from umbel.app.base import Umbel
     from umbel.execution.runnable import TaskOptions
+    from umbel.result import AsyncResult
 
-__all__ = ["CALL_OPTIONS", "defaults_of", "make_call", "moment"]
+__all__ = ["CALL_OPTIONS", "adopt", "defaults_of", "make_call", "moment"]
 
 CALL_OPTIONS = frozenset(
     {
@@ -162,6 +163,14 @@ def _check_limits(fields: Mapping[str, Any]) -> None:
     if hard and soft and soft > hard:
         message = f"soft_time_limit must be less than or equal to time_limit: {soft!r} > {hard!r}"
         raise ValueError(message)
+
+
+def adopt(results: Iterable[AsyncResult[Any]], options: Mapping[str, Any]) -> None:
+    """Note the results of calls as children of the task that runs here, if one does."""
+    run = context.current()
+    if run is not None and run.task.options.trail and options.get("add_to_parent", True):
+        for result in results:
+            run.add_child(result)
 
 
 def moment(name: str, value: object, zone: tzinfo) -> datetime:

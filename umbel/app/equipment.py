@@ -79,6 +79,7 @@ class Equipment(TaskSending):
             store=self._store_now,
             publish=self._publish_now,
             encode_signature=self.encode_signature,
+            route=lambda queue: self.router.route(queue=queue),
             tasks=self._tasks,
             timezone=self.timezone,
         )

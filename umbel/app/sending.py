@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from umbel.app.arguments import complete
-from umbel.app.calls import defaults_of, make_call
+from umbel.app.calls import adopt, defaults_of, make_call
 from umbel.app.parts import Parts
 from umbel.app.producer import PublishPolicy
 from umbel.canvas.signature import Signature
@@ -40,7 +40,7 @@ class TaskSending(Parts):
         """
         call = self._call_by_name(name, args, kwargs, countdown, eta, task_id, options)
         self.portal.call(self.producer.send, (call,), self.publish_policy(options))
-        return AsyncResult(call.id, None, name, cast("Umbel", self))
+        return self._results_of((call,), options)[0]
 
     async def asend_task(
         self,
@@ -55,7 +55,7 @@ class TaskSending(Parts):
         """:meth:`send_task`, without blocking the running loop."""
         call = self._call_by_name(name, args, kwargs, countdown, eta, task_id, options)
         await self.producer.send((call,), self.publish_policy(options))
-        return AsyncResult(call.id, None, name, cast("Umbel", self))
+        return self._results_of((call,), options)[0]
 
     def send_many(self, signatures: Iterable[Mapping[str, Any]]) -> list[AsyncResult[Any]]:
         """Send the calls that signatures describe, in few round trips.
@@ -66,16 +66,21 @@ class TaskSending(Parts):
         """
         calls = [self._call_of(signature) for signature in signatures]
         self.portal.call(self.producer.send, calls, self.publish_policy({}))
-        return self._results_of(calls)
+        return self._results_of(calls, {})
 
     async def asend_many(self, signatures: Iterable[Mapping[str, Any]]) -> list[AsyncResult[Any]]:
         """:meth:`send_many`, without blocking the running loop."""
         calls = [self._call_of(signature) for signature in signatures]
         await self.producer.send(calls, self.publish_policy({}))
-        return self._results_of(calls)
+        return self._results_of(calls, {})
 
-    def _results_of(self, calls: Iterable[Call]) -> list[AsyncResult[Any]]:
-        return [AsyncResult(call.id, None, call.task, cast("Umbel", self)) for call in calls]
+    def _results_of(
+        self, calls: Iterable[Call], options: Mapping[str, Any]
+    ) -> list[AsyncResult[Any]]:
+        app = cast("Umbel", self)
+        results = [AsyncResult[Any](call.id, None, call.task, app) for call in calls]
+        adopt(results, options)
+        return results
 
     def signature(self, *args: Any, **kwargs: Any) -> Signature:
         """A signature that is sent through this app."""

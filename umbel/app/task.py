@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, ca
 
 from umbel.app import current
 from umbel.app.arguments import ArgumentCheck, complete
-from umbel.app.calls import defaults_of, make_call
+from umbel.app.calls import adopt, defaults_of, make_call
 from umbel.app.ids import new_id
 from umbel.app.options import FromConfig, resolve
 from umbel.canvas.signature import Signature
@@ -314,7 +314,7 @@ class Task(Generic[P, R]):
         if app.conf.task_always_eager:
             return [self._eagerly(call, options) for call in made]
         app.portal.call(app.producer.send, made, app.publish_policy(options))
-        return [AsyncResult(call.id, None, self.name, app) for call in made]
+        return self._all_sent(made, options)
 
     async def aapply_many(
         self, calls: Iterable[Sequence[Any]], **options: Any
@@ -325,7 +325,7 @@ class Task(Generic[P, R]):
         if app.conf.task_always_eager:
             return [self._eagerly(call, options) for call in made]
         await app.producer.send(made, app.publish_policy(options))
-        return [AsyncResult(call.id, None, self.name, app) for call in made]
+        return self._all_sent(made, options)
 
     def apply(
         self,
@@ -352,10 +352,15 @@ class Task(Generic[P, R]):
 
     def _sent(self, call: Call, options: Mapping[str, Any]) -> AsyncResult[R]:
         result: AsyncResult[R] = AsyncResult(call.id, None, self.name, self.app)
-        run = context.current()
-        if run is not None and run.task.options.trail and options.get("add_to_parent", True):
-            run.add_child(result)
+        if context.current() is not None:
+            adopt((result,), options)
         return result
+
+    def _all_sent(self, calls: Sequence[Call], options: Mapping[str, Any]) -> list[AsyncResult[R]]:
+        app, name = self.app, self.name
+        results: list[AsyncResult[R]] = [AsyncResult(call.id, None, name, app) for call in calls]
+        adopt(results, options)
+        return results
 
     def _calls(self, calls: Iterable[Sequence[Any]], options: Mapping[str, Any]) -> list[Call]:
         resolved = self.options

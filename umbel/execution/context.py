@@ -16,6 +16,7 @@ from umbel.canvas.follow_up import Step
 from umbel.execution.runnable import Runnable
 from umbel.execution.tools import Tools
 from umbel.model import Message, Request
+from umbel.result.blocking import ask_whether_a_task_runs
 from umbel.states import PENDING
 from umbel.wire import headers as wire_headers
 from umbel.wire.call import Call
@@ -430,3 +431,11 @@ def _properties(request: Request) -> dict[str, Any]:
         "content_type": message.content_type,
         "content_encoding": message.content_encoding,
     }
+
+
+def _a_worker_runs_this() -> bool:
+    run = current()
+    return run is not None and not run.is_eager
+
+
+ask_whether_a_task_runs(_a_worker_runs_this)

@@ -247,7 +247,7 @@ def _apply_options(run: Run, fields: dict[str, Any], options: Mapping[str, Any])
     if options.get("headers"):
         fields["headers"] = {**(own_headers or {}), **options["headers"]}
     if options.get("queue"):
-        fields["exchange"], fields["routing_key"] = "", str(options["queue"])
+        fields["exchange"], fields["routing_key"] = run.tools.route(options["queue"])
     for name in ("callbacks", "errbacks"):
         # A signature is a dict: one of them, or several.
         if isinstance(fields[name], Mapping):

@@ -18,6 +18,10 @@ __all__ = ["EncodeSignature", "Tools"]
 _NOTHING: Mapping[str, Runnable] = {}
 
 
+def _to_the_queue(name: str) -> tuple[str, str]:
+    return "", name
+
+
 class EncodeSignature(Protocol):
     """Routes and encodes a signature that follows a request."""
 
@@ -52,6 +56,8 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
     publish: Callable[[Sequence[Message]], None]
     """Publish at once, before going on."""
     encode_signature: EncodeSignature
+    route: Callable[[str], tuple[str, str]] = _to_the_queue
+    """The exchange and routing key that reach a queue; raises where there is no such queue."""
     tasks: Mapping[str, Runnable] = msgspec.field(default_factory=lambda: _NOTHING)
     """Every task by name; error callbacks are looked up here."""
     timezone: tzinfo = UTC

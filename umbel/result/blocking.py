@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 __all__ = [
     "allow_join_result",
+    "ask_whether_a_task_runs",
     "assert_will_not_block",
     "denied_join_result",
     "forbid_waiting",
@@ -21,7 +22,14 @@ _ADVICE = (
 
 # True in processes that do nothing but run tasks; overridden piecewise by the two below.
 _process_forbids = False
+_a_task_runs: Callable[[], bool] = bool
 _here: ContextVar[bool | None] = ContextVar("umbel_waiting_forbidden", default=None)
+
+
+def ask_whether_a_task_runs(answer: Callable[[], bool]) -> None:
+    """Say who knows whether the caller is a task that a worker runs."""
+    global _a_task_runs  # noqa: PLW0603 - set once, by the layer that runs tasks
+    _a_task_runs = answer
 
 
 def forbid_waiting() -> None:
@@ -33,7 +41,9 @@ def forbid_waiting() -> None:
 def assert_will_not_block() -> None:
     """Raises: RuntimeError: in a task, where waiting for another one can stand still for ever."""
     here = _here.get()
-    if _process_forbids if here is None else here:
+    if here is None:
+        here = _process_forbids or _a_task_runs()
+    if here:
         raise RuntimeError(_ADVICE)
 
 

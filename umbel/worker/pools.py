@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, assert_never
 
 from umbel.protocols import Pool, Runner
+from umbel.result.blocking import forbid_waiting
 from umbel.worker.options import WorkerOptions
 
 __all__ = ["make_pool"]
@@ -22,7 +24,7 @@ def make_pool(options: WorkerOptions, make_runner: Callable[[], Runner]) -> Pool
             if options.start_method is not None:
                 given["start_method"] = options.start_method
             return PreforkPool(
-                make_runner,
+                partial(_make_runner_of_child, make_runner),
                 options.concurrency,
                 prefetch=options.prefetch_multiplier,
                 max_tasks_per_child=options.max_tasks_per_child,
@@ -43,3 +45,9 @@ def make_pool(options: WorkerOptions, make_runner: Callable[[], Runner]) -> Pool
             return InlinePool(make_runner)
         case _:
             assert_never(options.pool)
+
+
+def _make_runner_of_child(make_runner: Callable[[], Runner]) -> Runner:
+    """Make the runner of a process that does nothing but run tasks, in whatever thread."""
+    forbid_waiting()
+    return make_runner()
