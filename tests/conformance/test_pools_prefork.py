@@ -263,8 +263,9 @@ class TestPreforkPool(Prefork):
         assert max(by_pid.values()) == tasks
         assert len(by_pid) >= 100 / tasks
 
-    async def test_ctrl_c_reaches_children_and_changes_nothing(
-        self, make_pool: MakePool, gate: Gate
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    async def test_a_signal_to_the_whole_group_ends_no_task(
+        self, make_pool: MakePool, gate: Gate, number: signal.Signals
     ) -> None:
         pool = await make_pool(ContractRunner)
         assert isinstance(pool, PreforkPool)
@@ -272,7 +273,7 @@ class TestPreforkPool(Prefork):
         await gate.reached(1)
 
         for process in psutil.Process().children(recursive=True):
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
         gate.open()
 
         assert isinstance((await collect(pool, 1))[1], Succeeded)

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
@@ -35,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 _monotonic = SystemClock().monotonic
 
-_PARENTS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGCHLD)
+_PARENTS = (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGCHLD)
 """Signals for which the parent may have handlers that mean nothing here."""
 _LONG = 0.0002
 """Seconds; what takes longer is reported by itself, what takes less shares a frame."""
@@ -188,6 +189,7 @@ def be_child(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for number in _PARENTS:
         signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, partial(_obey, slots, slot))
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     name_process(name)
     try:
@@ -204,3 +206,14 @@ def be_child(
         sys.stdout.flush()
         sys.stderr.flush()
     return 0
+
+
+def _obey(slots: Slots, slot: int, number: int, _: object) -> None:
+    """End by SIGTERM if the parent sent it.
+
+    Service managers send it to every process of a service; then the parent decides what is
+    finished first. A handler and not SIG_IGN: what a task starts would inherit being deaf.
+    """
+    if slots.ordered[slot]:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)

@@ -129,6 +129,10 @@ class Member:
         key = self._slots.keys[self.slot]
         return key if key in self.held else None
 
+    def order_to_end(self) -> None:
+        """Let it obey the SIGTERM that comes next."""
+        self._slots.ordered[self.slot] = 1
+
     def running_for(self, now: float) -> float:
         """Seconds since it started what it started last."""
         return now - self._slots.times[self.slot]

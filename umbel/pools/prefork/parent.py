@@ -485,6 +485,7 @@ def _kill(member: Member, number: signals.Signals) -> None:
     if member.pid is None:
         # Not yet forked, or not yet known; child_started does it when a stop asks for it.
         return
+    member.order_to_end()
     try:
         os.kill(member.pid, number)
     except ProcessLookupError:

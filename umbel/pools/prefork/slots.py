@@ -9,6 +9,8 @@ from typing import Final
 
 __all__ = ["SLOTS", "Slots"]
 
+_FIELDS: Final = 3
+
 SLOTS: Final = 4096
 """Most children there can be. A slot nobody uses costs no memory."""
 _NONE: Final = -1
@@ -20,20 +22,23 @@ class Slots:
     Written by the child that has the slot, read by the parent. The time is written first, so
     that whoever sees a key sees a time that is not older. Never cleared by the child: a
     request that has ended is known by its outcome.
+
+    ``ordered`` goes the other way: whether the parent wants the child to obey SIGTERM.
     """
 
     def __init__(self, fd: int = -1) -> None:
         """Map the file ``fd``, or memory that only processes forked later share."""
         self._fd = fd
-        memory = memoryview(mmap.mmap(fd, SLOTS * 16))
+        memory = memoryview(mmap.mmap(fd, SLOTS * 8 * _FIELDS))
         self.keys = memory[: SLOTS * 8].cast("q")
-        self.times = memory[SLOTS * 8 :].cast("d")
+        self.times = memory[SLOTS * 8 : SLOTS * 16].cast("d")
+        self.ordered = memory[SLOTS * 16 :].cast("q")
 
     @classmethod
     def in_file(cls) -> Slots:
         """Make memory that processes can map which are not forked from this one."""
         with tempfile.TemporaryFile() as file:
-            file.truncate(SLOTS * 16)
+            file.truncate(SLOTS * 8 * _FIELDS)
             return cls(os.dup(file.fileno()))
 
     def file(self) -> int:
@@ -48,6 +53,7 @@ class Slots:
             self._fd = -1
 
     def clear(self, slot: int) -> None:
-        """Nothing was started yet."""
+        """Nothing was started yet, and nothing ordered."""
         self.times[slot] = 0.0
+        self.ordered[slot] = 0
         self.keys[slot] = _NONE
