@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 NODENAME_SEP = "@"
-NODENAME_DEFAULT = "worker"
+NODENAME_DEFAULT = "celery"
 
 
 def gethostname() -> str:
@@ -61,7 +61,7 @@ def default_nodename(hostname: str | None) -> str:
     """A whole node name from a part of one.
 
     >>> default_nodename("mail@a1"), default_nodename("a1")
-    ('mail@a1', 'worker@a1')
+    ('mail@a1', 'celery@a1')
     """
     name, host = nodesplit(hostname or "")
     return nodename(name or NODENAME_DEFAULT, host or gethostname())

@@ -144,7 +144,7 @@ def node_name(given: str | None, *, host: str | None = None) -> str:
 
     Args:
         given: ``name@host`` or ``name``; ``%h`` stands for the host, ``%n`` for its first part,
-            ``%d`` for the rest. None: ``worker`` on this host.
+            ``%d`` for the rest. None: ``celery`` on this host.
         host: This host, unless the machine knows best.
 
     Source:
@@ -153,14 +153,14 @@ def node_name(given: str | None, *, host: str | None = None) -> str:
     >>> node_name("mail@%h", host="a1.example.com")
     'mail@a1.example.com'
     >>> node_name(None, host="a1")
-    'worker@a1'
+    'celery@a1'
     """
     full = host or socket.gethostname()
     short, _, domain = full.partition(".")
     value_by_variable = {"%h": full, "%n": short, "%d": domain, "%%": "%"}
-    expanded = re.sub("%[hnd%]", lambda found: value_by_variable[found[0]], given or "worker")
+    expanded = re.sub("%[hnd%]", lambda found: value_by_variable[found[0]], given or "celery")
     name, at, place = expanded.partition("@")
-    return f"{name or 'worker'}@{place}" if at and place else f"{name or 'worker'}@{full}"
+    return f"{name or 'celery'}@{place}" if at and place else f"{name or 'celery'}@{full}"
 
 
 def _given(argument: Any, setting: Any) -> Any:

@@ -17,14 +17,14 @@ def options(given: WorkerArguments | None = None, **settings: object) -> WorkerO
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        (None, "worker@a1.example.com"),
+        (None, "celery@a1.example.com"),
         ("mail", "mail@a1.example.com"),
         ("mail@other", "mail@other"),
         ("mail@%h", "mail@a1.example.com"),
         ("mail@%n", "mail@a1"),
         ("%n.%d@x", "a1.example.com@x"),
         ("100%%@x", "100%@x"),
-        ("@x", "worker@x"),
+        ("@x", "celery@x"),
         ("mail@", "mail@a1.example.com"),
     ],
 )
