@@ -1,0 +1,1 @@
+"""The embedded drivers: broker and results in one SQLite file, shared by processes."""

@@ -1,0 +1,277 @@
+"""A broker in a file: no server, safe between processes, nothing lost when they are killed."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from umbel.drivers.sqlite import messages, results
+from umbel.drivers.sqlite.backend import SQLiteBackend
+from umbel.drivers.sqlite.connection import Connection
+from umbel.drivers.sqlite.session import Session, Stamp
+from umbel.exceptions import BatchError, BrokerUnavailable, EncodeError
+from umbel.model import Delivery, Message, Queue, QueueStats, Settlement
+from umbel.protocols import Capabilities, Clock, Compose, ResultBackend
+
+__all__ = ["SQLiteBroker"]
+
+logger = logging.getLogger(__name__)
+
+_LONGEST_PAUSE = 3600.0
+
+
+class SQLiteBroker:
+    """Implements ``umbel.protocols.Broker`` and ``Transactional``.
+
+    Args:
+        path: The database; made when it is not there. Shared by everyone who opens it.
+        lease: Seconds a delivery is ours unless extended.
+        synchronous: ``NORMAL`` loses nothing when programs are killed, and at a power cut
+            perhaps the last moments; ``FULL`` loses nothing then either, and takes longer.
+        patience: Seconds to wait for others who are writing.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        clock: Clock,
+        lease: float = 30.0,
+        synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
+        patience: float = 10.0,
+    ) -> None:
+        self._clock = clock
+        self._lease = lease
+        self._connection = Connection(
+            path,
+            clock=clock,
+            error=BrokerUnavailable,
+            kind="messages",
+            synchronous=synchronous,
+            patience=patience,
+        )
+        self._held: dict[str, None] = {}
+        self._pid = os.getpid()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Everything."""
+        return Capabilities(
+            lease=self._lease, delay=True, priority="high-first", ordered=True, wakeup=True
+        )
+
+    async def open(self) -> None:
+        """Open the database; make it if there is none. Idempotent."""
+        await self._connection.open()
+
+    async def close(self) -> None:
+        """Give back every unsettled delivery, then close the database. Idempotent."""
+        if not self._connection.opened:
+            return
+        try:
+            # What is under way may lease something, and give it back because nobody waits.
+            await self._connection.run(_nothing, writes=False)
+            held = self._take_held()
+            if held:
+                await self._connection.run(lambda session: _return(session, held))
+        except BrokerUnavailable as error:
+            logger.warning("Messages in hand come back when their lease runs out: %s", error)
+        finally:
+            await self._connection.close()
+
+    async def declare(self, queues: Sequence[Queue]) -> None:
+        """Make the queues and their bindings exist. Idempotent."""
+        await self._connection.run(lambda session: messages.declare(session, queues))
+
+    async def publish(self, messages_: Sequence[Message]) -> None:
+        """Accept the messages in one transaction; what cannot be kept is refused."""
+        errors: dict[int, Exception] = {}
+        rows: list[messages.Row] = []
+        places: list[int] = []
+        for place, message in enumerate(messages_):
+            try:
+                rows.append(messages.prepare(message))
+            except EncodeError as error:
+                errors[place] = error
+            else:
+                places.append(place)
+        now = self._clock.time()
+        refused = await self._connection.run(lambda session: messages.publish(session, rows, now))
+        if refused or errors:
+            errors.update({places[index]: error for index, error in refused.items()})
+            first = next(iter(errors.values()))
+            raise BatchError(
+                f"{len(errors)} of {len(messages_)} messages were refused; the first: {first}",
+                errors,
+            )
+
+    async def receive(self, queues: Sequence[str], *, limit: int, wait: float) -> list[Delivery]:
+        """Lease up to ``limit`` messages, the first queue first."""
+        if limit <= 0 or not queues:
+            return []
+        clock = self._clock
+        deadline = clock.monotonic() + wait
+        while True:
+            taken, stamp, due, leased_until = await self._connection.run(
+                lambda session: self._take(session, queues, limit),
+                writes=False,
+                unseen=self._return_unseen,
+            )
+            if taken:
+                deliveries = [messages.read(row, leased_until=leased_until) for row in taken]
+                for delivery in deliveries:
+                    self._held[delivery.tag] = None
+                return deliveries
+            now = clock.monotonic()
+            if now >= deadline or not self._connection.opened:
+                return []
+            pause = min(due - clock.time(), _LONGEST_PAUSE)
+            await self._connection.wait(stamp, until=min(deadline, now + pause))
+            if not self._connection.opened:
+                return []
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Forget the messages for good; returns those whose lease had already been lost."""
+        return await self._settle(deliveries, lambda s: messages.forget(s, deliveries))
+
+    async def nack(
+        self, deliveries: Sequence[Delivery], *, requeue: bool = True, delay: float = 0.0
+    ) -> list[Delivery]:
+        """Give the messages back, or keep them in ``umbel_dead``."""
+        now = self._clock.time()
+        if not requeue:
+            return await self._settle(deliveries, lambda s: messages.bury(s, deliveries, now))
+        due = now + delay if delay > 0 else None
+        return await self._settle(deliveries, lambda s: messages.give_back(s, deliveries, due))
+
+    async def extend(self, deliveries: Sequence[Delivery], *, lease: float) -> list[Delivery]:
+        """Hold on to the messages for ``lease`` seconds from now; returns those already lost."""
+        if not deliveries:
+            return []
+        until = self._clock.time() + lease
+        lost = await self._connection.run(lambda s: messages.extend(s, deliveries, until))
+        self._release(lost)
+        return lost
+
+    async def purge(self, queues: Sequence[str]) -> int:
+        """Drop every message nobody holds; returns how many."""
+        now = self._clock.time()
+        return await self._connection.run(lambda session: messages.purge(session, queues, now))
+
+    async def stats(self, queues: Sequence[str]) -> dict[str, QueueStats]:
+        """Ready, leased and delayed messages per queue."""
+        now = self._clock.time()
+        return await self._connection.run(
+            lambda session: messages.stats(session, queues, now), writes=False
+        )
+
+    def commits_with(self, backend: ResultBackend) -> bool:
+        """Whether the backend keeps its results in the same file."""
+        return isinstance(backend, SQLiteBackend) and backend.path == self._connection.path
+
+    async def settle(
+        self, settlements: Sequence[Settlement], *, compose: Compose
+    ) -> list[Delivery]:
+        """Publish, store, count and acknowledge in one transaction.
+
+        A settlement whose lease was lost has no effect at all, and is returned. A follow-up
+        that cannot be kept is reported in the log and left out.
+        """
+        now = self._clock.time()
+        lost, refused = await self._connection.run(
+            lambda session: _settle(session, settlements, compose, now)
+        )
+        for message, reason in refused:
+            logger.error("The follow-up %r is lost: %s", message.id, reason)
+        self._release([s.delivery for s in settlements if s.delivery is not None])
+        return lost
+
+    async def _settle(
+        self, deliveries: Sequence[Delivery], work: Callable[[Session], list[Delivery]]
+    ) -> list[Delivery]:
+        if not deliveries:
+            return []
+        lost = await self._connection.run(work)
+        self._release(deliveries)
+        return lost
+
+    def _release(self, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            self._held.pop(delivery.tag, None)
+
+    def _take_held(self) -> list[str]:
+        held = list(self._held)
+        self._held.clear()
+        # In a forked child they are the parent's.
+        return held if self._pid == os.getpid() else []
+
+    def _take(
+        self, session: Session, queues: Sequence[str], limit: int
+    ) -> tuple[list[messages.Taken], Stamp, float, float]:
+        stamp = self._connection.observe(session)
+        now, leased_until = self._clock.time(), self._clock.monotonic() + self._lease
+        until = now + self._lease
+        taken: list[messages.Taken] = []
+        if messages.ready(session, queues, now):
+            taken = session.transact(
+                lambda session: messages.take(session, queues, limit=limit, now=now, until=until)
+            )
+        due = 0.0 if taken else messages.next_due(session)
+        return taken, stamp, due, leased_until
+
+    def _return_unseen(self, result: tuple[list[messages.Taken], Stamp, float, float]) -> None:
+        """Give back what arrived for a caller who had gone."""
+        tags = [f"{seq}:{token}" for _, seq, token, _, _ in result[0]]
+        if tags and self._connection.opened:
+            self._connection.begin(lambda session: messages.unlend(session, tags))
+
+
+def _nothing(_: Session) -> None:
+    """Everything before is done when this is."""
+
+
+def _return(session: Session, tags: Sequence[str]) -> None:
+    session.executemany(session.sql["give_back"], [(None, *tag.split(":")) for tag in tags])
+    session.news.add("messages")
+
+
+def _settle(
+    session: Session, settlements: Sequence[Settlement], compose: Compose, now: float
+) -> tuple[list[Delivery], list[tuple[Message, Exception]]]:
+    lost: list[Delivery] = []
+    kept: list[Settlement] = []
+    for settlement in settlements:
+        delivery = settlement.delivery
+        gone = delivery and messages.conclude(session, delivery, settlement.verdict, now)
+        if gone:
+            lost += gone
+        else:
+            kept.append(settlement)
+    arrivals = [s.arrival for s in kept if s.arrival is not None]
+    follow_ups = [message for s in kept for message in s.publish]
+    if arrivals:
+        arrival_by_chord = {arrival.chord_id: arrival for arrival in arrivals}
+        full = results.arrive(session, arrivals, now)
+        for chord in full:
+            follow_ups += compose(arrival_by_chord[chord.id], chord)
+        results.seal(session, [chord.id for chord in full], now)
+    records = [s.record for s in kept if s.record is not None]
+    if records:
+        results.store(session, records, now)
+    return lost, _publish(session, follow_ups, now) if follow_ups else []
+
+
+def _publish(
+    session: Session, follow_ups: Sequence[Message], now: float
+) -> list[tuple[Message, Exception]]:
+    refused: list[tuple[Message, Exception]] = []
+    rows: list[messages.Row] = []
+    for message in follow_ups:
+        try:
+            rows.append(messages.prepare(message))
+        except EncodeError as error:
+            refused.append((message, error))
+    errors = messages.publish(session, rows, now)
+    return refused + [(rows[index][0], error) for index, error in errors.items()]

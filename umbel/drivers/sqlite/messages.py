@@ -1,0 +1,280 @@
+"""Messages in the database: functions of a running transaction, called in its thread."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Sequence
+from math import inf
+
+import msgspec
+
+from umbel.drivers.sqlite.session import Session
+from umbel.exceptions import EncodeError, OperationalError, QueueConflict
+from umbel.model import Ack, Delivery, Message, Nack, Queue, QueueStats
+from umbel.routing.bindings import conflict, ways_into
+from umbel.routing.expiry import drop_time
+
+__all__ = [
+    "Row",
+    "bury",
+    "conclude",
+    "declare",
+    "extend",
+    "forget",
+    "give_back",
+    "next_due",
+    "prepare",
+    "publish",
+    "purge",
+    "read",
+    "ready",
+    "stats",
+    "take",
+    "unlend",
+]
+
+Row = tuple[Message, bytes]
+"""A message, and as it is kept."""
+
+Taken = tuple[str, int, int, int, bytes]
+"""Queue, seq, token, attempt, message."""
+
+_LOWEST, _HIGHEST = 0, 255
+_LARGEST = 900_000_000
+"""SQLite keeps values of less than a billion bytes."""
+_DEAD_KEPT = 10_000
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Message).decode
+
+
+def prepare(message: Message) -> Row:
+    """What can be kept of a message: all, or an error.
+
+    Raises:
+        EncodeError: Something in it cannot be written.
+    """
+    try:
+        kept = _encode(message)
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
+        raise EncodeError(f"cannot keep the message {message.id!r}: {error}") from error
+    if len(kept) > _LARGEST:
+        raise EncodeError(
+            f"the message {message.id!r} has {len(kept):,} bytes, SQLite keeps {_LARGEST:,}; keep "
+            f"the payload elsewhere and send a reference to it"
+        )
+    return message, kept
+
+
+def read(taken: Taken, *, leased_until: float) -> Delivery:
+    """What is handed out."""
+    queue, seq, token, attempt, kept = taken
+    defect = None
+    try:
+        message = _decode(kept)
+    except msgspec.MsgspecError as error:
+        message = Message(id="", body=kept)
+        defect = f"the database row {seq} holds no message: {error}"
+    return Delivery(
+        message=message,
+        queue=queue,
+        tag=f"{seq}:{token}",
+        attempt=attempt,
+        leased_until=leased_until,
+        defect=defect,
+    )
+
+
+def declare(session: Session, queues: Sequence[Queue]) -> None:
+    """Make the queues and their bindings exist.
+
+    Raises:
+        QueueConflict: One exists with other properties; none is declared.
+    """
+    for queue in queues:
+        row = session.execute(session.sql["queue_definition"], (queue.name,)).fetchone()
+        if row is not None and row[0] is not None:
+            existing = msgspec.msgpack.decode(row[0], type=Queue)
+            problem = conflict(existing, queue)
+            if problem is not None:
+                raise QueueConflict(problem)
+        else:
+            definition = msgspec.msgpack.encode(queue)
+            session.execute(
+                session.sql["define_queue"], (queue.name, definition, queue.message_ttl)
+            )
+            session.forget_queue(queue.name)
+        for way in ways_into(queue):
+            arguments = msgspec.json.encode(way.arguments, order="sorted").decode()
+            session.execute(
+                session.sql["add_binding"],
+                (way.exchange, way.type, way.routing_key, way.queue, arguments),
+            )
+
+
+def publish(session: Session, rows: Iterable[Row], now: float) -> dict[int, Exception]:
+    """Put messages into the queues they reach; returns what reached none, by index."""
+    errors: dict[int, Exception] = {}
+    values: list[tuple[int, int, float | None, float | None, bytes]] = []
+    for index, (message, kept) in enumerate(rows):
+        queues: Sequence[str] = (message.routing_key,)
+        if message.exchange:
+            queues = session.bindings().queues(
+                message.exchange, message.routing_key, message.headers
+            )
+            if not queues:
+                errors[index] = OperationalError(
+                    f"exchange {message.exchange!r} has no queue bound for routing key "
+                    f"{message.routing_key!r}; declare the queue, or publish to it by name"
+                )
+                continue
+        due = message.not_before
+        if due is not None and not due > now:
+            due = None
+        rank = -min(max(message.priority, _LOWEST), _HIGHEST) if message.priority else 0
+        for name in queues:
+            try:
+                queue, ttl = session.queue(name)
+            except UnicodeEncodeError as error:
+                errors[index] = OperationalError(f"queue name {name!r} is no text: {error}")
+                break
+            drop_at = None
+            if ttl is not None or message.expires_at is not None:
+                drop_at = drop_time(message, message_ttl=ttl, now=now)
+            values.append((queue, rank, due, drop_at, kept))
+    if values:
+        session.executemany(session.sql["put"], values)
+        session.news.add("messages")
+    return errors
+
+
+def ready(session: Session, queues: Sequence[str], now: float) -> bool:
+    """Whether it is worth trying to take some: cheap, and locks nobody out."""
+    for name in queues:
+        queue = session.known_queue(name)
+        if queue is not None and session.execute(session.sql["any_ready"], (queue,)).fetchone():
+            return True
+    return next_due(session) <= now
+
+
+def next_due(session: Session) -> float:
+    """When a message comes (back) into some queue; inf when none does."""
+    (due,) = session.execute(session.sql["next_due"]).fetchone()
+    return inf if due is None else due
+
+
+def take(
+    session: Session, queues: Sequence[str], *, limit: int, now: float, until: float
+) -> list[Taken]:
+    """Lease up to ``limit`` messages until then, the first queue first."""
+    sql = session.sql
+    session.execute(sql["promote"], (now,))
+    _drop_overdue(session, now)
+    # With seq it is unique for every lease ever granted; no counter, nothing to write.
+    token = secrets.randbits(62)
+    taken: list[Taken] = []
+    for name in queues:
+        queue = session.known_queue(name)
+        if queue is None:
+            continue
+        rows = session.execute(sql["first_ready"], (queue, now, limit - len(taken))).fetchall()
+        taken += [(name, seq, token, attempt + 1, kept) for seq, attempt, kept in rows]
+        if len(taken) >= limit:
+            break
+    session.executemany(sql["lend"], [(token, until, seq) for _, seq, _, _, _ in taken])
+    return taken
+
+
+def _drop_overdue(session: Session, now: float) -> None:
+    overdue = session.execute(session.sql["overdue"], (now,)).fetchall()
+    if not overdue:
+        return
+    session.executemany(session.sql["remove"], [(seq,) for seq, _ in overdue])
+    queues = [queue for _, queue in overdue]
+    session.executemany(
+        session.sql["count_expired"], [(queues.count(queue), queue) for queue in set(queues)]
+    )
+
+
+def forget(session: Session, deliveries: Sequence[Delivery]) -> list[Delivery]:
+    """Delete the messages; returns those whose lease was lost."""
+    execute, sql = session.execute, session.sql["ack"]
+    return [
+        delivery for delivery in deliveries if execute(sql, delivery.tag.split(":")).rowcount == 0
+    ]
+
+
+def give_back(
+    session: Session, deliveries: Sequence[Delivery], due: float | None
+) -> list[Delivery]:
+    """Let others have the messages from ``due`` on, None: now; returns what was lost."""
+    execute, sql = session.execute, session.sql["give_back"]
+    session.news.add("messages")
+    return [
+        delivery
+        for delivery in deliveries
+        if execute(sql, (due, *delivery.tag.split(":"))).rowcount == 0
+    ]
+
+
+def bury(session: Session, deliveries: Sequence[Delivery], now: float) -> list[Delivery]:
+    """Keep the messages with the dead ones; returns those whose lease was lost."""
+    session.executemany(
+        session.sql["bury"], [(now, *delivery.tag.split(":")) for delivery in deliveries]
+    )
+    session.execute(session.sql["limit_dead"], (_DEAD_KEPT,))
+    return forget(session, deliveries)
+
+
+def conclude(
+    session: Session, delivery: Delivery, verdict: Ack | Nack, now: float
+) -> list[Delivery]:
+    """Carry out a verdict; returns the delivery if its lease was lost."""
+    match verdict:
+        case Ack():
+            return forget(session, (delivery,))
+        case Nack(requeue=False):
+            return bury(session, (delivery,), now)
+        case Nack(delay=delay):
+            return give_back(session, (delivery,), now + delay if delay > 0 else None)
+
+
+def extend(session: Session, deliveries: Sequence[Delivery], until: float) -> list[Delivery]:
+    """Lease the messages for longer; returns those whose lease was lost."""
+    execute, sql = session.execute, session.sql["extend"]
+    return [
+        delivery
+        for delivery in deliveries
+        if execute(sql, (until, *delivery.tag.split(":"))).rowcount == 0
+    ]
+
+
+def unlend(session: Session, tags: Iterable[str]) -> None:
+    """Undo leases that nobody has seen."""
+    session.executemany(session.sql["unlend"], [tag.split(":") for tag in tags])
+    session.news.add("messages")
+
+
+def purge(session: Session, queues: Sequence[str], now: float) -> int:
+    """Drop every message nobody holds; returns how many."""
+    dropped = 0
+    for name in queues:
+        queue = session.known_queue(name)
+        if queue is not None:
+            dropped += session.execute(session.sql["purge_ready"], (queue,)).rowcount
+            dropped += session.execute(session.sql["purge_later"], (queue, now)).rowcount
+    return dropped
+
+
+def stats(session: Session, queues: Sequence[str], now: float) -> dict[str, QueueStats]:
+    """Ready, leased and delayed messages per queue."""
+    found: dict[str, QueueStats] = {}
+    for name in queues:
+        queue = session.known_queue(name)
+        if queue is None:
+            found[name] = QueueStats()
+            continue
+        (ready_,) = session.execute(session.sql["count_ready"], (queue,)).fetchone()
+        leased, delayed, due = session.execute(session.sql["count_later"], (now, queue)).fetchone()
+        found[name] = QueueStats(ready=ready_ + due, leased=leased, delayed=delayed)
+    return found

@@ -1,0 +1,218 @@
+-- Every statement of the driver, by name. No RETURNING, no STRICT, no json_each: SQLite 3.24 of
+-- 2018 is enough.
+
+-- ------------------------------------------------------------------------------ the database
+
+-- name: has_schema
+SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'umbel_meta';
+
+-- name: get_version
+SELECT value FROM umbel_meta WHERE key = 'version';
+
+-- name: set_version
+INSERT INTO umbel_meta (key, value) VALUES ('version', ?)
+ON CONFLICT (key) DO UPDATE SET value = excluded.value;
+
+-- name: data_version
+-- Another number after each commit of another connection.
+PRAGMA data_version;
+
+-- name: begin
+-- The write lock at once: a transaction that reads first and writes later can fail half way.
+BEGIN IMMEDIATE;
+
+-- name: commit
+COMMIT;
+
+-- ------------------------------------------------------------------------------ listeners
+
+-- name: add_listener
+INSERT OR REPLACE INTO umbel_listeners (name, kind) VALUES (?, ?);
+
+-- name: remove_listener
+DELETE FROM umbel_listeners WHERE name = ?;
+
+-- name: listeners
+SELECT name FROM umbel_listeners WHERE kind = ?;
+
+-- ------------------------------------------------------------------------------ queues
+
+-- name: queue_by_name
+SELECT id, message_ttl FROM umbel_queues WHERE name = ?;
+
+-- name: add_queue
+INSERT INTO umbel_queues (name) VALUES (?);
+
+-- name: queue_definition
+SELECT definition FROM umbel_queues WHERE name = ?;
+
+-- name: define_queue
+INSERT INTO umbel_queues (name, definition, message_ttl) VALUES (?, ?, ?)
+ON CONFLICT (name) DO UPDATE
+SET definition = excluded.definition, message_ttl = excluded.message_ttl;
+
+-- name: count_expired
+UPDATE umbel_queues SET expired = expired + ? WHERE id = ?;
+
+-- name: add_binding
+INSERT OR IGNORE INTO umbel_bindings (exchange, type, routing_key, queue, arguments)
+VALUES (?, ?, ?, ?, ?);
+
+-- name: last_binding
+-- Bindings are only ever added: another number means that there are more.
+SELECT max(id) FROM umbel_bindings;
+
+-- name: bindings
+SELECT exchange, type, routing_key, queue, arguments FROM umbel_bindings ORDER BY id;
+
+-- ------------------------------------------------------------------------------ messages
+
+-- name: put
+INSERT INTO umbel_messages (queue, rank, due, drop_at, message) VALUES (?, ?, ?, ?, ?);
+
+-- name: any_ready
+SELECT 1 FROM umbel_messages WHERE queue = ? AND due IS NULL LIMIT 1;
+
+-- name: next_due
+SELECT min(due) FROM umbel_messages WHERE due IS NOT NULL;
+
+-- name: promote
+-- What has become due, and what is no longer on loan, is ready. Bounded, so that a flood of them
+-- does not keep the others waiting.
+UPDATE umbel_messages SET due = NULL, token = NULL
+WHERE seq IN (
+    SELECT seq FROM umbel_messages WHERE due <= ? ORDER BY due LIMIT 1000
+);
+
+-- name: overdue
+-- Nobody took these in time, and nobody has them.
+SELECT seq, queue FROM umbel_messages WHERE drop_at <= ? AND token IS NULL LIMIT 1000;
+
+-- name: remove
+DELETE FROM umbel_messages WHERE seq = ?;
+
+-- name: first_ready
+SELECT seq, attempt, message FROM umbel_messages
+WHERE queue = ? AND due IS NULL AND (drop_at IS NULL OR drop_at > ?)
+ORDER BY rank, seq LIMIT ?;
+
+-- name: lend
+UPDATE umbel_messages SET token = ?, due = ?, attempt = attempt + 1 WHERE seq = ?;
+
+-- name: ack
+DELETE FROM umbel_messages WHERE seq = ? AND token = ?;
+
+-- name: give_back
+UPDATE umbel_messages SET due = ?, token = NULL WHERE seq = ? AND token = ?;
+
+-- name: unlend
+-- For deliveries that nobody got to see.
+UPDATE umbel_messages SET due = NULL, token = NULL, attempt = attempt - 1
+WHERE seq = ? AND token = ?;
+
+-- name: extend
+UPDATE umbel_messages SET due = ? WHERE seq = ? AND token = ?;
+
+-- name: bury
+INSERT INTO umbel_dead (queue, attempt, dropped_at, message)
+SELECT queue, attempt, ?, message FROM umbel_messages WHERE seq = ? AND token = ?;
+
+-- name: limit_dead
+DELETE FROM umbel_dead WHERE id <= (SELECT max(id) FROM umbel_dead) - ?;
+
+-- name: purge_ready
+DELETE FROM umbel_messages WHERE queue = ? AND due IS NULL;
+
+-- name: purge_later
+DELETE FROM umbel_messages
+WHERE due IS NOT NULL AND queue = ? AND (token IS NULL OR due <= ?);
+
+-- name: count_ready
+SELECT count(*) FROM umbel_messages WHERE queue = ? AND due IS NULL;
+
+-- name: count_later
+-- On loan, delayed, and neither any more: due without having been moved.
+SELECT
+    coalesce(sum(token IS NOT NULL AND due > ?1), 0),
+    coalesce(sum(token IS NULL AND due > ?1), 0),
+    coalesce(sum(due <= ?1), 0)
+FROM umbel_messages WHERE due IS NOT NULL AND queue = ?2;
+
+-- ------------------------------------------------------------------------------ results
+
+-- name: last_change
+SELECT value FROM umbel_meta WHERE key = 'change';
+
+-- name: set_last_change
+INSERT INTO umbel_meta (key, value) VALUES ('change', ?)
+ON CONFLICT (key) DO UPDATE SET value = excluded.value;
+
+-- name: store
+-- A record gives way to one that is as final as it is, or more; or once it has expired.
+INSERT INTO umbel_results
+    (change, id, state, rank, expires_at, reply_to, correlation_id, body)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+ON CONFLICT (id) DO UPDATE SET
+    change = excluded.change,
+    state = excluded.state,
+    rank = excluded.rank,
+    expires_at = excluded.expires_at,
+    reply_to = excluded.reply_to,
+    correlation_id = excluded.correlation_id,
+    body = excluded.body
+WHERE excluded.rank <= umbel_results.rank OR umbel_results.expires_at <= ?9;
+
+-- name: load
+SELECT change, id, state, expires_at, reply_to, correlation_id, body FROM umbel_results
+WHERE id = ? AND (expires_at IS NULL OR expires_at > ?);
+
+-- name: changed_since
+SELECT change, id FROM umbel_results WHERE change > ?;
+
+-- name: forget
+DELETE FROM umbel_results WHERE id = ?;
+
+-- name: prune_results
+DELETE FROM umbel_results
+WHERE change IN (SELECT change FROM umbel_results WHERE expires_at < ? LIMIT ?);
+
+-- name: prune_groups
+DELETE FROM umbel_groups
+WHERE rowid IN (SELECT rowid FROM umbel_groups WHERE expires_at < ? LIMIT ?);
+
+-- name: prune_members
+DELETE FROM umbel_chord_members
+WHERE chord IN (SELECT id FROM umbel_chords WHERE forget_at < ? ORDER BY forget_at LIMIT ?);
+
+-- name: prune_chords
+DELETE FROM umbel_chords
+WHERE id IN (SELECT id FROM umbel_chords WHERE forget_at < ? ORDER BY forget_at LIMIT ?);
+
+-- name: store_group
+INSERT OR REPLACE INTO umbel_groups (id, expires_at, body) VALUES (?, ?, ?);
+
+-- name: load_group
+SELECT body, expires_at FROM umbel_groups
+WHERE id = ? AND (expires_at IS NULL OR expires_at > ?);
+
+-- name: begin_chord
+INSERT OR IGNORE INTO umbel_chords (id, size, forget_at) VALUES (?, ?, ?);
+
+-- name: chord
+SELECT size, arrived, sealed FROM umbel_chords WHERE id = ?;
+
+-- name: add_member
+INSERT OR IGNORE INTO umbel_chord_members (chord, place, record) VALUES (?, ?, ?);
+
+-- name: count_member
+UPDATE umbel_chords SET arrived = arrived + 1, forget_at = max(forget_at, ?) WHERE id = ?;
+
+-- name: members
+SELECT record FROM umbel_chord_members WHERE chord = ? ORDER BY place;
+
+-- name: seal_chord
+INSERT INTO umbel_chords (id, size, sealed, forget_at) VALUES (?1, 0, 1, ?2)
+ON CONFLICT (id) DO UPDATE SET sealed = 1, forget_at = excluded.forget_at;
+
+-- name: remove_members
+DELETE FROM umbel_chord_members WHERE chord = ?;

@@ -1,0 +1,114 @@
+-- What an umbel database holds. Every name begins with umbel_, so that the tables can live in a
+-- file that has others. Moments are Unix seconds. Version 1.
+
+-- One row per fact about the database itself: its schema's version, the last change number.
+CREATE TABLE umbel_meta (
+    key TEXT PRIMARY KEY,
+    value INTEGER NOT NULL
+);
+
+-- Queues, once somebody declared or used them. definition is the declared model.Queue (msgpack),
+-- NULL when it was only used. expired counts what was dropped unreceived.
+CREATE TABLE umbel_queues (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    definition BLOB,
+    message_ttl REAL,
+    expired INTEGER NOT NULL DEFAULT 0
+);
+
+-- Ways from exchanges into queues. arguments is JSON.
+CREATE TABLE umbel_bindings (
+    id INTEGER PRIMARY KEY,
+    exchange TEXT NOT NULL,
+    type TEXT NOT NULL,
+    routing_key TEXT NOT NULL,
+    queue TEXT NOT NULL,
+    arguments TEXT NOT NULL,
+    UNIQUE (exchange, type, routing_key, queue, arguments)
+);
+
+-- Messages, in the order they came (seq). due: NULL while ready, else when it comes (back) into
+-- the queue: a delayed message, or a lease that runs out. token: who has it, NULL for nobody.
+-- rank: the negative priority, so that the first is the smallest. message is model.Message
+-- (msgpack) and stands last, so that the others can be read without it.
+CREATE TABLE umbel_messages (
+    seq INTEGER PRIMARY KEY,
+    queue INTEGER NOT NULL,
+    rank INTEGER NOT NULL,
+    due REAL,
+    token INTEGER,
+    attempt INTEGER NOT NULL DEFAULT 0,
+    drop_at REAL,
+    message BLOB NOT NULL
+);
+
+-- What can be handed out now, in order.
+CREATE INDEX umbel_messages_ready ON umbel_messages (queue, rank, seq) WHERE due IS NULL;
+
+-- What comes (back) later, soonest first.
+CREATE INDEX umbel_messages_later ON umbel_messages (due) WHERE due IS NOT NULL;
+
+-- What is dropped when nobody takes it in time.
+CREATE INDEX umbel_messages_drop ON umbel_messages (drop_at) WHERE drop_at IS NOT NULL;
+
+-- Messages that were given up, the latest ten thousand, for people to look at.
+CREATE TABLE umbel_dead (
+    id INTEGER PRIMARY KEY,
+    queue INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    dropped_at REAL NOT NULL,
+    reason TEXT,
+    message BLOB NOT NULL
+);
+
+-- Results. change rises with every write, so that a watcher finds what is new by it; rank is how
+-- final the state is (states.finality), the lower the more. body is the task's document.
+CREATE TABLE umbel_results (
+    change INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    state TEXT NOT NULL,
+    rank INTEGER NOT NULL,
+    expires_at REAL,
+    reply_to TEXT,
+    correlation_id TEXT,
+    body BLOB NOT NULL
+);
+
+CREATE INDEX umbel_results_expiry ON umbel_results (expires_at) WHERE expires_at IS NOT NULL;
+
+-- The members of groups, in order, as body says.
+CREATE TABLE umbel_groups (
+    id TEXT PRIMARY KEY,
+    expires_at REAL,
+    body BLOB NOT NULL
+);
+
+CREATE INDEX umbel_groups_expiry ON umbel_groups (expires_at) WHERE expires_at IS NOT NULL;
+
+-- Chords: how many members there are and have arrived. One that is sealed is kept until
+-- forget_at, so that a repeated arrival does not begin it anew.
+CREATE TABLE umbel_chords (
+    id TEXT PRIMARY KEY,
+    size INTEGER NOT NULL,
+    arrived INTEGER NOT NULL DEFAULT 0,
+    sealed INTEGER NOT NULL DEFAULT 0,
+    forget_at REAL NOT NULL
+);
+
+CREATE INDEX umbel_chords_forget ON umbel_chords (forget_at);
+
+-- What arrived of chords that are not sealed. record is model.ResultRecord (msgpack).
+CREATE TABLE umbel_chord_members (
+    chord TEXT NOT NULL,
+    place INTEGER NOT NULL,
+    record BLOB NOT NULL,
+    PRIMARY KEY (chord, place)
+);
+
+-- Who waits for news, and of what (messages, results): names of pipes in the folder beside the
+-- database. Rows of processes that are gone are removed by whoever finds them.
+CREATE TABLE umbel_listeners (
+    name TEXT PRIMARY KEY,
+    kind TEXT NOT NULL
+);
