@@ -35,6 +35,10 @@ class Saved:
     def __json__(self) -> object:
         return {"saved": True}
 
+    def __repr__(self) -> str:
+        # In the names of tests, which must be the same in every process.
+        return "Saved()"
+
 
 class Broken:
     def __json__(self) -> object:
