@@ -24,6 +24,7 @@ from umbel.model import (
     ResultRecord,
     Settlement,
 )
+from umbel.protocols import Compose, ResultBackend
 from umbel.worker.patience import Patience
 from umbel.worker.settle import Settler
 
@@ -78,11 +79,11 @@ class Backend(MemoryBackend):
 class Site:
     """A broker, a result backend and a settler on them, with a diary of what happens."""
 
-    def __init__(self) -> None:
+    def __init__(self, broker: type[Broker] = Broker) -> None:
         self.clock = ManualClock()
         self.diary: list[str] = []
         # A store each: with one in common they would do it all in one step.
-        self.broker = Broker(MemoryStore(), self.clock, self.diary)
+        self.broker = broker(MemoryStore(), self.clock, self.diary)
         self.backend = Backend(MemoryStore(), self.clock, self.diary)
         self.released: list[str] = []
         self.settler = Settler(
@@ -221,3 +222,50 @@ async def test_no_call_carries_more_than_the_broker_takes(site: Site) -> None:
 async def test_nothing_to_settle_is_nothing_to_do(site: Site) -> None:
     assert await site.settler.settle([]) == []
     assert site.diary == []
+
+
+class Together(Broker):
+    """It commits with any memory backend of the test, and refuses a whole batch when told to."""
+
+    refuses = False
+
+    def commits_with(self, backend: ResultBackend) -> bool:
+        return True
+
+    async def settle(
+        self, settlements: Sequence[Settlement], *, compose: Compose
+    ) -> list[Delivery]:
+        self.diary.append(f"settle {len(settlements)}")
+        if self.refuses:
+            raise BatchError("something was refused", {0: ValueError("no")})
+        return await super().settle(settlements, compose=compose)
+
+
+@pytest.fixture
+async def united() -> AsyncIterator[Site]:
+    site = Site(Together)
+    await site.broker.open()
+    await site.backend.open()
+    await site.broker.declare([Queue("q"), Queue("celery")])
+    yield site
+    await site.backend.close()
+    await site.broker.close()
+
+
+async def test_where_broker_and_backend_commit_together_it_is_one_step(united: Site) -> None:
+    one, two = await united.received("a", "b")
+
+    lost = await united.settler.settle([done(one, record=record("a")), done(two)])
+
+    assert lost == []
+    assert united.diary == ["settle 2"]
+    assert united.released == ["a", "b"]
+
+
+async def test_if_something_is_refused_the_rest_is_done_step_by_step(united: Site) -> None:
+    [one] = await united.received("a")
+    united.broker.refuses = True  # type: ignore[attr-defined]
+
+    await united.settler.settle([done(one, record=record("a"))])
+
+    assert united.diary == ["settle 1", "store a", "ack a"]
