@@ -32,14 +32,17 @@ def make_pool(options: WorkerOptions, make_runner: Callable[[], Runner]) -> Pool
                 **given,
             )
         case "threads":
+            # As above: one pool is loaded, the others cost a worker nothing.
             from umbel.pools.threads import ThreadPool
 
             return ThreadPool(make_runner, options.concurrency)
         case "asyncio":
+            # As above.
             from umbel.pools.loops import AsyncioPool
 
             return AsyncioPool(make_runner, options.concurrency)
         case "solo":
+            # As above.
             from umbel.pools.inline import InlinePool
 
             return InlinePool(make_runner)
