@@ -16,15 +16,14 @@ from umbel.signals import after_task_publish, before_task_publish
 
 if TYPE_CHECKING:
     from umbel.model import Message
+    from umbel.wire.call import Call
 
 __all__ = ["after", "before"]
 
 
-def before(message: Message) -> Message:
-    """Send ``before_task_publish``; returns the message with the headers, properties, exchange
-    and routing key that its receivers left.
-
-    The body is shown as ``(args, kwargs, embed)`` where it is JSON; changes to it are ignored.
+def before(call: Call, message: Message, retry_policy: dict[str, Any]) -> Message:
+    """Send ``before_task_publish``; returns the message with the headers and properties that its
+    receivers left. Other changes are ignored.
 
     Source:
         Celery user guide, Signals, ``before_task_publish``.
@@ -32,36 +31,37 @@ def before(message: Message) -> Message:
     headers: dict[str, Any] = msgspec.json.decode(message.headers)
     properties = _properties(message)
     before_task_publish.send(
-        sender=headers.get("task"),
-        body=_body(message),
+        sender=call.task,
+        body=_body(call, message),
         exchange=message.exchange,
         routing_key=message.routing_key,
         headers=headers,
         properties=properties,
         declare=[],
-        retry_policy={},
+        retry_policy=retry_policy,
     )
+    kept = dict(properties)
     return msgspec.structs.replace(
         message,
         headers=json.dumps(headers),
-        correlation_id=properties.pop("correlation_id", message.correlation_id),
-        reply_to=properties.pop("reply_to", message.reply_to),
-        priority=properties.pop("priority", message.priority),
-        properties=properties,
+        correlation_id=kept.pop("correlation_id", message.correlation_id),
+        reply_to=kept.pop("reply_to", message.reply_to),
+        priority=kept.pop("priority", message.priority),
+        properties=kept,
     )
 
 
-def after(messages: Sequence[Message]) -> None:
+def after(calls: Sequence[Call], messages: Sequence[Message]) -> None:
     """Send ``after_task_publish`` for each message, now that the broker has it.
 
     Source:
         Celery user guide, Signals, ``after_task_publish``.
     """
-    for message in messages:
+    for call, message in zip(calls, messages, strict=True):
         headers: dict[str, Any] = msgspec.json.decode(message.headers)
         after_task_publish.send(
-            sender=headers.get("task"),
-            body=_body(message),
+            sender=call.task,
+            body=_body(call, message),
             exchange=message.exchange,
             routing_key=message.routing_key,
             headers=headers,
@@ -77,11 +77,13 @@ def _properties(message: Message) -> dict[str, Any]:
     return properties
 
 
-def _body(message: Message) -> object:
-    if message.content_type == "application/json" and not _is_compressed(message):
+def _body(call: Call, message: Message) -> object:
+    if call.protocol == 1 and message.content_type == "application/json" and not call.compression:
         return json.loads(message.body)
-    return message.body
-
-
-def _is_compressed(message: Message) -> bool:
-    return b'"compression"' in message.headers
+    embed = {
+        "callbacks": call.callbacks,
+        "errbacks": call.errbacks,
+        "chain": call.chain,
+        "chord": call.chord,
+    }
+    return call.args, call.kwargs, embed

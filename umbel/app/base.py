@@ -20,7 +20,6 @@ from umbel.app.builtins import add_builtin_tasks
 from umbel.app.connections import Connections
 from umbel.app.decorators import TaskDecorators
 from umbel.app.equipment import Equipment
-from umbel.app.ids import new_id
 from umbel.app.loaders import Loader
 from umbel.app.portal import Portal
 from umbel.app.producer import Producer
@@ -274,25 +273,6 @@ class Umbel(TaskDecorators, Equipment):
         """The task that a worker is running here, or None."""
         run = context.current()
         return None if run is None else self._tasks.get(run.task.name)
-
-    @property
-    def oid(self) -> str:
-        """The address of this process for replies."""
-        kept = self._derived.get("oid")
-        if kept is None or kept[0] != os.getpid():
-            kept = self._derived["oid"] = (os.getpid(), new_id())
-        return str(kept[1])
-
-    thread_oid = oid
-
-    @property
-    def origin(self) -> str:
-        """Who sends tasks from here: ``gen<pid>@<host>``."""
-        kept = self._derived.get("origin")
-        if kept is None or kept[0] != os.getpid():
-            host = os.uname().nodename if hasattr(os, "uname") else os.environ["COMPUTERNAME"]
-            kept = self._derived["origin"] = (os.getpid(), f"gen{os.getpid()}@{host}")
-        return str(kept[1])
 
     @property
     def log(self) -> Logging:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from umbel.app import drivers
@@ -67,7 +67,7 @@ class Equipment(TaskSending):
     @property
     def tools(self) -> Tools:
         """What running tasks in this process needs."""
-        return self._derive("tools", lambda _: self._make_tools(""))
+        return self._derive("tools", lambda _: self._make_tools(self.origin.partition("@")[2]))
 
     def _make_tools(self, hostname: str) -> Tools:
         return Tools(
@@ -80,9 +80,15 @@ class Equipment(TaskSending):
             publish=self._publish_now,
             encode_signature=self.encode_signature,
             route=lambda queue: self.router.route(queue=queue),
+            call_signature=self._apply_signature,
             tasks=self._tasks,
             timezone=self.timezone,
         )
+
+    def _apply_signature(self, signature: Mapping[str, Any], args: Sequence[Any]) -> None:
+        """Run what follows an eager task here and now, too."""
+        task = self._tasks[signature["task"]]
+        task.apply(args, signature.get("kwargs"), **(signature.get("options") or {}))
 
     def make_runner(self, hostname: str) -> Runner:
         """What a pool runs requests with."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from umbel.app import drivers
+from umbel.app.ids import new_id
 from umbel.app.zones import zone_of
 
 if TYPE_CHECKING:
@@ -86,3 +88,22 @@ class Parts:
             url = self.conf.result_backend
             return drivers.DISABLED if url in {None, "", "disabled"} else str(url)
         return self.broker_url if drivers.keeps_results(self.broker_url) else drivers.DISABLED
+
+    @property
+    def oid(self) -> str:
+        """The address of this process for replies."""
+        kept = self._derived.get("oid")
+        if kept is None or kept[0] != os.getpid():
+            kept = self._derived["oid"] = (os.getpid(), new_id())
+        return str(kept[1])
+
+    thread_oid = oid
+
+    @property
+    def origin(self) -> str:
+        """Who sends tasks from here: ``gen<pid>@<host>``."""
+        kept = self._derived.get("origin")
+        if kept is None or kept[0] != os.getpid():
+            host = os.uname().nodename if hasattr(os, "uname") else os.environ["COMPUTERNAME"]
+            kept = self._derived["origin"] = (os.getpid(), f"gen{os.getpid()}@{host}")
+        return str(kept[1])

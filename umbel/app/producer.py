@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["NO_RETRY", "Producer", "PublishPolicy"]
 
 
-class PublishPolicy(msgspec.Struct, frozen=True, kw_only=True):
+class PublishPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How often, and after which pauses, publishing is tried again when the broker is away.
 
     Source:
@@ -45,14 +45,23 @@ class PublishPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds added for each further one."""
     interval_max: float = 1.0
     """Seconds; no pause is longer."""
+    retry_errors: Any = None
+    """Accepted for Celery's sake; whatever keeps the broker from being reached is tried again."""
 
     @classmethod
     def of(cls, retry: bool, policy: Mapping[str, Any] | None) -> PublishPolicy:
-        """The policy that the options ``retry`` and ``retry_policy`` ask for."""
+        """The policy that the options ``retry`` and ``retry_policy`` ask for.
+
+        Raises:
+            ValueError: ``policy`` has other fields, or other values, than a policy can have.
+        """
         if not retry:
             return NO_RETRY
-        known = {name: value for name, value in (policy or {}).items() if name in _FIELDS}
-        return msgspec.convert(known, cls)
+        try:
+            return msgspec.convert(dict(policy or {}), cls)
+        except msgspec.ValidationError as error:
+            message = f"retry_policy={policy!r} is not a policy: {error}"
+            raise ValueError(message) from None
 
     def pause(self, repetition: int) -> float:
         """Seconds to wait before repetition ``repetition``, counted from 1."""
@@ -62,8 +71,6 @@ class PublishPolicy(msgspec.Struct, frozen=True, kw_only=True):
         """Whether repetition ``repetition`` may be made."""
         return self.max_retries is None or repetition <= self.max_retries
 
-
-_FIELDS = frozenset(PublishPolicy.__struct_fields__)
 
 NO_RETRY = PublishPolicy(max_retries=0)
 
@@ -112,75 +119,25 @@ class Producer:
         Raises:
             OperationalError: The broker could not be reached within ``policy``, or refused.
         """
-        messages = self.encode(calls)
+        messages = self.encode(calls, policy)
         await self.publish(messages, policy)
         if after_task_publish.receivers:
-            announce.after(messages)
+            announce.after(calls, messages)
 
-    def encode(self, calls: Sequence[Call]) -> list[Message]:
+    def encode(self, calls: Sequence[Call], policy: PublishPolicy) -> list[Message]:
         """The calls' messages, as ``before_task_publish`` leaves them."""
         encode = tasks.encode
         messages = [encode(call) for call in calls]
         if before_task_publish.receivers:
-            messages = [announce.before(message) for message in messages]
+            retry_policy = msgspec.structs.asdict(policy)
+            messages = [
+                announce.before(call, message, retry_policy)
+                for call, message in zip(calls, messages, strict=True)
+            ]
         return messages
 
     async def publish(self, messages: Sequence[Message], policy: PublishPolicy) -> None:
         """Publish messages that are encoded already; see :meth:`send`."""
-        # Only called on a running loop, which has imported asyncio long before.
-        from asyncio import get_running_loop
-
-        loop = get_running_loop()
-        outbox = self._outbox_by_loop.get(loop)
-        if outbox is None:
-            outbox = self._outbox_by_loop[loop] = _Outbox()
-        if outbox.busy:
-            entry = _Entry(messages, loop.create_future())
-            outbox.waiting.append(entry)
-            if not await self._turn(outbox, entry):
-                return
-        outbox.busy = True
-        company = outbox.waiting
-        outbox.waiting = []
-        try:
-            if company:
-                await self._send_together(messages, company, policy)
-            else:
-                await self._deliver(messages, policy)
-        finally:
-            # Interrupted: what went with us may not be out; the next one sends it (again).
-            outbox.waiting[:0] = [entry for entry in company if not entry.turn.done()]
-            _pass_on(outbox)
-
-    async def _turn(self, outbox: _Outbox, entry: _Entry) -> bool:
-        try:
-            return await entry.turn
-        finally:
-            if entry.turn.cancelled() and entry in outbox.waiting:
-                outbox.waiting.remove(entry)
-
-    async def _send_together(
-        self, messages: Sequence[Message], company: Sequence[_Entry], policy: PublishPolicy
-    ) -> None:
-        batch = list(messages)
-        for entry in company:
-            batch.extend(entry.messages)
-        try:
-            await self._deliver(batch, policy)
-        except BatchError as error:
-            own = _share_errors(error, len(messages), company)
-            if own:
-                raise BatchError(str(error), own) from None
-        except BrokerUnavailable as error:
-            for entry in company:
-                _refuse(entry, error)
-            raise
-        else:
-            for entry in company:
-                if not entry.turn.done():
-                    entry.turn.set_result(False)
-
-    async def _deliver(self, messages: Sequence[Message], policy: PublishPolicy) -> None:
         if len(messages) <= _BATCH_LIMIT:
             await self._insist(messages, policy)
             return
@@ -195,11 +152,11 @@ class Producer:
             raise BatchError(message, refused)
 
     async def _insist(self, messages: Sequence[Message], policy: PublishPolicy) -> None:
+        # Everyone repeats by their own policy, and joins whatever batch goes out then.
         repetition = 0
         while True:
             try:
-                broker = await self._connections.broker()
-                await broker.publish(messages)
+                await self._join(messages)
             except BrokerUnavailable:
                 repetition += 1
                 if not policy.allows(repetition):
@@ -207,6 +164,81 @@ class Producer:
                 await self._clock.sleep(policy.pause(repetition))
             else:
                 return
+
+    async def _join(self, messages: Sequence[Message]) -> None:
+        """Publish once, alone or in company."""
+        # Only called on a running loop, which has imported asyncio long before.
+        from asyncio import get_running_loop
+
+        loop = get_running_loop()
+        outbox = self._outbox_by_loop.get(loop)
+        if outbox is None:
+            outbox = self._outbox_by_loop[loop] = _Outbox()
+        if outbox.busy:
+            entry = _Entry(messages, loop.create_future())
+            outbox.waiting.append(entry)
+            if not await _turn(outbox, entry):
+                return
+        outbox.busy = True
+        company = _company(outbox, _BATCH_LIMIT - len(messages)) if outbox.waiting else ()
+        try:
+            broker = await self._connections.broker()
+            if company:
+                await _publish_together(broker, messages, company)
+            else:
+                await broker.publish(messages)
+        except Exception as error:
+            for entry in company:
+                _refuse(entry, error)
+            raise
+        finally:
+            # Interrupted: what went with us may not be out; the next one sends it (again).
+            outbox.waiting[:0] = [entry for entry in company if not entry.turn.done()]
+            _pass_on(outbox)
+
+
+async def _turn(outbox: _Outbox, entry: _Entry) -> bool:
+    try:
+        return await entry.turn
+    except BaseException:
+        turn = entry.turn
+        # Cancelled in the very step in which its turn came: others still wait for theirs.
+        if not turn.cancelled() and turn.exception() is None and turn.result():
+            _pass_on(outbox)
+        raise
+
+
+def _company(outbox: _Outbox, room: int) -> list[_Entry]:
+    """Take those along that wait, as many as fit."""
+    company: list[_Entry] = []
+    taken = 0
+    for entry in outbox.waiting:
+        if not entry.turn.done():
+            room -= len(entry.messages)
+            if room < 0:
+                break
+            company.append(entry)
+        taken += 1
+    del outbox.waiting[:taken]
+    return company
+
+
+async def _publish_together(
+    broker: Broker, messages: Sequence[Message], company: Sequence[_Entry]
+) -> None:
+    batch = list(messages)
+    for entry in company:
+        batch.extend(entry.messages)
+    try:
+        await broker.publish(batch)
+    except BatchError as error:
+        own = _share_errors(error, len(messages), company)
+        if own:
+            raise BatchError(str(error), own) from None
+    else:
+        for entry in company:
+            if not entry.turn.done():
+                entry.turn.set_result(False)
 
 
 def _pass_on(outbox: _Outbox) -> None:

@@ -151,4 +151,4 @@ class TaskSending(Parts):
         given = {"parent_id": parent.id, "root_id": parent.root_id or parent.id, **options}
         name = str(sig["task"])
         call = self._make_call(name, args, kwargs, given)
-        return self.producer.encode((call,))[0]
+        return self.producer.encode((call,), self.publish_policy({}))[0]

@@ -19,7 +19,7 @@ from umbel.exceptions import MaxRetriesExceededError, OperationalError
 from umbel.execution import context, eager
 from umbel.execution.context import Context
 from umbel.execution.retries import retry
-from umbel.result import AsyncResult, EagerResult
+from umbel.result import AsyncResult, EagerResult, denied_join_result
 from umbel.wire.call import Call
 
 if TYPE_CHECKING:
@@ -277,7 +277,7 @@ class Task(Generic[P, R]):
         call = self._call(args, kwargs, task_id, link, link_error, shadow, options)
         app = self.app
         if app.conf.task_always_eager:
-            return self._eagerly(call, options)
+            return self._instead(call, options)
         app.portal.call(app.producer.send, (call,), app.publish_policy(options))
         return self._sent(call, options)
 
@@ -295,7 +295,7 @@ class Task(Generic[P, R]):
         call = self._call(args, kwargs, task_id, link, link_error, shadow, options)
         app = self.app
         if app.conf.task_always_eager:
-            return self._eagerly(call, options)
+            return self._instead(call, options)
         await app.producer.send((call,), app.publish_policy(options))
         return self._sent(call, options)
 
@@ -312,7 +312,7 @@ class Task(Generic[P, R]):
         made = self._calls(calls, options)
         app = self.app
         if app.conf.task_always_eager:
-            return [self._eagerly(call, options) for call in made]
+            return [self._instead(call, options) for call in made]
         app.portal.call(app.producer.send, made, app.publish_policy(options))
         return self._all_sent(made, options)
 
@@ -323,7 +323,7 @@ class Task(Generic[P, R]):
         made = self._calls(calls, options)
         app = self.app
         if app.conf.task_always_eager:
-            return [self._eagerly(call, options) for call in made]
+            return [self._instead(call, options) for call in made]
         await app.producer.send(made, app.publish_policy(options))
         return self._all_sent(made, options)
 
@@ -421,6 +421,11 @@ class Task(Generic[P, R]):
         check = ArgumentCheck(function or self.run, bound=function is not None)
         object.__setattr__(self, "_check", check)
         return check
+
+    def _instead(self, call: Call, options: Mapping[str, Any]) -> EagerResult[R]:
+        """Run the call eagerly where it would be sent; waiting in it is as wrong as in a worker."""
+        with denied_join_result():
+            return self._eagerly(call, options)
 
     def _eagerly(
         self, call: Call, options: Mapping[str, Any], *, serialize: bool = True
