@@ -72,6 +72,7 @@ class AsyncResult(ResultBase, Generic[R]):
     @task_id.setter
     def task_id(self, value: str) -> None:
         self.id = value
+        self._final = None
 
     # -- waiting
 
@@ -419,6 +420,9 @@ class EagerResult(AsyncResult[R]):
 
     def __repr__(self) -> str:
         return f"<EagerResult: {self.id}>"
+
+    def __copy__(self) -> EagerResult[R]:
+        return EagerResult(self.id, self._value, self._state, self._traceback, self._name)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return EagerResult, (self.id, self._value, self._state, self._traceback, self._name)

@@ -99,16 +99,12 @@ async def wait_for(
     waiting = _first_ready(source, task_id, on_message)
     if timeout is None and on_interval is None:
         return await waiting
-    ticking = asyncio.create_task(_tick(interval, on_interval)) if on_interval else None
     try:
         async with asyncio.timeout(timeout):
-            return await waiting
+            return await (_ticking(waiting, interval, on_interval) if on_interval else waiting)
     except TimeoutError:
         message = f"The operation timed out: task {task_id!r} was not ready in {timeout} s."
         raise ResultTimeout(message) from None
-    finally:
-        if ticking is not None:
-            ticking.cancel()
 
 
 async def _first_ready(
@@ -136,10 +132,18 @@ def _seen(
     return meta if meta.status in READY_STATES else None
 
 
-async def _tick(interval: float, on_interval: Callable[[], object] | None) -> None:
+async def _ticking(
+    work: Coroutine[Any, Any, T], interval: float, on_interval: Callable[[], object]
+) -> T:
     # See wait_for.
     import asyncio
 
-    while on_interval is not None:
-        await asyncio.sleep(interval)
-        on_interval()
+    working = asyncio.create_task(work)
+    try:
+        while not (await asyncio.wait([working], timeout=interval))[0]:
+            on_interval()
+        return working.result()
+    finally:
+        if not working.done():
+            working.cancel()
+            await asyncio.wait([working])
