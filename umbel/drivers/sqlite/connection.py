@@ -116,9 +116,8 @@ class Connection:
         unseen: Callable[[T], None] | None = None,
     ) -> Job[T]:
         """The same, for those who need not wait."""
-        owner = self._require_owner()
-        job = Job(work, loop=owner.waiters.loop, writes=writes, unseen=unseen)
-        owner.put(job)
+        job = Job(work, loop=asyncio.get_running_loop(), writes=writes, unseen=unseen)
+        self._require_owner().put(job)
         return job
 
     def observe(self, session: Session) -> Stamp:
@@ -129,8 +128,10 @@ class Connection:
         """Wait until something is committed after ``stamp``, or until a monotonic moment."""
         owner = self._require_owner()
         waiters = owner.waiters
-        loop = waiters.loop
+        loop = asyncio.get_running_loop()
         if not waiters:
+            # Another one only in a forked child.
+            waiters.loop = loop
             owner.listen()
         reader = owner.listener
         future = waiters.add(stamp)

@@ -23,7 +23,7 @@ from umbel.drivers.sqlite.session import News, Session, Stamp
 __all__ = ["Owner"]
 
 _FIRST_PAUSE = 0.001
-_LONGEST_PAUSE = 0.02
+_LONGEST_PAUSE = 0.025
 """Between two looks for news, with nobody there to wake us."""
 _LONGEST_PAUSE_WITH_PIPE = 0.1
 """The same when others wake us, and looking only makes up for those who cannot."""
