@@ -14,9 +14,9 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.setting import private_redis, produce, publish, table, url_of, worker
+from benchmarks.setting import produce, publish, somewhere, table, worker
 
-SYSTEMS = ("celery", "umbel", "dramatiq", "taskiq", "huey")
+SYSTEMS = ("celery", "umbel", "dramatiq", "taskiq", "huey", "umbel-sqlite")
 SETTLE = 4.0
 """Seconds between the last task and the first look."""
 
@@ -45,19 +45,19 @@ def processor_seconds(processes: list[psutil.Process]) -> float:
 
 def measure(system: str, seconds: float, figures: Figures) -> None:
     """One worker, looked at while it idles."""
-    with private_redis() as client, worker(system, url_of(client)) as root:
-        produce(system, url_of(client), "sequential", 20)
+    with somewhere(system) as (name, url), worker(name, url) as root:
+        produce(name, url, "sequential", 20)
         time.sleep(SETTLE)
         processes = tree(root)
         before, begin = processor_seconds(processes), time.monotonic()
         time.sleep(seconds)
         used, elapsed = processor_seconds(processes) - before, time.monotonic() - begin
-        for name, value in {
+        for key, value in {
             "pss_mib": pss_mib(processes),
             "cpu_percent": used / elapsed * 100,
             "processes": float(len(processes)),
         }.items():
-            figures[system].setdefault(name, []).append(value)
+            figures[system].setdefault(key, []).append(value)
 
 
 def report(figures: Figures) -> str:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import argparse
 import statistics
 
-from benchmarks.setting import private_redis, produce, publish, table, url_of, worker
+from benchmarks.setting import produce, publish, somewhere, table, worker
 
-SYSTEMS = ("celery", "umbel", "dramatiq", "taskiq", "huey")
+SYSTEMS = ("celery", "umbel", "dramatiq", "taskiq", "huey", "umbel-sqlite")
 CALLS = 500
 
 Figures = dict[str, dict[str, list[float]]]
@@ -20,11 +20,11 @@ Figures = dict[str, dict[str, list[float]]]
 
 def measure(system: str, figures: Figures) -> None:
     """One round of one system."""
-    with private_redis() as client, worker(system, url_of(client)):
+    with somewhere(system) as (name, url), worker(name, url):
         for what in ("paced", "sequential"):
-            answer = produce(system, url_of(client), what, CALLS)
-            for name, value in answer.items():
-                figures[system].setdefault(f"{what} {name}", []).append(value)
+            answer = produce(name, url, what, CALLS)
+            for key, value in answer.items():
+                figures[system].setdefault(f"{what} {key}", []).append(value)
 
 
 def report(figures: Figures) -> str:

@@ -61,6 +61,18 @@ def private_redis() -> Iterator[redis.Redis]:
             process.wait()
 
 
+@contextmanager
+def somewhere(system: str) -> Iterator[tuple[str, str]]:
+    """A fresh place for a system to work in: its name without the place, and the address."""
+    name, _, place = system.partition("-")
+    if place == "sqlite":
+        with tempfile.TemporaryDirectory() as folder:
+            yield name, f"sqlite:///{folder}/queue.db"
+    else:
+        with private_redis() as client:
+            yield name, url_of(client)
+
+
 def free_port() -> int:
     """A port nobody listens on."""
     with socket.socket() as probe:

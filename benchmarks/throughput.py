@@ -10,10 +10,8 @@ from __future__ import annotations
 import argparse
 import sqlite3
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import redis
 
@@ -21,6 +19,7 @@ from benchmarks.setting import (
     private_redis,
     produce,
     publish,
+    somewhere,
     table,
     url_of,
     wait_until,
@@ -76,12 +75,10 @@ def on_redis(system: str, client: redis.Redis, figures: Figures) -> None:
 
 def on_sqlite(figures: Figures) -> None:
     """One round of umbel on one file."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "queue.db"
-        url = f"sqlite:///{path}"
+    with somewhere("umbel-sqlite") as (_, url):
         figures.setdefault("one", []).append(produce("umbel", url, "one", ONE_BY_ONE)["rate"])
         figures.setdefault("many", []).append(produce("umbel", url, "many", SQLITE_COUNT)["rate"])
-        database = sqlite3.connect(path)
+        database = sqlite3.connect(url.removeprefix("sqlite:///"))
         table_name = results_table(database)
 
         def count() -> int:
