@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -83,8 +84,8 @@ class Site:
     def worker(self, *arguments: str) -> Tree:
         return Tree(self.folder, "-c", str(CONCURRENCY), *arguments, env=self.env)
 
-    def send(self, name: str, *args: object) -> object:
-        return self.app.send_task(f"tasks.{name}", args)
+    def has_started_more(self, than: int) -> bool:
+        return sum(self.ledger.count("start").values()) > than
 
 
 @pytest.fixture(params=["sqlite", "redis"])
@@ -105,17 +106,12 @@ def test_kills_at_random_moments_lose_nothing_and_repeat_only_what_ran(site: Sit
     total = KILLS * 400
     site.app.send_many({"task": "tasks.short", "args": [n]} for n in range(total))
 
-    started_before = 0
     for _ in range(KILLS):
+        started_before = sum(site.ledger.count("start").values())
         worker = site.worker()
-        until(
-            lambda: sum(site.ledger.count("start").values()) > started_before,
-            30,
-            "the worker runs tasks",
-        )
+        until(partial(site.has_started_more, started_before), 30, "the worker runs tasks")
         time.sleep(rng.uniform(0.0, 0.2))
         worker.kill()
-        started_before = sum(site.ledger.count("start").values())
     worker = site.worker()
     until(lambda: len(site.ledger.count("end")) == total, 90, "every task has run")
     code = worker.stop()

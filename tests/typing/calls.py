@@ -19,7 +19,7 @@ def describe(self: Task[..., str], name: str, *, loud: bool = False) -> str:
 
 @app.task(acks_late=True)
 def count(words: list[str]) -> dict[str, int]:
-    return {word: 1 for word in words}
+    return dict.fromkeys(words, 1)
 
 
 @app.task

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from umbel.app.attributes import fitting
 
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from umbel.app.task import Task
 
 __all__ = ["annotate"]
+
+_Attributes = Mapping[str, Mapping[str, Any]]
 
 _DECORATED = "__umbel_decorated__"
 """Where a decorated method keeps the plain one."""
@@ -56,13 +58,11 @@ def _each(annotations: Any) -> Iterator[Any]:
 
 def _for_any(one: Any) -> Mapping[str, Any] | None:
     if isinstance(one, Mapping):
-        found: Mapping[str, Any] | None = one.get("*")
-        return found
+        return cast("_Attributes", one).get("*")
     return one.annotate_any() if hasattr(one, "annotate_any") else None
 
 
 def _for_task(one: Any, task: Task[..., Any]) -> Mapping[str, Any] | None:
     if isinstance(one, Mapping):
-        found: Mapping[str, Any] | None = one.get(task.name)
-        return found
+        return cast("_Attributes", one).get(task.name)
     return one.annotate(task) if hasattr(one, "annotate") else None

@@ -119,9 +119,7 @@ class Umbel(TaskDecorators, Equipment):
         self._namespace = namespace
         self._silent = False
         self._derived: dict[str, tuple[object, Any]] = {}
-        self.on_configure = Signal(name="app.on_configure", providing_args={"source"})
-        self.on_after_configure = Signal(name="app.on_after_configure", providing_args={"source"})
-        self.on_after_finalize = Signal(name="app.on_after_finalize", providing_args={"app"})
+        self._make_signals()
         self.loader = Loader(self)
         self.conf = Settings(
             _changes(changes, kwargs, broker=broker, backend=backend, include=include),
@@ -136,6 +134,11 @@ class Umbel(TaskDecorators, Equipment):
         if set_as_current:
             self.set_current()
         self.on_init()
+
+    def _make_signals(self) -> None:
+        self.on_configure = Signal(name="app.on_configure", providing_args={"source"})
+        self.on_after_configure = Signal(name="app.on_after_configure", providing_args={"source"})
+        self.on_after_finalize = Signal(name="app.on_after_finalize", providing_args={"app"})
 
     def on_init(self) -> None:
         """Called at the end of the constructor; to be overridden."""
@@ -187,7 +190,8 @@ class Umbel(TaskDecorators, Equipment):
 
     def add_defaults(self, defaults: Any) -> None:
         """Give settings other defaults; what the configuration says still wins."""
-        self.conf.add_defaults(defaults() if callable(defaults) else defaults)
+        found: Any = defaults() if callable(defaults) else defaults
+        self.conf.add_defaults(found)
 
     def _read_configuration(self) -> Mapping[str, object]:
         self.on_configure.send(sender=self, source=self._source)
@@ -358,7 +362,8 @@ def _project_of(app: Umbel, main: str | None) -> str:
 
     For a module inside a package it is the folder that holds the outermost package.
     """
-    frame = sys._getframe(1)  # noqa: SLF001 - inspect, which has the public name, costs 15 ms
+    # inspect, which has the public name, costs 15 ms to import.
+    frame = sys._getframe(1)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     while frame.f_back is not None and frame.f_locals.get("self") is app:
         frame = frame.f_back
     file = frame.f_globals.get("__file__")

@@ -133,8 +133,11 @@ class Proxy(Generic[T]):
     def __dir__(self) -> list[str]:
         return dir(self._look_up())
 
-    @property  # type: ignore[misc]  # isinstance() sees what it stands for
-    def __class__(self) -> Any:
+    # isinstance() sees what it stands for.
+    @property  # type: ignore[misc]
+    def __class__(  # pyright: ignore[reportIncompatibleVariableOverride, reportIncompatibleMethodOverride]
+        self,
+    ) -> Any:
         return type(self._look_up())
 
     def __reduce__(self) -> Any:
@@ -159,7 +162,11 @@ def shared_task(*args: Any, **options: Any) -> Any:
     """
     if args and callable(args[0]):
         return _share(args[0], options)
-    return lambda function: _share(function, options)
+
+    def share(function: Callable[..., Any]) -> Any:
+        return _share(function, options)
+
+    return share
 
 
 def _share(function: Callable[..., Any], options: dict[str, Any]) -> Any:

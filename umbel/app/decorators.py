@@ -35,7 +35,7 @@ class TaskDecorators(Parts):
     @overload
     def task(self, /, *, bind: Literal[True], **options: Any) -> _BoundDecorator: ...
     @overload
-    def task(self, /, **options: Any) -> _Decorator: ...
+    def task(self, /, *, bind: Literal[False] = False, **options: Any) -> _Decorator: ...
     def task(self, /, *args: Any, bind: bool = False, **options: Any) -> Any:
         """Make a task of a function, with or without options.
 
@@ -58,12 +58,18 @@ class TaskDecorators(Parts):
         Raises:
             TypeError: Called with something else than one function.
         """
-        if not args:
-            return lambda function: self.task_from_function(function, bind=bind, **options)
-        if len(args) > 1 or not callable(args[0]):
-            message = f"@task() takes one function, not {args!r}; options are given by keyword"
-            raise TypeError(message)
-        return self.task_from_function(args[0], **options)
+
+        def make(function: Callable[..., Any]) -> Task[..., Any]:
+            return self.task_from_function(function, bind=bind, **options)
+
+        match args:
+            case ():
+                return make
+            case (function,) if callable(function):
+                return make(function)
+            case _:
+                message = f"@task() takes one function, not {args!r}; options go by keyword"
+                raise TypeError(message)
 
     def task_from_function(
         self,

@@ -51,7 +51,7 @@ def checked(
         if (model := _model_of(hints.get(name), BaseModel)) is not None
     }
     scope = {**(context or {}), "celery.app": app_name, "celery.task_name": function.__qualname__}
-    dump_options = dict(dump) if dump is not None else {"mode": "json"}
+    dump_options: dict[str, Any] = {"mode": "json"} if dump is None else dict(dump)
 
     def convert(args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
         bound = signature.bind(*args, **kwargs)

@@ -496,7 +496,6 @@ def _copy_links(value: Any) -> Any:
 
 
 def _new_id() -> str:
-    # Costs 3 ms to import; programs that only call tasks never freeze a signature.
-    from uuid import uuid4
+    from uuid import uuid4  # costs 3 ms; programs that only call tasks freeze no signature
 
     return str(uuid4())

@@ -1,0 +1,1 @@
+"""All I/O to the outside: one folder for each technology, one module for each role."""

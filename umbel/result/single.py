@@ -305,8 +305,8 @@ class AsyncResult(ResultBase, Generic[R]):
 
     def as_tuple(self) -> tuple[tuple[str, Any], None]:
         """``((id, parent), None)``, for :func:`result_from_tuple`."""
-        parent = self.parent.as_tuple() if isinstance(self.parent, AsyncResult) else None
-        return (self.id, parent), None
+        parent = cast("AsyncResult[Any] | None", self.parent)
+        return (self.id, None if parent is None else parent.as_tuple()), None
 
     def as_list(self) -> list[str]:
         """The ids of this task and its parents."""
@@ -379,9 +379,7 @@ class EagerResult(AsyncResult[R]):
 
     wait = get  # type: ignore[assignment]  # as above
 
-    async def aget(
-        self, timeout: float | None = None, *, propagate: bool = True, **_: object
-    ) -> R:
+    async def aget(self, timeout: float | None = None, *, propagate: bool = True, **_: object) -> R:
         """:meth:`get`."""
         return self.get(propagate=propagate, disable_sync_subtasks=False)
 
@@ -436,9 +434,13 @@ def result_from_tuple(r: Any, app: ResultSource | None = None) -> ResultBase:
     """
     if isinstance(r, ResultBase):
         return r
+    head: Any
+    members: Any
+    task_id: Any
+    parent: Any
     try:
         head, members = r
-        task_id, parent = head if isinstance(head, list | tuple) else (head, None)
+        task_id, parent = (head, None) if isinstance(head, str) else head
     except (TypeError, ValueError):
         message = f"cannot make a result of {r!r}: expected ((id, parent), None)"
         raise ValueError(message) from None
@@ -446,7 +448,7 @@ def result_from_tuple(r: Any, app: ResultSource | None = None) -> ResultBase:
         message = f"cannot make a result of {r!r}: groups come with the workflows release"
         raise ValueError(message)
     above = result_from_tuple(parent, app) if parent else None
-    return AsyncResult(task_id, app=app, parent=above)
+    return AsyncResult[Any](str(task_id), app=app, parent=above)
 
 
 def _pending(task_id: str) -> ResultMeta:

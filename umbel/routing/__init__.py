@@ -1,0 +1,1 @@
+"""Pure rules of where a message goes, and how long it is worth delivering."""

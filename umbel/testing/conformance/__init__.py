@@ -1,0 +1,1 @@
+"""What every driver must pass: a class of tests for each contract."""
