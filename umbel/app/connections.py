@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
+
+from umbel.exceptions import BackendUnavailable, BrokerUnavailable
 
 if TYPE_CHECKING:
     import asyncio
@@ -60,15 +63,16 @@ class Connections:
         return clients.backend
 
     async def close(self) -> None:
-        """Close the running loop's clients; the next use opens new ones."""
+        """Close the running loop's clients, reachable or not; the next use opens new ones."""
         clients = self._clients()
         async with clients.opening:
             broker, backend = clients.broker, clients.backend
             clients.broker = clients.backend = None
-        if broker is not None:
-            await broker.close()
-        if backend is not None:
-            await backend.close()
+        for client in (broker, backend):
+            if client is not None:
+                # Who cannot be reached has nothing left to close.
+                with suppress(BrokerUnavailable, BackendUnavailable):
+                    await client.close()
 
     def _clients(self) -> _Clients:
         # Only called on a running loop, which has imported asyncio long before.

@@ -81,6 +81,7 @@ class Equipment(TaskSending):
             encode_signature=self.encode_signature,
             route=lambda queue: self.router.route(queue=queue),
             call_signature=self._apply_signature,
+            farewell=self.connections.close,
             tasks=self._tasks,
             timezone=self.timezone,
         )

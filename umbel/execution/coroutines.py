@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Loops"]
+__all__ = ["Farewell", "Loops"]
+
+Farewell = Callable[[], Coroutine[Any, Any, None]]
+"""Leaves an event loop as if it had never been there: closes what has been opened on it."""
 
 
 class _Interruptible(Coroutine[Any, Any, Any]):
@@ -45,7 +48,13 @@ class _Interruptible(Coroutine[Any, Any, Any]):
 class Loops:
     """An event loop per thread, made when its first coroutine comes."""
 
-    def __init__(self) -> None:
+    def __init__(self, farewell: Farewell | None = None) -> None:
+        """Have no loop yet.
+
+        Args:
+            farewell: Awaited on each loop before it is closed.
+        """
+        self._farewell = farewell
         self._local = threading.local()
         # Written by every thread that runs tasks, read by close() when they have ended.
         self._runners: list[asyncio.Runner] = []
@@ -55,7 +64,7 @@ class Loops:
         if not _is_loop_running():
             return self._drive_here(awaitable)
         # Loops do not nest: an eager task inside a coroutine gets a thread, and a loop, for once.
-        return _in_a_thread(lambda: _drive_once(awaitable))
+        return _in_a_thread(lambda: _drive_once(awaitable, self._farewell))
 
     def close(self) -> None:
         """End the loops of all threads. None of them may be running."""
@@ -66,7 +75,12 @@ class Loops:
 
     def _close_here(self) -> None:
         while self._runners:
-            self._runners.pop().close()
+            runner = self._runners.pop()
+            try:
+                if self._farewell is not None:
+                    runner.get_loop().run_until_complete(self._farewell())
+            finally:
+                runner.close()
         self._local = threading.local()
 
     def _drive_here(self, awaitable: Awaitable[Any]) -> Any:
@@ -113,8 +127,8 @@ def _is_loop_running() -> bool:
     return True
 
 
-def _drive_once(awaitable: Awaitable[Any]) -> Any:
-    loops = Loops()
+def _drive_once(awaitable: Awaitable[Any], farewell: Farewell | None) -> Any:
+    loops = Loops(farewell)
     try:
         return loops.drive(awaitable)
     finally:

@@ -55,7 +55,7 @@ def apply(
         EncodeError: With ``serialize``: an argument cannot be serialized.
         Exception: With ``throw``: whatever the task raises.
     """
-    prepared, loops = Prepared.of(task), Loops()
+    prepared, loops = Prepared.of(task), Loops(tools.farewell)
     try:
         while True:
             run = _begin(task, call, tools, serialize=serialize)

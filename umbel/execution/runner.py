@@ -25,7 +25,7 @@ class TaskRunner:
     def __init__(self, tasks: Mapping[str, Runnable], tools: Tools) -> None:
         self._tasks = tasks
         self._tools = tools if tools.tasks else msgspec.structs.replace(tools, tasks=tasks)
-        self._loops = Loops()
+        self._loops = Loops(tools.farewell)
         # Grows with the program's tasks only.
         self._prepared: dict[str, Prepared] = {}
 

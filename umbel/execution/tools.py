@@ -8,6 +8,7 @@ from typing import Protocol
 
 import msgspec
 
+from umbel.execution.coroutines import Farewell
 from umbel.execution.runnable import Runnable
 from umbel.model import Message, Request, ResultRecord
 from umbel.protocols.clock import Clock
@@ -64,6 +65,8 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
     """Whose wall time a naive ``eta`` is."""
     call_signature: Callable[[Mapping[str, object], Sequence[object]], None] | None = None
     """Calls what follows an eager run at once; None: it is published, like everything else."""
+    farewell: Farewell | None = None
+    """Awaited on each event loop that was made for ``async def`` tasks, before it is closed."""
     task_init: Callable[[str, Runnable], None] | None = None
     """The loader's ``on_task_init``, where it has one of its own."""
     process_cleanup: Callable[[], None] | None = None

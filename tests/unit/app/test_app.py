@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -335,23 +334,3 @@ def test_the_context_manager_closes(make_app: MakeApp) -> None:
     assert not app.portal.opened
     add.delay()
     assert len(app.sent) == 2
-
-
-def test_importing_umbel_loads_nothing_that_costs() -> None:
-    costly = (
-        *("asyncio", "dataclasses", "concurrent.futures", "multiprocessing", "subprocess"),
-        *("socket", "ssl", "tempfile", "importlib.metadata", "click", "redis", "yaml"),
-        *("pydantic", "logging.handlers", "urllib.request"),
-    )
-    program = (
-        "import sys; before = set(sys.modules)\n"
-        "from umbel import Umbel\n"
-        "app = Umbel('x', broker='redis://h')\n"
-        "app.task(name='a')(lambda: None)\n"
-        f"print([n for n in {costly!r} if n in sys.modules and n not in before])"
-    )
-    shown = subprocess.run(
-        [sys.executable, "-c", program], check=True, capture_output=True, text=True
-    ).stdout
-
-    assert shown.strip() == "[]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import copy
 import pickle
 import threading
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from umbel import Umbel
-from umbel.exceptions import ImproperlyConfigured, TimeoutError
+from umbel.exceptions import ImproperlyConfigured, TimeoutError  # noqa: A004 - ours
 from umbel.result import AsyncResult, EagerResult, result_from_tuple
 from umbel.result.single import ResultBase
 
@@ -172,6 +173,14 @@ def test_an_interval_callback_that_fails_ends_the_waiting(app: Store) -> None:
         raise Odd("enough")
 
     with pytest.raises(Odd, match="enough"):
+        app.AsyncResult("a").get(timeout=10, interval=0.001, on_interval=fail)
+
+
+def test_a_timeout_of_the_callers_own_code_is_not_the_results(app: Store) -> None:
+    def fail() -> None:
+        raise builtins.TimeoutError("mine")
+
+    with pytest.raises(builtins.TimeoutError, match="mine"):
         app.AsyncResult("a").get(timeout=10, interval=0.001, on_interval=fail)
 
 
@@ -354,8 +363,8 @@ def test_without_a_backend_everyone_is_told_why_there_is_no_result() -> None:
         for ask in (
             lambda: result.get(timeout=5),
             lambda: result.state,
-            lambda: result.ready(),
-            lambda: result.exists(),
+            result.ready,
+            result.exists,
         ):
             with pytest.raises(NotImplementedError, match="no result backend is configured"):
                 ask()
@@ -375,7 +384,7 @@ def test_a_content_type_that_is_not_accepted_is_not_read(app: Store) -> None:
     app.conf.result_serializer = "json"
     app.conf.result_accept_content = ["json"]
 
-    with pytest.raises(Exception, match="(?i)pickle|serialize"):
+    with pytest.raises(Exception, match=r"(?i)pickle|serialize"):
         app.AsyncResult("a").get(timeout=5)
 
 
