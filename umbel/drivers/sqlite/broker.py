@@ -225,7 +225,8 @@ class SQLiteBroker:
         """Give back what arrived for a caller who had gone."""
         tags = [f"{seq}:{token}" for _, seq, token, _, _ in result[0]]
         if tags and self._connection.opened:
-            self._connection.begin(lambda session: messages.unlend(session, tags))
+            # Should it fail, they come back when their lease runs out.
+            self._connection.begin(lambda session: messages.unlend(session, tags)).detach()
 
 
 def _nothing(_: Session) -> None:

@@ -40,10 +40,10 @@ def create(path: str) -> None:
         draft.unlink(missing_ok=True)
 
 
-def identity(path: str) -> tuple[int, int] | None:
+def identity(path: Path) -> tuple[int, int] | None:
     """Which file is at the path now; None when there is none."""
     try:
-        status = Path(path).stat()
+        status = path.stat()
     except OSError:
         return None
     return status.st_dev, status.st_ino
@@ -99,7 +99,7 @@ class Listener:
 
 def ring(path: str, name: str) -> bool:
     """Write a byte into a listener's pipe; False when nobody is there any more."""
-    if "/" in name:
+    if "/" in name or not hasattr(os, "mkfifo"):
         return False
     pipe = _pipe(path, name)
     try:

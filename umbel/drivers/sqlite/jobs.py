@@ -38,6 +38,10 @@ class Job(Generic[T]):
         self.loop = loop
         self.future: asyncio.Future[T] = loop.create_future()
 
+    def detach(self) -> None:
+        """Nobody waits for it, nor minds whether it fails."""
+        self.future.add_done_callback(_look_at)
+
     async def result(self) -> T:
         """Wait until it is done."""
         try:
@@ -69,6 +73,12 @@ class Job(Generic[T]):
     def _not_seen(self, result: T) -> None:
         if self.unseen is not None:
             self.unseen(result)
+
+
+def _look_at(future: asyncio.Future[T]) -> None:
+    # An error that nobody has looked at is reported as a mistake.
+    if not future.cancelled():
+        future.exception()
 
 
 class Waiters:

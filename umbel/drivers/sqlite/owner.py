@@ -13,6 +13,7 @@ import sqlite3
 import threading
 import time
 import weakref
+from pathlib import Path
 from typing import Any, Literal
 
 from umbel.drivers.sqlite import files
@@ -27,7 +28,6 @@ _LONGEST_PAUSE = 0.025
 """Between two looks for news, with nobody there to wake us."""
 _LONGEST_PAUSE_WITH_PIPE = 0.1
 """The same when others wake us, and looking only makes up for those who cannot."""
-_FILE_CHECKED_EVERY = 1.0
 _SHORT_WAIT = 0.1
 """Seconds for which a lock is asked for every half millisecond; then ten times more rarely."""
 
@@ -58,6 +58,7 @@ class Owner:
         waiters: Waiters,
     ) -> None:
         self.path = path
+        self._file = Path(path)
         self.waiters = waiters
         self.pid = os.getpid()
         # Replaced whole by the thread, compared on the loop.
@@ -74,7 +75,6 @@ class Owner:
         self._started = False
         # What only the thread touches.
         self._abandoned_pipes: list[str] = []
-        self._file_checked = 0.0
         _owners.add(self)
 
     # On the loop ------------------------------------------------------------------------------
@@ -95,12 +95,13 @@ class Owner:
             self.listener = files.Listener.open(self.path)
             if self.listener is not None:
                 row = (self.listener.name, self._kind)
-                self.jobs.put(
-                    Job(
-                        lambda session: session.execute(session.sql["add_listener"], row),
-                        loop=self.waiters.loop,
-                    )
+                job = Job(
+                    lambda session: session.execute(session.sql["add_listener"], row),
+                    loop=self.waiters.loop,
                 )
+                # Should it fail, we hear of news by looking.
+                job.detach()
+                self.jobs.put(job)
         # So that the thread, which may be waiting for a job without end, looks now and then.
         self.jobs.put(None)
 
@@ -215,14 +216,11 @@ class Owner:
 
     def _opened(self) -> Session:
         session = self._session
-        now = time.monotonic()
-        if session is not None and now - self._file_checked > _FILE_CHECKED_EVERY:
-            self._file_checked = now
-            if files.identity(self.path) != session.file:
-                # Removed or replaced: what we have open is nobody else's database.
-                self._session = None
-                session.close()
-                session = None
+        if session is not None and files.identity(self._file) != session.file:
+            # Removed or replaced: what we have open is nobody else's database.
+            self._session = None
+            session.close()
+            session = None
         if session is None:
             session = self._session = Session(self.path, self._synchronous)
             self._observe((session.data_version(), self.stamp[1] + 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal, TypeVar
 
 import msgspec
@@ -38,7 +39,7 @@ class Session:
         self.sql = queries()
         # The transaction that runs now notes here what it has for whom.
         self.news: set[News] = set()
-        self.file = files.identity(path)
+        self.file = files.identity(Path(path))
         self._queue_by_name: dict[str, tuple[int, float | None]] = {}
         self._bindings = Bindings()
         self._last_binding: int | None = None

@@ -29,7 +29,7 @@ class Watch(AsyncIterator[list[ResultRecord]]):
     def add(self, found: Sequence[results.Change]) -> None:
         """What may be new."""
         for change, record in found:
-            if change > self._changes.get(record.id, 0):
+            if change != self._changes.get(record.id):
                 self._changes[record.id] = change
                 self._gathered[record.id] = record
         if self._gathered:
@@ -134,10 +134,12 @@ class Watching:
 
         def look(session: Session) -> tuple[int, Stamp, list[results.Change]]:
             stamp = self._connection.observe(session)
-            changed = results.changed_since(session, last)
+            # A number that is smaller than ours is another database's: the file was replaced.
+            known = last if last <= results.last_change(session) else 0
+            changed = results.changed_since(session, known)
             # The dictionary belongs to the loop; asking it for one key at a time is safe.
             ids = [id_ for _, id_ in changed if id_ in watched]
-            newest = max((change for change, _ in changed), default=last)
+            newest = max((change for change, _ in changed), default=known)
             return newest, stamp, results.load(session, ids, now)
 
         return await self._connection.run(look, writes=False)
