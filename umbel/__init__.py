@@ -15,7 +15,7 @@ Start a worker with ``umbel -A tasks worker``; then ``add.delay(2, 2).get()`` is
 """
 
 from umbel.app.base import Celery, Umbel
-from umbel.app.current import current_app, current_task, shared_task
+from umbel.app.current import bugreport, current_app, current_task, shared_task
 from umbel.app.task import Task
 from umbel.canvas.signature import Signature, maybe_signature, signature
 from umbel.model import Exchange, Queue
@@ -32,6 +32,7 @@ __all__ = [
     "Task",
     "Umbel",
     "__version__",
+    "bugreport",
     "current_app",
     "current_task",
     "maybe_signature",

@@ -286,6 +286,13 @@ class Umbel(TaskDecorators, Equipment):
 
         return self._derive("log", lambda _: Logging(self))
 
+    def bugreport(self) -> str:
+        """Versions, addresses, tasks and changed settings, for a report of a bug; no secrets."""
+        # Only a report needs to know the platform.
+        from umbel.app.report import bugreport
+
+        return bugreport(self)
+
     # -- life
 
     def start(self, argv: Sequence[str] | None = None) -> None:

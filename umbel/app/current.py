@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Proxy",
+    "bugreport",
     "current_app",
     "current_task",
     "forget_app",
@@ -87,6 +88,11 @@ def _make_default() -> Umbel:
         if _default is None:
             set_default_app(Umbel("default", set_as_current=False))
         return cast("Umbel", _default)
+
+
+def bugreport(app: Umbel | None = None) -> str:
+    """What belongs into a report of a bug of ``app``, by default the current one."""
+    return (app or get_current_app()).bugreport()
 
 
 class Proxy(Generic[T]):

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import platform
-import sys
-from typing import TYPE_CHECKING, Any
-
 import click
 
-from umbel import __version__
 from umbel.cli.options import UmbelCommand, as_json, json_option
 from umbel.cli.queues import table
 from umbel.cli.session import Session, pass_session
 
-if TYPE_CHECKING:
-    from umbel.app.base import Umbel
-
 __all__ = ["report", "settings"]
-
-_PACKAGES = ("click", "msgspec", "redis", "uvloop", "pydantic", "celery", "kombu")
 
 
 @click.command(cls=UmbelCommand)
@@ -74,42 +64,7 @@ def settings(session: Session, /, filter: str, changed: bool, json: bool) -> Non
 @pass_session
 def report(session: Session, /, json: bool) -> None:
     """Show versions and changed settings, to be put into a report of a bug."""
-    about = _about(session.app)
-    if json:
-        click.echo(as_json(about))
-        return
-    changed: dict[str, Any] = about.pop("settings")
-    tasks: list[str] = about.pop("tasks")
-    packages: dict[str, str] = about.pop("packages")
-    rows = [(name, str(value)) for name, value in about.items()]
-    rows.append(("packages", " ".join(f"{name}:{found}" for name, found in packages.items())))
-    rows.append(("tasks", ", ".join(tasks) or "none"))
-    click.echo("\n".join(f"{name:9} {value}" for name, value in rows))
-    click.echo("".join(f"\n{name}: {value!r}" for name, value in changed.items()))
-
-
-def _about(app: Umbel) -> dict[str, Any]:
     # Only a report needs to know what is installed.
-    from importlib.metadata import PackageNotFoundError, version
+    from umbel.app.report import about, bugreport
 
-    from umbel.app.drivers import safe_url
-
-    packages: dict[str, str] = {}
-    for name in _PACKAGES:
-        try:
-            packages[name] = version(name)
-        except PackageNotFoundError:
-            # Not installed: nothing to report.
-            continue
-    return {
-        "umbel": __version__,
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "platform": platform.platform(),
-        "program": sys.executable,
-        "app": app.main or "__main__",
-        "broker": safe_url(app.broker_url),
-        "results": safe_url(app.backend_url),
-        "packages": packages,
-        "tasks": sorted(name for name in app.tasks if not name.startswith("celery.")),
-        "settings": app.conf.table(),
-    }
+    click.echo(as_json(about(session.app)) if json else bugreport(session.app))

@@ -138,7 +138,7 @@ def test_arguments_of_the_app_are_changes(make_app: MakeApp) -> None:
 
 
 def test_a_wrong_argument_of_the_app_is_refused_at_once() -> None:
-    with pytest.raises(UnknownSetting, match="did you mean|Did you mean"):
+    with pytest.raises(UnknownSetting, match=r"(?i)did you mean"):
         Umbel("shop", task_ack_late=True, set_as_current=False)
 
 

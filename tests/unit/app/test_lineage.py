@@ -109,7 +109,7 @@ def test_a_task_called_directly_inside_another_sends_as_the_other(
     app: Shop, bench: Bench, child: Task[..., None]
 ) -> None:
     middle = app.task(name="middle")(lambda: child.delay().id)
-    app.task(name="outer")(lambda: middle()).apply_async(task_id="p")  # noqa: PLW0108 - a call
+    app.task(name="outer")(lambda: middle()).apply_async(task_id="p")
     bench.run()
 
     assert app.letters[1].headers["parent_id"] == "p"

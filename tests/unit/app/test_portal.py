@@ -93,7 +93,7 @@ def test_who_leaves_hands_the_loop_to_who_still_waits(portal: Portal) -> None:
     async def first() -> str:
         entered.set()
         # The moment we want: somebody has queued.
-        while not portal._turns:  # noqa: SLF001, ASYNC110
+        while not portal._turns:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
         return "first"
 

@@ -94,8 +94,8 @@ def test_an_eta_may_be_text(app: Shop, task: Task[..., None]) -> None:
 def test_an_eta_without_zone_is_in_the_apps(make_app: MakeApp, clock: ManualClock) -> None:
     paris = make_app(timezone="Europe/Paris", clock=clock)
     task = paris.task(name="it")(lambda: None)
-    task.apply_async(eta=datetime(2026, 7, 1, 12))  # noqa: DTZ001 - the point
-    task.apply_async(expires=datetime(2026, 1, 31, 12))  # noqa: DTZ001 - the point
+    task.apply_async(eta=datetime(2026, 7, 1, 12))
+    task.apply_async(expires=datetime(2026, 1, 31, 12))
 
     assert paris.sent[0].not_before == datetime(2026, 7, 1, 10, tzinfo=UTC).timestamp()
     assert paris.sent[1].expires_at == datetime(2026, 1, 31, 11, tzinfo=UTC).timestamp()
@@ -107,9 +107,9 @@ def test_an_eta_in_a_gap_or_fold_of_the_clock_is_one_moment(
     paris = make_app(timezone="Europe/Paris", clock=clock)
     task = paris.task(name="it")(lambda: None)
     # The night of the change: 02:30 does not exist in March, and exists twice in October.
-    task.apply_async(eta=datetime(2026, 3, 29, 2, 30))  # noqa: DTZ001 - the point
-    task.apply_async(eta=datetime(2026, 10, 25, 2, 30))  # noqa: DTZ001 - the point
-    task.apply_async(eta=datetime(2026, 10, 25, 2, 30, fold=1))  # noqa: DTZ001 - the point
+    task.apply_async(eta=datetime(2026, 3, 29, 2, 30))
+    task.apply_async(eta=datetime(2026, 10, 25, 2, 30))
+    task.apply_async(eta=datetime(2026, 10, 25, 2, 30, fold=1))
 
     gap, first, second = [m.not_before for m in paris.sent]
     assert gap == datetime(2026, 3, 29, 1, 30, tzinfo=UTC).timestamp()
