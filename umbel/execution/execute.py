@@ -127,16 +127,7 @@ def _returned(run: Run, task: Prepared, value: Any) -> Succeeded:
     request, body, tools = run.request, run.body, run.tools
     runtime = tools.clock.monotonic() - run.started
     run.value = value
-    record = None
-    if run.keeps_result:
-        codec = tools.codec
-        record = codec.succeeded(
-            request,
-            value,
-            children=_children(run) if run.children else (),
-            extra=_extra(run) if codec.extended else None,
-        )
-    messages: tuple[Message, ...] = ()
+    messages: Sequence[Message] = ()
     if body.callbacks or body.chain or run.unsent:
         steps = follow_up.after_success(
             value,
@@ -145,9 +136,20 @@ def _returned(run: Run, task: Prepared, value: Any) -> Succeeded:
             callbacks=body.callbacks,
             chain=body.chain,
         )
-        messages = (*_unsent(run), *_encode(run, steps))
+        messages = _encode(run, steps)
+    record = None
+    if run.keeps_result:
+        codec = tools.codec
+        record = codec.succeeded(
+            request,
+            value,
+            children=_children(run, messages) if run.children or messages else (),
+            extra=_extra(run) if codec.extended else None,
+        )
+    if run.unsent:
+        messages = (*_unsent(run), *messages)
     hooks.succeeded(run, task, value, runtime)
-    return Succeeded(key=request.key, runtime=runtime, record=record, follow_ups=messages)
+    return Succeeded(key=request.key, runtime=runtime, record=record, follow_ups=tuple(messages))
 
 
 def _raised(run: Run, task: Prepared, error: BaseException) -> Outcome:
@@ -248,10 +250,14 @@ def _runtime(run: Run) -> float:
     return run.tools.clock.monotonic() - run.started
 
 
-def _children(run: Run) -> Sequence[Any]:
-    if not run.children:
-        return ()
-    return [child.as_tuple() if hasattr(child, "as_tuple") else child for child in run.children]
+def _children(run: Run, follow_ups: Sequence[Message] = ()) -> Sequence[Any]:
+    """The results of what the task has sent, and of what is sent because it returned."""
+    sent = [
+        child.as_tuple() if hasattr(child, "as_tuple") else child for child in run.children or ()
+    ]
+    if run.task.options.trail:
+        sent += [((message.id, None), None) for message in follow_ups]
+    return sent
 
 
 def _extra(run: Run) -> dict[str, object] | None:

@@ -33,6 +33,15 @@ def test_callbacks_and_the_next_link_get_the_value(bench: Any) -> None:
         assert (headers["root_id"], headers["parent_id"]) == ("root", "id-1")
 
 
+def test_what_follows_is_a_child_of_the_result(bench: Any) -> None:
+    bench.task(lambda self: 5)
+
+    outcome = bench.run(callbacks=[sig("tasks.seen")], chain=[sig("tasks.last")])
+
+    seen, last = outcome.follow_ups
+    assert bench.read(outcome.record).children == [[[seen.id, None], None], [[last.id, None], None]]
+
+
 def test_what_cannot_be_started_fails_the_task_and_says_so(bench: Any) -> None:
     bench.task(lambda self: 5)
 
