@@ -215,12 +215,13 @@ async def test_children_and_callbacks_are_found_from_the_result(app: Umbel) -> N
         return (await child.adelay(1)).id
 
     async with working(app):
-        result = await parent.aapply_async(link=child.s().set(task_id="linked", immutable=True))
+        result = await parent.aapply_async(link=child.si(5).set(task_id="linked"))
         child_id = await result.aget(timeout=10)
-        [found] = await asyncio.to_thread(lambda: app.AsyncResult(result.id).children) or []
-        assert isinstance(found, AsyncResult)
-        assert found.id == child_id
-        assert await found.aget(timeout=10) == 2
+        found = await asyncio.to_thread(lambda: app.AsyncResult(result.id).children) or []
+        values = [await one.aget(timeout=10) for one in found if isinstance(one, AsyncResult)]
+
+    assert [str(one) for one in found] == [child_id, "linked"]
+    assert values == [2, 6]
 
 
 @pytest.mark.parametrize("pool", POOLS)

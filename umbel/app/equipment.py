@@ -88,8 +88,8 @@ class Equipment(TaskSending):
 
     def _apply_signature(self, signature: Mapping[str, Any], args: Sequence[Any]) -> None:
         """Run what follows an eager task here and now, too."""
-        task = self._tasks[signature["task"]]
-        task.apply(args, signature.get("kwargs"), **(signature.get("options") or {}))
+        options: dict[str, Any] = signature.get("options") or {}
+        self._tasks[signature["task"]].apply(args, signature.get("kwargs"), **options)
 
     def make_runner(self, hostname: str) -> Runner:
         """What a pool runs requests with."""

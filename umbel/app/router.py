@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from umbel.exceptions import QueueNotFound
 from umbel.model import Exchange, Queue
@@ -30,7 +30,8 @@ class Router:
         if not configured:
             return {conf.task_default_queue: self._default()}
         if isinstance(configured, Mapping):
-            made = [_queue(name, options) for name, options in configured.items()]
+            by_name = cast("Mapping[str, Any]", configured)
+            made = [_queue(name, options) for name, options in by_name.items()]
         else:
             made = [_as_queue(queue) for queue in configured]
         return {queue.name: queue for queue in made}

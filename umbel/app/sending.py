@@ -103,7 +103,10 @@ class TaskSending(Parts):
                 ),
             )
         retry = options.get("retry")
-        policy = {**self.conf.task_publish_retry_policy, **(options.get("retry_policy") or {})}
+        policy: dict[str, Any] = {
+            **self.conf.task_publish_retry_policy,
+            **(options.get("retry_policy") or {}),
+        }
         return PublishPolicy.of(self.conf.task_publish_retry if retry is None else retry, policy)
 
     def _call_by_name(

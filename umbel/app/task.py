@@ -6,6 +6,7 @@ Source:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, cast
 
@@ -95,7 +96,8 @@ class Task(Generic[P, R]):
     _app: Umbel | None = None
     # Derived, and dropped whenever an attribute or a setting changes.
     _options: TaskOptions | None = None
-    _defaults: dict[str, Any] | None = None
+    # With what they were made of: the options, and the process.
+    _defaults: tuple[TaskOptions, int, dict[str, Any]] | None = None
     _configured: object = None
     _shadows: bool = False
     _check: ArgumentCheck | None = None
@@ -126,9 +128,8 @@ class Task(Generic[P, R]):
         version = self.app.conf.version
         if self._configured is not version or self._options is None:
             object.__setattr__(self, "_options", resolve(self))
-            object.__setattr__(self, "_defaults", None)
             method = getattr(self.shadow_name, "__func__", None)
-            object.__setattr__(self, "_shadows", method is not Task.shadow_name)
+            object.__setattr__(self, "_shadows", method is not _OWN["shadow_name"])
             object.__setattr__(self, "_configured", version)
         return cast("TaskOptions", self._options)
 
@@ -145,7 +146,7 @@ class Task(Generic[P, R]):
     @property
     def entry(self) -> Callable[..., Any]:
         """What to call with the arguments: ``run``, or ``__call__`` where it is overridden."""
-        return self.run if type(self).__call__ is Task.__call__ else self.__call__
+        return self.run if type(self).__call__ is _OWN["__call__"] else self.__call__
 
     @property
     def is_coroutine(self) -> bool:
@@ -369,7 +370,7 @@ class Task(Generic[P, R]):
             return [self._call(args, None, None, None, None, None, options) for args in calls]
         defaults = self._call_defaults(resolved)
         check = self._check or self._argument_check()
-        made = []
+        made: list[Call] = []
         for args in calls:
             if args.__class__ is not tuple:
                 args, _ = complete(args, None)  # noqa: PLW2901 - the same, in another form
@@ -379,16 +380,17 @@ class Task(Generic[P, R]):
         return made
 
     def _call_defaults(self, resolved: TaskOptions) -> dict[str, Any]:
-        defaults = self._defaults
-        if defaults is None:
-            defaults = defaults_of(self.app, self.name, resolved)
-            object.__setattr__(self, "_defaults", defaults)
-        return defaults
+        kept, pid = self._defaults, os.getpid()
+        if kept is None or kept[0] is not resolved or kept[1] != pid:
+            kept = resolved, pid, defaults_of(self.app, self.name, resolved)
+            object.__setattr__(self, "_defaults", kept)
+        return kept[2]
 
     def _call(
         self,
-        args: Sequence[Any] | None,
-        kwargs: Mapping[str, Any] | None,
+        # Any: whether they are a sequence and a mapping is seen here.
+        args: Any,
+        kwargs: Any,
         task_id: str | None,
         link: Any,
         link_error: Any,
@@ -485,6 +487,9 @@ class Task(Generic[P, R]):
 
 
 BaseTask = Task
+
+# What nobody has overridden.
+_OWN: Mapping[str, Any] = vars(Task)
 
 
 def _task_named(name: str) -> Task[..., Any]:

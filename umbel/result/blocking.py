@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -48,7 +48,7 @@ def assert_will_not_block() -> None:
 
 
 @contextmanager
-def allow_join_result() -> Iterator[None]:
+def allow_join_result() -> Generator[None]:
     """Allow waiting for results in this block."""
     token = _here.set(False)
     try:
@@ -58,7 +58,7 @@ def allow_join_result() -> Iterator[None]:
 
 
 @contextmanager
-def denied_join_result() -> Iterator[None]:
+def denied_join_result() -> Generator[None]:
     """Forbid waiting for results in this block."""
     token = _here.set(True)
     try:

@@ -99,10 +99,14 @@ async def wait_for(
     waiting = _first_ready(source, task_id, on_message)
     if timeout is None and on_interval is None:
         return await waiting
+    limit = asyncio.timeout(timeout)
     try:
-        async with asyncio.timeout(timeout):
+        async with limit:
             return await (_ticking(waiting, interval, on_interval) if on_interval else waiting)
     except TimeoutError:
+        if not limit.expired():
+            # Not ours: a callback's, or a server's.
+            raise
         message = f"The operation timed out: task {task_id!r} was not ready in {timeout} s."
         raise ResultTimeout(message) from None
 
