@@ -25,6 +25,7 @@ __all__ = [
     "make_backend",
     "make_broker",
     "safe_url",
+    "shown_url",
 ]
 
 DEFAULT_URL = "sqlite://"
@@ -209,6 +210,17 @@ def _state_directory() -> str:
     else:
         parent = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     return os.path.join(parent, "umbel")
+
+
+def shown_url(url: str, project: str) -> str:
+    """Where ``url`` leads, fit for people: :func:`safe_url`, and for SQLite the file itself.
+
+    >>> shown_url("sqlite:////var/lib/queue.db", "shop")
+    'sqlite:////var/lib/queue.db'
+    """
+    if url.startswith("sqlite:"):
+        return f"sqlite:///{os.path.abspath(database_of(url, project))}"
+    return safe_url(url)
 
 
 def safe_url(url: str) -> str:

@@ -6,7 +6,7 @@ import platform
 import sys
 from typing import TYPE_CHECKING, Any
 
-from umbel.app.drivers import safe_url
+from umbel.app.drivers import shown_url
 
 if TYPE_CHECKING:
     from umbel.app.base import Umbel
@@ -37,8 +37,8 @@ def about(app: Umbel) -> dict[str, Any]:
         "platform": platform.platform(),
         "program": sys.executable,
         "app": app.main or "__main__",
-        "broker": safe_url(app.broker_url),
-        "results": safe_url(app.backend_url),
+        "broker": shown_url(app.broker_url, app.project),
+        "results": shown_url(app.backend_url, app.project),
         "packages": packages,
         "tasks": sorted(name for name in app.tasks if not name.startswith("celery.")),
         "settings": app.conf.table(),

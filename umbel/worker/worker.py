@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from umbel import signals
-from umbel.app.drivers import safe_url
+from umbel.app.drivers import shown_url
 from umbel.worker.banner import Introduction, banner
 from umbel.worker.holding import Holding
 from umbel.worker.mourning import ErrorCallbacks
@@ -258,8 +258,8 @@ class Worker:
             hostname=self.hostname,
             version=__version__,
             app=f"{app.main or '__main__'}:{id(app):#x}",
-            broker=safe_url(app.broker_read_url),
-            backend=safe_url(app.backend_url),
+            broker=shown_url(app.broker_read_url, app.project),
+            backend=shown_url(app.backend_url, app.project),
             pool=options.pool,
             concurrency=options.concurrency,
             queues=queues,

@@ -86,3 +86,14 @@ def test_two_projects_never_share_the_default_database(tmp_path: Path) -> None:
         projects.append(drivers.default_database(project_seen_from(tmp_path, code)))
 
     assert projects[0] != projects[1]
+
+
+def test_the_default_is_shown_as_the_file_that_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UMBEL_STATE_DIR", str(tmp_path))
+
+    shown = drivers.shown_url("sqlite://", "/home/me/shop")
+
+    assert shown.startswith(f"sqlite:///{tmp_path}/shop-")
+    assert shown.removeprefix("sqlite:///") == drivers.default_database("/home/me/shop")
