@@ -9,6 +9,7 @@ for while it runs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import CoroutineType
 from typing import Any
 
 from umbel.canvas import follow_up
@@ -65,7 +66,8 @@ def settle(run: Run, task: Prepared, loops: Loops) -> Outcome:
         if task.is_watched or task_prerun.receivers or run.tools.task_init is not None:
             hooks.before(run, task)
         value = task.entry(*run.body.args, **run.body.kwargs)
-        if task.is_coroutine:
+        # The latter: a plain decorator around an async function.
+        if task.is_coroutine or value.__class__ is CoroutineType:
             value = loops.drive(value)
         return _returned(run, task, value)
     except BaseException as error:
@@ -90,7 +92,7 @@ async def aexecute(request: Request, task: Prepared, tools: Tools) -> Outcome:
         if task.is_watched or task_prerun.receivers or tools.task_init is not None:
             hooks.before(run, task)
         value = task.entry(*run.body.args, **run.body.kwargs)
-        if task.is_coroutine:
+        if task.is_coroutine or value.__class__ is CoroutineType:  # see settle
             value = await value
         return _returned(run, task, value)
     except BaseException as error:  # see settle

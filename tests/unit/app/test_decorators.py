@@ -368,3 +368,19 @@ def test_a_function_marked_as_coroutine_function_is_one(app: Shop) -> None:
         return real(x)
 
     assert app.task(name="marked")(inspect.markcoroutinefunction(outer)).is_coroutine
+
+
+def test_a_plain_wrapper_around_a_coroutine_function_is_awaited_too(app: Shop) -> None:
+    def noted(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def wrapper(*args: Any) -> Any:
+            return function(*args)
+
+        return wrapper
+
+    @app.task(name="fetch")
+    @noted
+    async def fetch(x: int) -> int:
+        return x
+
+    assert fetch.apply((3,)).get() == 3
