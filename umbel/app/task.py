@@ -17,7 +17,7 @@ from umbel.app.ids import new_id
 from umbel.app.options import FromConfig, resolve
 from umbel.canvas.signature import Signature
 from umbel.exceptions import MaxRetriesExceededError, OperationalError
-from umbel.execution import context, eager
+from umbel.execution import context
 from umbel.execution.context import Context
 from umbel.execution.retries import retry
 from umbel.result import AsyncResult, EagerResult, denied_join_result
@@ -432,6 +432,9 @@ class Task(Generic[P, R]):
     def _eagerly(
         self, call: Call, options: Mapping[str, Any], *, serialize: bool = True
     ) -> EagerResult[R]:
+        # Producers run nothing themselves: what runs tasks, and logging, take 8 ms to import.
+        from umbel.execution import eager
+
         throw = options.get("throw")
         app = self.app
         state, value, traceback = eager.apply(
