@@ -52,7 +52,7 @@ def main() -> None:
     """Measure the systems asked for, round by round."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("systems", nargs="*", default=list(SYSTEMS))
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
     figures: Figures = {system: {} for system in options.systems}
     for _ in range(options.rounds):

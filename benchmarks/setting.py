@@ -121,15 +121,15 @@ def worker(system: str, url: str, *extra: str) -> Iterator[psutil.Process]:
             end(process)
             log.seek(0)
             text = log.read().decode(errors="replace")
-            if process.returncode not in {0, -signal.SIGTERM} or "Traceback" in text:
+            if process.returncode > 0 or "Traceback" in text:
                 sys.stderr.write(f"[{system} worker, exit {process.returncode}]\n{text[-2000:]}\n")
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """TERM to the worker; after ten seconds KILL to everything it started."""
+    """TERM to the worker; after five seconds KILL to everything it started."""
     process.send_signal(signal.SIGTERM)
     try:
-        process.wait(10)
+        process.wait(5)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
