@@ -118,9 +118,10 @@ def test_kills_at_random_moments_lose_nothing_and_repeat_only_what_ran(site: Sit
 
     starts = site.ledger.count("start")
     repeated = sum(starts.values()) - total
+    print(f"{repeated} of {total} tasks ran again after {KILLS} kills")
     assert code == 0
-    # Running when the kill came, or finished with the acknowledgement still on its way.
-    assert repeated <= KILLS * CONCURRENCY * 2
+    # What ran when the kill came, and nothing else.
+    assert repeated <= KILLS * CONCURRENCY
 
 
 def victim(site: Site) -> int:

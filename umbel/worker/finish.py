@@ -10,6 +10,7 @@ from umbel.model import Nack, Settlement
 from umbel.protocols import Pool
 from umbel.worker.conclusion import Conclusions
 from umbel.worker.credit import Credit
+from umbel.worker.exposure import Exposure
 from umbel.worker.leases import Leases
 from umbel.worker.settle import Settler
 from umbel.worker.state import State
@@ -33,6 +34,7 @@ class Finish:
         state: State,
         credit: Credit,
         leases: Leases,
+        exposure: Exposure,
         unsettled: list[Settlement],
     ) -> None:
         """Make one.
@@ -46,6 +48,7 @@ class Finish:
         self._state = state
         self._credit = credit
         self._leases = leases
+        self._exposure = exposure
         self._unsettled = unsettled
         self._more = asyncio.Event()
         self._collected = asyncio.Event()
@@ -63,13 +66,13 @@ class Finish:
         active, conclude = self._state.active, self._conclusions.of
         while outcomes := await self._pool.outcomes():
             # Absent: given up by a cold shutdown.
-            self.enter(
-                [
-                    conclude(accepted, outcome)
-                    for outcome in outcomes
-                    if (accepted := active.pop(outcome.key, None)) is not None
-                ]
-            )
+            ended = [
+                (accepted, outcome)
+                for outcome in outcomes
+                if (accepted := active.pop(outcome.key, None)) is not None
+            ]
+            self._exposure.finished(ended)
+            self.enter([conclude(accepted, outcome) for accepted, outcome in ended])
             self._credit.changed()
         self._collected.set()
 
@@ -80,7 +83,9 @@ class Finish:
             self._more.clear()
             batch = self._unsettled[:]
             self._unsettled.clear()
+            self._exposure.settling()
             await self._settle(batch)
+            self._exposure.settled()
             if not self._unsettled:
                 self._idle.set()
             self._credit.changed()

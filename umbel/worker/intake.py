@@ -18,6 +18,7 @@ from umbel.worker import reports
 from umbel.worker.admission import Accepted, Ruling, admit
 from umbel.worker.conclusion import Conclusions
 from umbel.worker.credit import Credit
+from umbel.worker.exposure import Exposure
 from umbel.worker.finish import Finish
 from umbel.worker.known import KnownTasks
 from umbel.worker.leases import Leases
@@ -52,6 +53,7 @@ class Intake:
         clock: Clock,
         credit: Credit,
         leases: Leases,
+        exposure: Exposure,
         finish: Finish,
         conclusions: Conclusions,
         state: State,
@@ -63,6 +65,7 @@ class Intake:
         self._clock = clock
         self._credit = credit
         self._leases = leases
+        self._exposure = exposure
         self._finish = finish
         self._conclusions = conclusions
         self._state = state
@@ -221,11 +224,13 @@ class Intake:
             if self._stopping:
                 self._keep(run)
                 return
-            if free <= 0:
+            count = self._exposure.admits(run, free)
+            if count <= 0:
                 # The pool adapts: it takes fewer at a time once tasks turn out to be long.
                 await self._credit.wait_for_room()
                 continue
-            now, run = run[:free], run[free:]
+            now, run = run[:count], run[count:]
+            self._exposure.started(now)
             for accepted in now:
                 name = accepted.request.task
                 active[accepted.request.key] = accepted

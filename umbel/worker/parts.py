@@ -16,6 +16,7 @@ from umbel.wire.results import ResultCodec
 from umbel.worker.admission import Accepted
 from umbel.worker.conclusion import Conclusions, republished
 from umbel.worker.credit import Credit
+from umbel.worker.exposure import Exposure
 from umbel.worker.finish import Finish
 from umbel.worker.intake import Intake
 from umbel.worker.known import KnownTasks
@@ -67,6 +68,7 @@ class Parts:
         self._credit = Credit(
             on.pool, prefetch=on.prefetch, active=state.active, unsettled=unsettled
         )
+        exposure = Exposure(lambda: on.pool.size)
         self._settler = Settler(
             broker,
             on.backend,
@@ -81,6 +83,7 @@ class Parts:
             state=state,
             credit=self._credit,
             leases=self._leases,
+            exposure=exposure,
             unsettled=unsettled,
         )
         self._intake = Intake(
@@ -90,6 +93,7 @@ class Parts:
             clock=on.clock,
             credit=self._credit,
             leases=self._leases,
+            exposure=exposure,
             finish=self._finish,
             conclusions=self._conclusions,
             state=state,
