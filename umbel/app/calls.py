@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any
 
 from umbel.app.ids import new_id
 from umbel.execution import context
+from umbel.routing.routes import NOWHERE
 from umbel.wire.call import Call
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from umbel.execution.runnable import TaskOptions
     from umbel.result import AsyncResult
 
-__all__ = ["CALL_OPTIONS", "adopt", "defaults_of", "make_call", "moment"]
+__all__ = ["CALL_OPTIONS", "Defaults", "adopt", "defaults_of", "make_call", "moment"]
 
 CALL_OPTIONS = frozenset(
     {
@@ -44,38 +45,87 @@ _PASSED_ON = (
 )
 
 
-def defaults_of(app: Umbel, name: str, options: TaskOptions | None) -> dict[str, Any]:
-    """The fields of a call of task ``name`` that are the same for every call without options."""
+_WAY = ("queue", "exchange", "routing_key", "exchange_type")
+
+_SAID = (*_WAY[:3], "priority", "serializer", "compression", "delivery_mode")
+"""What a task may say that a route may say too: the task wins."""
+
+
+class Defaults(dict[str, Any]):
+    """The fields of a call that are the same for every call of a task without options."""
+
+    __slots__ = ("options", "said", "undecided")
+
+    options: TaskOptions | None
+    said: Mapping[str, Any]
+    """What the task and its route say; the options of a call win over it."""
+    undecided: bool
+    """Whether every call has a route of its own: from a router function, or with a time in it."""
+
+
+def defaults_of(app: Umbel, name: str, options: TaskOptions | None) -> Defaults:
+    """What is known of every call of task ``name``, whatever its options are."""
+    routes = app.router.routes
+    route = routes.find(name) if routes.is_static else NOWHERE
+    made = _routed(app, name, options, route)
+    made.undecided = not routes.is_static or "expiration" in route
+    return made
+
+
+def _routed(
+    app: Umbel, name: str, options: TaskOptions | None, route: Mapping[str, Any]
+) -> Defaults:
     conf = app.conf
-    exchange, routing_key = app.router.route(
-        queue=options.queue if options else None,
-        exchange=options.exchange if options else None,
-        routing_key=options.routing_key if options else None,
+    said = {**route, **_said_by(options)}
+    exchange, routing_key, exchange_mode = app.router.way(*map(said.get, _WAY))
+    mode = said.get("delivery_mode") or exchange_mode or conf.task_default_delivery_mode or 2
+    priority = said.get("priority")
+    made = Defaults(
+        task=name,
+        serializer=said.get("serializer") or conf.task_serializer,
+        compression=said.get("compression") or conf.task_compression,
+        protocol=conf.task_protocol,
+        exchange=exchange,
+        routing_key=routing_key,
+        priority=conf.task_default_priority if priority is None else priority,
+        delivery_mode=_delivery_mode(mode),
+        origin=app.origin,
+        reply_to=app.oid,
     )
-    fields: dict[str, Any] = {
-        "task": name,
-        "serializer": options.serializer if options else conf.task_serializer,
-        "compression": (options and options.compression) or conf.task_compression,
-        "protocol": conf.task_protocol,
-        "exchange": exchange,
-        "routing_key": routing_key,
-        "priority": options.priority if options else conf.task_default_priority,
-        "delivery_mode": _delivery_mode(
-            (options and options.delivery_mode) or conf.task_default_delivery_mode or 2
-        ),
-        "origin": app.origin,
-        "reply_to": app.oid,
-    }
+    made.options, made.said, made.undecided = options, said, False
     if options is not None:
-        fields["time_limit"] = options.time_limit
-        fields["soft_time_limit"] = options.soft_time_limit
-        fields["ignore_result"] = options.ignore_result
-    return fields
+        made["time_limit"] = options.time_limit
+        made["soft_time_limit"] = options.soft_time_limit
+        made["ignore_result"] = options.ignore_result
+    if said:
+        _set_rest(made, said, app.wall_clock.time)
+    return made
+
+
+def _said_by(options: TaskOptions | None) -> dict[str, Any]:
+    if options is None:
+        return {}
+    values = {name: getattr(options, name) for name in _SAID}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _asked(
+    app: Umbel,
+    defaults: Defaults,
+    args: Sequence[object],
+    kwargs: Mapping[str, object],
+    overrides: Mapping[str, Any],
+) -> Defaults:
+    """The defaults of one call, with the route that the router functions give it."""
+    name, options = defaults["task"], defaults.options
+    told = {**_said_by(options), **overrides}
+    task = app.tasks.get(name) if app.finalized else None
+    return _routed(app, name, options, app.router.lookup(name, args, kwargs, told, task))
 
 
 def make_call(
     app: Umbel,
-    defaults: Mapping[str, Any],
+    defaults: Defaults,
     args: Sequence[object],
     kwargs: Mapping[str, object],
     overrides: Mapping[str, Any],
@@ -93,6 +143,8 @@ def make_call(
         TypeError: Arguments that are not a sequence and a mapping.
     """
     run = context.current()
+    if defaults.undecided:
+        defaults = _asked(app, defaults, args, kwargs, overrides)
     if run is None and not overrides and expires is None:
         return Call(id=new_id(), args=args, kwargs=kwargs, **defaults)
     fields = dict(defaults)
@@ -108,21 +160,24 @@ def make_call(
     fields["callbacks"] = _signatures(overrides.get("link"))
     fields["errbacks"] = _signatures(overrides.get("link_error"))
     fields["shadow"] = overrides.get("shadow")
+    _set_way(app, fields, defaults.said, overrides)
     fields["delivery_mode"] = _delivery_mode(fields["delivery_mode"])
-    _set_way(app, fields, overrides)
     _set_times(app, fields, overrides, expires)
-    _set_rest(fields, overrides)
+    _set_rest(fields, overrides, app.wall_clock.time)
     _check_limits(fields)
     return Call(args=args, kwargs=kwargs, **fields)
 
 
-def _set_way(app: Umbel, fields: dict[str, Any], overrides: Mapping[str, Any]) -> None:
-    if overrides.get("queue") or overrides.get("exchange") or overrides.get("routing_key"):
-        fields["exchange"], fields["routing_key"] = app.router.route(
-            queue=overrides.get("queue"),
-            exchange=overrides.get("exchange"),
-            routing_key=overrides.get("routing_key"),
-        )
+def _set_way(
+    app: Umbel, fields: dict[str, Any], said: Mapping[str, Any], overrides: Mapping[str, Any]
+) -> None:
+    if not any(map(overrides.get, _WAY)):
+        return
+    way = app.router.way(*(overrides.get(name) or said.get(name) for name in _WAY))
+    fields["exchange"], fields["routing_key"], exchange_mode = way
+    if overrides.get("delivery_mode") is None and said.get("delivery_mode") is None:
+        default = app.conf.task_default_delivery_mode
+        fields["delivery_mode"] = exchange_mode or default or 2
 
 
 def _set_times(
@@ -147,15 +202,21 @@ def _set_times(
     fields["expires_at"] = expires.timestamp()
 
 
-def _set_rest(fields: dict[str, Any], overrides: Mapping[str, Any]) -> None:
-    stamps = {name: overrides[name] for name in overrides.get("stamped_headers") or ()}
+def _set_rest(fields: dict[str, Any], options: Mapping[str, Any], now: Callable[[], float]) -> None:
+    stamps = {name: options[name] for name in options.get("stamped_headers") or ()}
     if stamps:
         fields["stamps"] = stamps
-    rest = {name: overrides[name] for name in overrides if name not in CALL_OPTIONS}
+    rest = {name: options[name] for name in options if name not in CALL_OPTIONS}
     for name in stamps:
         rest.pop(name, None)
+    if rest.get("expiration") is not None:
+        seconds = _seconds("expiration", rest["expiration"])
+        # As AMQP has it; and for brokers that go by the message's own field.
+        rest["expiration"] = str(int(seconds * 1000))
+        if fields.get("expires") is None:
+            fields["expires_at"] = now() + seconds
     if rest:
-        fields["properties"] = rest
+        fields["properties"] = {**fields.get("properties", {}), **rest}
 
 
 def _check_limits(fields: Mapping[str, Any]) -> None:

@@ -1,18 +1,27 @@
-"""Where calls go: queue names and exchanges, before anything is looked up in ``task_routes``."""
+"""Where calls go: ``task_routes``, queues and exchanges, as the configuration says."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
-from umbel.exceptions import QueueNotFound
 from umbel.model import Exchange, Queue
+from umbel.routing.queues import Queues, as_queue, type_arguments
+from umbel.routing.routes import NOWHERE, Route, Routes, compile_routes
+from umbel.utils.imports import symbol_by_name
 
 __all__ = ["Router"]
 
+_QUEUE_SETTINGS = (
+    *("task_queues", "task_default_queue", "task_default_exchange", "task_default_exchange_type"),
+    *("task_default_routing_key", "task_default_queue_type", "task_queue_max_priority"),
+    *("task_create_missing_queues", "task_create_missing_queue_type"),
+    "task_create_missing_queue_exchange_type",
+)
+
 
 class Router:
-    """Resolves ``queue``, ``exchange`` and ``routing_key`` into where a message is published.
+    """Resolves names, queues and exchanges into where a message is published.
 
     Source:
         Celery user guide, Routing Tasks: messages for a direct exchange go straight to the
@@ -21,20 +30,79 @@ class Router:
 
     def __init__(self, conf: Callable[[], Any]) -> None:
         self._conf = conf
+        # Each with the version of the configuration, and the settings, that it follows from.
+        self._queues: tuple[object, tuple[Any, ...], Queues] | None = None
+        self._routes: tuple[object, Any, Routes] | None = None
+        self.autoexchange: Callable[[str], Any] | None = None
+        """Gives the exchange of a queue that is made, by its name."""
+        self.undeclared: dict[str, Queue] = {}
+        """Queues that calls have been routed to by an exchange, which the broker may not know."""
+        self._met: set[str] = set()
 
     @property
-    def queues(self) -> dict[str, Queue]:
+    def queues(self) -> Queues:
         """The queues of the configuration, by name; the default queue if there are none."""
+        conf, kept = self._conf(), self._queues
+        if kept is not None and kept[0] is conf.version:
+            return kept[2]
+        settings = tuple(getattr(conf, name) for name in _QUEUE_SETTINGS)
+        queues = kept[2] if kept is not None and kept[1] == settings else self.make_queues()
+        self._queues = (conf.version, settings, queues)
+        return queues
+
+    @queues.setter
+    def queues(self, queues: Any) -> None:
         conf = self._conf()
-        configured = conf.task_queues
-        if not configured:
-            return {conf.task_default_queue: self._default()}
-        if isinstance(configured, Mapping):
-            by_name = cast("Mapping[str, Any]", configured)
-            made = [_queue(name, options) for name, options in by_name.items()]
+        settings = tuple(getattr(conf, name) for name in _QUEUE_SETTINGS)
+        made = queues if isinstance(queues, Queues) else self.make_queues(queues)
+        self._queues = (conf.version, settings, made)
+
+    def make_queues(self, configured: Any = None, **options: Any) -> Queues:
+        """The queues that ``configured`` describes, or else the configuration.
+
+        Args:
+            options: Of :class:`~umbel.routing.queues.Queues`, instead of the settings.
+        """
+        conf = self._conf()
+        name = conf.task_default_queue
+        key = conf.task_default_routing_key or name
+        exchange = Exchange(conf.task_default_exchange or name, conf.task_default_exchange_type)
+        queues = Queues(
+            configured or conf.task_queues or [self._default(name, exchange, key)],
+            exchange,
+            default_routing_key=key,
+            autoexchange=options.pop("autoexchange", None) or self.autoexchange,
+            **{**_missing(conf), **{k: v for k, v in options.items() if v is not None}},
+        )
+        self._met.clear()
+        self.undeclared.clear()
+        return queues
+
+    @property
+    def routes(self) -> Routes:
+        """``task_routes``, read."""
+        conf, kept = self._conf(), self._routes
+        if kept is not None and kept[0] is conf.version:
+            return kept[2]
+        setting = conf.task_routes
+        if kept is not None and kept[1] is setting:
+            routes = kept[2]
         else:
-            made = [_as_queue(queue) for queue in configured]
-        return {queue.name: queue for queue in made}
+            routes = compile_routes(setting, symbol_by_name)
+        self._routes = (conf.version, setting, routes)
+        return routes
+
+    def flush_routes(self) -> None:
+        """Read ``task_routes`` again when it is needed next."""
+        self._routes = None
+
+    def default_queue(self) -> Queue:
+        """Where tasks go that nobody routes.
+
+        Raises:
+            QueueNotFound: See :meth:`select`.
+        """
+        return self.queues[self._conf().task_default_queue]
 
     def select(self, names: Sequence[str] | None, exclude: Sequence[str] = ()) -> list[Queue]:
         """The queues to consume from: all, or the named ones, but not the excluded ones.
@@ -43,71 +111,84 @@ class Router:
             QueueNotFound: A name is not configured, and ``task_create_missing_queues`` is off.
         """
         queues = self.queues
-        if names is None:
-            chosen = list(queues.values())
-        else:
-            chosen = [queues[name] if name in queues else self.create(name) for name in names]
-        return [queue for queue in chosen if queue.name not in exclude]
+        chosen = queues.consume_from.values() if names is None else [queues[n] for n in names]
+        found = {
+            queue.name: queue
+            for queue in chosen
+            if queue.name not in exclude and queue.alias not in exclude
+        }
+        return list(found.values())
 
-    def create(self, name: str) -> Queue:
-        """A queue that is not configured, if such are allowed; see :meth:`select`."""
-        conf = self._conf()
-        if not conf.task_create_missing_queues:
-            message = (
-                f"Trying to select queue {name!r} but it is not defined in task_queues, "
-                "and task_create_missing_queues is off."
-            )
-            raise QueueNotFound(message)
-        return Queue(name, Exchange(name, "direct"), name)
+    def lookup(
+        self,
+        name: str,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] = NOWHERE,
+        options: Mapping[str, Any] = NOWHERE,
+        task: Any = None,
+    ) -> Route:
+        """What ``task_routes`` says of a call; see :meth:`umbel.routing.routes.Routes.find`."""
+        return self.routes.find(name, args, kwargs, options, task)
 
     def route(
         self,
         *,
-        queue: str | Queue | None = None,
+        queue: Any = None,
         exchange: str | Exchange | None = None,
         routing_key: str | None = None,
+        exchange_type: str | None = None,
     ) -> tuple[str, str]:
         """The exchange and routing key to publish with.
 
         Raises:
             QueueNotFound: See :meth:`select`.
         """
-        if exchange and routing_key:
-            return str(exchange), routing_key
-        if queue is None:
-            name = self._conf().task_default_queue
+        return self.way(queue, exchange, routing_key, exchange_type)[:2]
+
+    def way(
+        self, queue: Any, exchange: Any, routing_key: str | None, exchange_type: str | None = None
+    ) -> tuple[str, str, int | None]:
+        """The exchange and routing key to publish with, and the exchange's delivery mode.
+
+        Args:
+            queue: A name, a queue, or None for the default one.
+            exchange_type: Instead of that of the queue's exchange.
+
+        Raises:
+            QueueNotFound: See :meth:`select`.
+        """
+        if not queue:
+            target = self.default_queue()
         else:
-            name = queue if isinstance(queue, str) else queue.name
-        target = self.queues.get(name) if isinstance(queue, str) or queue is None else queue
-        if target is None:
-            target = self.create(name)
-        if target.exchange is not None and target.exchange.type != "direct":
-            return target.exchange.name, routing_key or target.key
-        return "", target.name
+            target = self.queues[queue] if isinstance(queue, str) else as_queue(queue)
+        own = target.exchange or Exchange(target.name)
+        named = str(getattr(exchange, "name", exchange) or "")
+        if named and routing_key:
+            self._meet(target, named)
+            return named, routing_key, own.delivery_mode
+        if (exchange_type or own.type) == "direct":
+            return "", target.name, own.delivery_mode
+        self._meet(target, named or own.name)
+        return named or own.name, routing_key or target.key, own.delivery_mode
 
-    def _default(self) -> Queue:
-        conf = self._conf()
-        name = conf.task_default_queue
-        return Queue(
-            name,
-            Exchange(conf.task_default_exchange or name, conf.task_default_exchange_type),
-            conf.task_default_routing_key or name,
-        )
+    def _meet(self, queue: Queue, exchange: str) -> None:
+        """Have the queue declared before the first message goes out to its exchange."""
+        # A queue that comes and goes with its worker is declared by its worker.
+        if queue.name in self._met or queue.auto_delete or queue.exclusive:
+            return
+        if queue.exchange is not None and queue.exchange.name == exchange:
+            self._met.add(queue.name)
+            self.undeclared[queue.name] = queue
 
-
-def _as_queue(queue: Any) -> Queue:
-    if isinstance(queue, Queue):
-        return queue
-    if isinstance(queue, str):
-        return Queue(queue, Exchange(queue, "direct"), queue)
-    exchange = getattr(queue, "exchange", None)
-    name = str(getattr(exchange, "name", "") or queue.name)
-    kind = str(getattr(exchange, "type", "direct") or "direct")
-    return Queue(queue.name, Exchange(name, kind), getattr(queue, "routing_key", "") or queue.name)
+    def _default(self, name: str, exchange: Exchange, key: str) -> Queue:
+        kind = self._conf().task_default_queue_type
+        return Queue(name, exchange, key, queue_arguments=type_arguments(kind))
 
 
-def _queue(name: str, options: Mapping[str, Any]) -> Queue:
-    exchange = options.get("exchange") or name
-    kind = options.get("exchange_type", "direct")
-    key = options.get("routing_key") or options.get("binding_key") or name
-    return Queue(name, Exchange(str(exchange), kind), key)
+def _missing(conf: Any) -> dict[str, Any]:
+    return {
+        "create_missing": conf.task_create_missing_queues,
+        "create_missing_queue_type": conf.task_create_missing_queue_type,
+        "create_missing_queue_exchange_type": conf.task_create_missing_queue_exchange_type,
+        "max_priority": conf.task_queue_max_priority,
+    }

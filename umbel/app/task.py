@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, ca
 
 from umbel.app import current
 from umbel.app.arguments import ArgumentCheck, complete
-from umbel.app.calls import adopt, defaults_of, make_call
+from umbel.app.calls import Defaults, adopt, defaults_of, make_call
 from umbel.app.ids import new_id
 from umbel.app.options import FromConfig, resolve
 from umbel.canvas.signature import Signature
@@ -97,7 +97,7 @@ class Task(Generic[P, R]):
     # Derived, and dropped whenever an attribute or a setting changes.
     _options: TaskOptions | None = None
     # With what they were made of: the options, and the process.
-    _defaults: tuple[TaskOptions, int, dict[str, Any]] | None = None
+    _defaults: tuple[TaskOptions, int, Defaults] | None = None
     _configured: object = None
     _shadows: bool = False
     _check: ArgumentCheck | None = None
@@ -366,9 +366,9 @@ class Task(Generic[P, R]):
     def _calls(self, calls: Iterable[Sequence[Any]], options: Mapping[str, Any]) -> list[Call]:
         resolved = self.options
         decided = not options and resolved.expires is None and not self._shadows
-        if not decided or context.current() is not None:
-            return [self._call(args, None, None, None, None, None, options) for args in calls]
         defaults = self._call_defaults(resolved)
+        if not decided or defaults.undecided or context.current() is not None:
+            return [self._call(args, None, None, None, None, None, options) for args in calls]
         check = self._check or self._argument_check()
         made: list[Call] = []
         for args in calls:
@@ -379,7 +379,7 @@ class Task(Generic[P, R]):
             made.append(Call(id=new_id(), args=args, **defaults))
         return made
 
-    def _call_defaults(self, resolved: TaskOptions) -> dict[str, Any]:
+    def _call_defaults(self, resolved: TaskOptions) -> Defaults:
         kept, pid = self._defaults, os.getpid()
         if kept is None or kept[0] is not resolved or kept[1] != pid:
             kept = resolved, pid, defaults_of(self.app, self.name, resolved)

@@ -52,6 +52,9 @@ class Queue(msgspec.Struct, frozen=True):
     max_priority: int | None = None
     queue_arguments: Mapping[str, object] = {}
     alias: str | None = None
+    """Another name to select it by, and to send to it by; it is the exchange that is meant."""
+    binding_arguments: Mapping[str, object] = {}
+    """Of the way in by ``exchange``; for ``headers`` exchanges, what headers must say."""
 
     @property
     def key(self) -> str:

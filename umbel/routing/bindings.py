@@ -31,7 +31,9 @@ def ways_into(queue: Queue) -> list[Way]:
     ways: list[Way] = []
     if queue.exchange is not None and queue.exchange.name:
         exchange = queue.exchange
-        ways.append(Way(exchange.name, exchange.type, queue.key, queue.name))
+        ways.append(
+            Way(exchange.name, exchange.type, queue.key, queue.name, queue.binding_arguments)
+        )
     for binding in queue.bindings:
         exchange = binding.exchange
         if exchange.name:

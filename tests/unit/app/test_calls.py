@@ -114,8 +114,7 @@ def test_delivery_modes(app: Shop, mode: Any, kept: dict[str, Any]) -> None:
 
 
 def test_the_default_delivery_mode_is_a_setting(app: Shop) -> None:
-    with pytest.warns(UserWarning, match="task_default_delivery_mode"):
-        app.conf.task_default_delivery_mode = "transient"
+    app.conf.task_default_delivery_mode = "transient"
     add(app).delay(1)
     assert app.letter.message.properties == {"delivery_mode": 1}
 

@@ -34,11 +34,6 @@ MISSING: tuple[Missing, ...] = (
     ),
     Missing("rate limits are not in this release", ("task_default_rate_limit",), refused=True),
     Missing(
-        "routing tables are not in this release; give the queue to the task or to the call",
-        ("task_routes",),
-        refused=True,
-    ),
-    Missing(
         "limits to the memory of child processes are not in this release; "
         "worker_max_tasks_per_child replaces them by count",
         ("worker_max_memory_per_child",),
@@ -121,11 +116,6 @@ MISSING: tuple[Missing, ...] = (
         ),
         refused=True,
     ),
-    Missing(
-        "exchange types of queues that are made on use are not in this release",
-        ("task_create_missing_queue_exchange_type",),
-        refused=True,
-    ),
     # -- harmless to do without
     Missing(
         "periodic tasks are not in this release",
@@ -181,10 +171,6 @@ MISSING: tuple[Missing, ...] = (
     Missing(
         "RabbitMQ is not in this release",
         (
-            "task_create_missing_queue_type",
-            "task_default_delivery_mode",
-            "task_default_queue_type",
-            "task_queue_max_priority",
             "broker_native_delayed_delivery_queue_type",
             "broker_login_method",
             "broker_channel_error_retry",

@@ -233,7 +233,7 @@ ROUTING = (
         "task_create_missing_queue_exchange_type",
         "str | None",
         None,
-        "The exchange type of queues that are made; None: task_default_exchange_type.",
+        "The exchange type of queues that are made; None: direct.",
         "CELERY_CREATE_MISSING_QUEUE_EXCHANGE_TYPE",
     ),
     Setting(
@@ -261,7 +261,7 @@ ROUTING = (
         "task_default_exchange_type",
         "str",
         "direct",
-        "The type of exchanges that name none: direct, topic or fanout.",
+        "The type of the default exchange: direct, topic, fanout or headers.",
         "CELERY_DEFAULT_EXCHANGE_TYPE",
     ),
     Setting(
