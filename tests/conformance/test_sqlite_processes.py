@@ -136,7 +136,7 @@ async def test_a_watcher_in_another_process_hears_at_once(path: Path) -> None:
 
 
 FORKING = """
-import asyncio, os, sqlite3, sys
+import asyncio, contextlib, os, sqlite3, sys
 from umbel.clock import SystemClock
 from umbel.drivers.sqlite.broker import SQLiteBroker
 from umbel.model import Message
@@ -175,7 +175,8 @@ async def main():
     assert [d.message.id for d in await receiving] == ["wake"]
     assert (await broker.stats(["q"]))["q"].ready == 50 * (20 + 20 + 20 + 1)
     await broker.close()
-    assert sqlite3.connect(path).execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 loop = asyncio.new_event_loop()
 inherited = loop.run_until_complete(main())

@@ -151,10 +151,10 @@ class Task(Generic[P, R]):
     @property
     def is_coroutine(self) -> bool:
         """Whether the task is an ``async def`` function."""
-        # CO_COROUTINE; inspect, which has the names, costs 15 ms to import.
-        function = getattr(self.run, "__func__", self.run)
-        code = getattr(function, "__code__", None)
-        return bool(code is not None and code.co_flags & 0x80)
+        # Only asked where tasks run; costs 15 ms to import.
+        from inspect import iscoroutinefunction
+
+        return iscoroutinefunction(self.run)
 
     @property
     def listens(self) -> frozenset[str]:

@@ -38,7 +38,7 @@ BAD: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], str]] = [
     (fits, (1,), {"z": 1}, "unexpected keyword argument 'z'"),
     (starred, (), {"a": 1}, "unexpected keyword argument 'a'"),
     (keyworded, (1,), {}, "too many positional arguments"),
-    (only, (1,), {}, "missing a required argument: 'flag'"),
+    (only, (1,), {}, "missing a required (keyword-only )?argument: 'flag'"),
     (only, (1, True), {}, "too many positional arguments"),
     (positional, (), {"x": 1}, "'x'"),
 ]

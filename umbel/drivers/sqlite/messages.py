@@ -275,6 +275,8 @@ def stats(session: Session, queues: Sequence[str], now: float) -> dict[str, Queu
             found[name] = QueueStats()
             continue
         (ready_,) = session.execute(session.sql["count_ready"], (queue,)).fetchone()
-        leased, delayed, due = session.execute(session.sql["count_later"], (now, queue)).fetchone()
+        leased, delayed, due = session.execute(
+            session.sql["count_later"], (now, now, now, queue)
+        ).fetchone()
         found[name] = QueueStats(ready=ready_ + due, leased=leased, delayed=delayed)
     return found

@@ -133,10 +133,10 @@ SELECT count(*) FROM umbel_messages WHERE queue = ? AND due IS NULL;
 -- name: count_later
 -- On loan, delayed, and neither any more: due without having been moved.
 SELECT
-    coalesce(sum(token IS NOT NULL AND due > ?1), 0),
-    coalesce(sum(token IS NULL AND due > ?1), 0),
-    coalesce(sum(due <= ?1), 0)
-FROM umbel_messages WHERE due IS NOT NULL AND queue = ?2;
+    coalesce(sum(token IS NOT NULL AND due > ?), 0),
+    coalesce(sum(token IS NULL AND due > ?), 0),
+    coalesce(sum(due <= ?), 0)
+FROM umbel_messages WHERE due IS NOT NULL AND queue = ?;
 
 -- ------------------------------------------------------------------------------ results
 
@@ -151,7 +151,7 @@ ON CONFLICT (key) DO UPDATE SET value = excluded.value;
 -- A record gives way to one that is as final as it is, or more; or once it has expired.
 INSERT INTO umbel_results
     (change, id, state, rank, expires_at, reply_to, correlation_id, body)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET
     change = excluded.change,
     state = excluded.state,
@@ -160,7 +160,7 @@ ON CONFLICT (id) DO UPDATE SET
     reply_to = excluded.reply_to,
     correlation_id = excluded.correlation_id,
     body = excluded.body
-WHERE excluded.rank <= umbel_results.rank OR umbel_results.expires_at <= ?9;
+WHERE excluded.rank <= umbel_results.rank OR umbel_results.expires_at <= ?;
 
 -- name: load
 SELECT change, id, state, expires_at, reply_to, correlation_id, body FROM umbel_results
@@ -211,7 +211,7 @@ UPDATE umbel_chords SET arrived = arrived + 1, forget_at = max(forget_at, ?) WHE
 SELECT record FROM umbel_chord_members WHERE chord = ? ORDER BY place;
 
 -- name: seal_chord
-INSERT INTO umbel_chords (id, size, sealed, forget_at) VALUES (?1, 0, 1, ?2)
+INSERT INTO umbel_chords (id, size, sealed, forget_at) VALUES (?, 0, 1, ?)
 ON CONFLICT (id) DO UPDATE SET sealed = 1, forget_at = excluded.forget_at;
 
 -- name: remove_members
