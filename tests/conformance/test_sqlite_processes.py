@@ -181,6 +181,8 @@ async def main():
 loop = asyncio.new_event_loop()
 inherited = loop.run_until_complete(main())
 if inherited is not None:
+    # What the parent's tasks wait for will never come here.
+    loop.set_exception_handler(lambda *_: None)
     asyncio.run(child(inherited))
     os._exit(0)
 loop.close()
