@@ -89,12 +89,13 @@ class Portal:
         """Close the loop. Whatever lives on it must have been closed before."""
         if self._pid != os.getpid():
             return
+        if self._loop is not None:
+            if _a_loop_runs():
+                self._open_thread().submit(_close, self._loop).result()
+            else:
+                _close(self._loop)
         if self._thread is not None:
             self._thread.shutdown()
-        loop = self._loop
-        if loop is not None and not loop.is_running() and not loop.is_closed():
-            loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.close()
         self._start_over()
 
     def _wait(
@@ -179,6 +180,12 @@ def _a_loop_runs() -> bool:
     asyncio = sys.modules.get("asyncio")
     # get_running_loop() raises where there is none: five times as slow, at every call.
     return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001
+
+
+def _close(loop: asyncio.AbstractEventLoop) -> None:
+    if not loop.is_running() and not loop.is_closed():
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
 
 
 def _run(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from umbel import signals
+from umbel.execution.runnable import Runnable
 from umbel.model import Delivery, Failed, Request
 from umbel.worker.admission import Accepted
 from umbel.worker.request import Request as RequestView
@@ -18,12 +19,29 @@ __all__ = [
     "received",
     "stopped",
     "unknown",
+    "without_effect",
 ]
 
 logger = logging.getLogger(__name__)
 
 _EXCERPT = 200
 """Bytes of an unreadable message that the log shows."""
+
+
+_NOT_HERE = ("time_limit", "soft_time_limit", "rate_limit")
+"""Options of tasks that this release does not carry out."""
+
+
+def without_effect(tasks: Mapping[str, Runnable]) -> None:
+    """Say which tasks ask for what this release does not do."""
+    for option in _NOT_HERE:
+        names = sorted(name for name, task in tasks.items() if getattr(task.options, option))
+        if names:
+            logger.warning(
+                "%s has no effect in this release, and these tasks set it: %s",
+                option,
+                ", ".join(names),
+            )
 
 
 def received(run: Sequence[Accepted]) -> None:

@@ -114,12 +114,15 @@ def test_who_leaves_hands_the_loop_to_who_still_waits(portal: Portal) -> None:
     assert answers == ["first", "second"]
 
 
-async def test_it_works_below_a_running_loop() -> None:
+async def test_it_works_and_closes_below_a_running_loop() -> None:
     portal = Portal()
-    try:
-        assert portal.call(echo, 5) == 5
-    finally:
-        await asyncio.to_thread(portal.close)
+
+    assert portal.call(echo, 5) == 5
+    portal.close()
+
+    assert not portal.opened
+    assert portal.call(echo, 6) == 6
+    portal.close()
 
 
 def test_a_forked_child_has_a_loop_of_its_own(portal: Portal) -> None:
