@@ -20,11 +20,13 @@ from umbel.app.task import Task
 from umbel.canvas.signature import Signature, maybe_signature, signature
 from umbel.model import Exchange, Queue
 from umbel.result import AsyncResult
+from umbel.routing.broadcast import Broadcast
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AsyncResult",
+    "Broadcast",
     "Celery",
     "Exchange",
     "Queue",

@@ -127,8 +127,8 @@ class Umbel(TaskDecorators, Equipment):
         )
         self.portal = Portal()
         self.connections = Connections(self._make_producer_broker, self.make_backend)
-        self.producer = Producer(self.connections, self.wall_clock)
         self.router = Router(lambda: self.conf)
+        self.producer = Producer(self.connections, self.wall_clock, self.router.undeclared)
         for task in tasks or ():
             self.register_task(task)
         if set_as_current:

@@ -119,8 +119,8 @@ def _asked(
     """The defaults of one call, with the route that the router functions give it."""
     name, options = defaults["task"], defaults.options
     told = {**_said_by(options), **overrides}
-    task = app.tasks.get(name) if app.finalized else None
-    return _routed(app, name, options, app.router.lookup(name, args, kwargs, told, task))
+    route = app.router.lookup(name, args, kwargs, told, app.known_task(name))
+    return _routed(app, name, options, route)
 
 
 def make_call(

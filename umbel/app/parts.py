@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,6 +13,7 @@ from umbel.app.ids import new_id
 from umbel.app.zones import zone_of
 
 if TYPE_CHECKING:
+    from umbel.app.amqp import AMQP
     from umbel.app.connections import Connections
     from umbel.app.portal import Portal
     from umbel.app.producer import Producer
@@ -66,6 +67,22 @@ class Parts:
     def timezone(self) -> tzinfo:
         """The time zone of moments that do not say one: UTC unless configured."""
         return self._derive("timezone", lambda conf: zone_of(conf.timezone, conf.enable_utc))
+
+    def known_task(self, name: str) -> Task[..., Any] | None:
+        """The task of that name, if it is there already; does not finalize the app."""
+        return self._tasks.get(name)
+
+    @property
+    def amqp(self) -> AMQP:
+        """Queues and routes under Celery's names."""
+        # Few programs ask for it; what sends tasks has its own way to the router.
+        from umbel.app.amqp import AMQP
+
+        return AMQP(self.router, lambda: self.conf)
+
+    def select_queues(self, queues: str | Sequence[str] | None = None) -> None:
+        """Have the workers of this process consume from these queues only."""
+        self.router.queues.select(queues)
 
     def now(self) -> datetime:
         """The time now, in :attr:`timezone`."""

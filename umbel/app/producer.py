@@ -20,7 +20,7 @@ from umbel.wire import tasks
 if TYPE_CHECKING:
     import asyncio
 
-    from umbel.model import Message
+    from umbel.model import Message, Queue
     from umbel.protocols import Broker, Clock
     from umbel.wire.call import Call
 
@@ -106,9 +106,18 @@ class _Clients(Protocol):
 class Producer:
     """Encodes calls and publishes them; for any thread and any loop."""
 
-    def __init__(self, connections: _Clients, clock: Clock) -> None:
+    def __init__(
+        self, connections: _Clients, clock: Clock, undeclared: dict[str, list[Queue]] | None = None
+    ) -> None:
+        """Publish through ``connections``.
+
+        Args:
+            undeclared: By exchange, the queues to declare before the first message goes out to
+                it; they are taken out then.
+        """
         self._connections = connections
         self._clock = clock
+        self._undeclared: dict[str, list[Queue]] = {} if undeclared is None else undeclared
         self._outbox_by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _Outbox] = (
             WeakKeyDictionary()
         )
@@ -156,6 +165,8 @@ class Producer:
         repetition = 0
         while True:
             try:
+                if self._undeclared:
+                    await self._declare(messages)
                 await self._join(messages)
             except BrokerUnavailable:
                 repetition += 1
@@ -164,6 +175,13 @@ class Producer:
                 await self._clock.sleep(policy.pause(repetition))
             else:
                 return
+
+    async def _declare(self, messages: Sequence[Message]) -> None:
+        for exchange in {message.exchange for message in messages}:
+            queues = self._undeclared.get(exchange)
+            if queues is not None:
+                await (await self._connections.broker()).declare(queues)
+                self._undeclared.pop(exchange, None)
 
     async def _join(self, messages: Sequence[Message]) -> None:
         """Publish once, alone or in company."""

@@ -35,9 +35,10 @@ class Router:
         self._routes: tuple[object, Any, Routes] | None = None
         self.autoexchange: Callable[[str], Any] | None = None
         """Gives the exchange of a queue that is made, by its name."""
-        self.undeclared: dict[str, Queue] = {}
-        """Queues that calls have been routed to by an exchange, which the broker may not know."""
-        self._met: set[str] = set()
+        self.undeclared: dict[str, list[Queue]] = {}
+        """Exchanges that calls have been routed to, with their queues, if these are not known to
+        have been declared."""
+        self._met: set[tuple[str, str]] = set()
 
     @property
     def queues(self) -> Queues:
@@ -46,16 +47,22 @@ class Router:
         if kept is not None and kept[0] is conf.version:
             return kept[2]
         settings = tuple(getattr(conf, name) for name in _QUEUE_SETTINGS)
-        queues = kept[2] if kept is not None and kept[1] == settings else self.make_queues()
-        self._queues = (conf.version, settings, queues)
-        return queues
+        if kept is not None and kept[1] == settings:
+            self._queues = (conf.version, settings, kept[2])
+        else:
+            self._use(settings, self.make_queues())
+        return self.queues
 
     @queues.setter
     def queues(self, queues: Any) -> None:
-        conf = self._conf()
-        settings = tuple(getattr(conf, name) for name in _QUEUE_SETTINGS)
+        settings = tuple(getattr(self._conf(), name) for name in _QUEUE_SETTINGS)
         made = queues if isinstance(queues, Queues) else self.make_queues(queues)
-        self._queues = (conf.version, settings, made)
+        self._use(settings, made)
+
+    def _use(self, settings: tuple[Any, ...], queues: Queues) -> None:
+        self._queues = (self._conf().version, settings, queues)
+        self._met.clear()
+        self.undeclared.clear()
 
     def make_queues(self, configured: Any = None, **options: Any) -> Queues:
         """The queues that ``configured`` describes, or else the configuration.
@@ -66,17 +73,14 @@ class Router:
         conf = self._conf()
         name = conf.task_default_queue
         key = conf.task_default_routing_key or name
-        exchange = Exchange(conf.task_default_exchange or name, conf.task_default_exchange_type)
-        queues = Queues(
+        exchange = self.default_exchange()
+        return Queues(
             configured or conf.task_queues or [self._default(name, exchange, key)],
             exchange,
             default_routing_key=key,
             autoexchange=options.pop("autoexchange", None) or self.autoexchange,
             **{**_missing(conf), **{k: v for k, v in options.items() if v is not None}},
         )
-        self._met.clear()
-        self.undeclared.clear()
-        return queues
 
     @property
     def routes(self) -> Routes:
@@ -95,6 +99,12 @@ class Router:
     def flush_routes(self) -> None:
         """Read ``task_routes`` again when it is needed next."""
         self._routes = None
+
+    def default_exchange(self) -> Exchange:
+        """The exchange of queues that name none."""
+        conf = self._conf()
+        name = conf.task_default_exchange or conf.task_default_queue
+        return Exchange(name, conf.task_default_exchange_type)
 
     def default_queue(self) -> Queue:
         """Where tasks go that nobody routes.
@@ -118,6 +128,17 @@ class Router:
             if queue.name not in exclude and queue.alias not in exclude
         }
         return list(found.values())
+
+    def bound(self) -> list[Queue]:
+        """The queues of the configuration that messages reach through an exchange.
+
+        Whoever publishes declares them, so that nothing is lost before their first consumer.
+        """
+        return [
+            queue
+            for queue in self.queues.values()
+            if queue.exchange is not None and queue.exchange.type != "direct" and _lasts(queue)
+        ]
 
     def lookup(
         self,
@@ -171,18 +192,29 @@ class Router:
         self._meet(target, named or own.name)
         return named or own.name, routing_key or target.key, own.delivery_mode
 
-    def _meet(self, queue: Queue, exchange: str) -> None:
-        """Have the queue declared before the first message goes out to its exchange."""
-        # A queue that comes and goes with its worker is declared by its worker.
-        if queue.name in self._met or queue.auto_delete or queue.exclusive:
+    def _meet(self, target: Queue, exchange: str) -> None:
+        """Have the queues of an exchange declared before the first message goes out to it."""
+        if (exchange, target.name) in self._met:
             return
-        if queue.exchange is not None and queue.exchange.name == exchange:
-            self._met.add(queue.name)
-            self.undeclared[queue.name] = queue
+        self._met.add((exchange, target.name))
+        queues = {target.name: target, **self.queues}.values()
+        lasting = [q for q in queues if _lasts(q) and _leads(exchange, q)]
+        if lasting:
+            self.undeclared[exchange] = lasting
 
     def _default(self, name: str, exchange: Exchange, key: str) -> Queue:
         kind = self._conf().task_default_queue_type
         return Queue(name, exchange, key, queue_arguments=type_arguments(kind))
+
+
+def _lasts(queue: Queue) -> bool:
+    # A queue that comes and goes with its worker is declared by its worker alone.
+    return not (queue.auto_delete or queue.exclusive)
+
+
+def _leads(exchange: str, queue: Queue) -> bool:
+    own = queue.exchange is not None and queue.exchange.name == exchange
+    return own or any(binding.exchange.name == exchange for binding in queue.bindings)
 
 
 def _missing(conf: Any) -> dict[str, Any]:

@@ -40,7 +40,9 @@ class _Router(Protocol):
         kwargs: Mapping[str, Any],
         options: Mapping[str, Any],
         task: Any,
-    ) -> Route: ...
+    ) -> Route | None:
+        """The route; None to have the next router asked."""
+        ...
 
 
 class _Table:
@@ -52,7 +54,9 @@ class _Table:
         self._by_name: dict[str, Route] = {}
         self._by_pattern: dict[re.Pattern[str], Route] = {}
         for key, value in rows:
-            route = _route(value, f"task_routes[{key!r}]")
+            route = _route(value, f"task_routes[{key!r}] is")
+            if route is None:
+                continue
             if isinstance(key, re.Pattern):
                 self._by_pattern[cast("re.Pattern[str]", key)] = route
             elif not isinstance(key, str):
@@ -65,14 +69,14 @@ class _Table:
             else:
                 self._by_name[key] = route
 
-    def find(self, name: str) -> Route:
+    def find(self, name: str) -> Route | None:
         route = self._by_name.get(name)
         if route is not None:
             return route
         for pattern, found in self._by_pattern.items():
             if pattern.match(name):
                 return found
-        return NOWHERE
+        return None
 
     def __call__(
         self,
@@ -81,7 +85,7 @@ class _Table:
         kwargs: Mapping[str, Any],
         options: Mapping[str, Any],
         task: Any,
-    ) -> Route:
+    ) -> Route | None:
         return self.find(name)
 
 
@@ -101,7 +105,7 @@ class _Function:
         kwargs: Mapping[str, Any],
         options: Mapping[str, Any],
         task: Any,
-    ) -> Route:
+    ) -> Route | None:
         return _route(self._ask(name, args, kwargs, options, task=task), self._origin)
 
 
@@ -117,7 +121,7 @@ class _RouteForTask(_Function):
         kwargs: Mapping[str, Any],
         options: Mapping[str, Any],
         task: Any,
-    ) -> Route:
+    ) -> Route | None:
         return _route(self._ask(name, args, kwargs), self._origin)
 
 
@@ -154,7 +158,7 @@ class Routes:
         """
         for router in self._routers:
             route = router(name, args, kwargs, options, task)
-            if route:
+            if route is not None:
                 return route
         return NOWHERE
 
@@ -222,14 +226,14 @@ def _router(entry: Any, load: Callable[[str], Any]) -> Sequence[_Router]:
     )
 
 
-def _route(value: Any, origin: str) -> Route:
-    """A route in its one form.
+def _route(value: Any, origin: str) -> Route | None:
+    """A route in its one form. One that says nothing is a route too: the default one.
 
     Args:
         origin: Where it comes from, for the error.
     """
     if not value:
-        return NOWHERE
+        return None if value is None else NOWHERE
     if isinstance(value, Mapping):
         route = {**cast("Route", value)}
         misplaced = sorted(_DECIDED_BY_THE_CALL & route.keys())

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from umbel import signals
 from umbel.app.drivers import shown_url
+from umbel.worker import reports
 from umbel.worker.banner import Introduction, banner
 from umbel.worker.holding import Holding
 from umbel.worker.mourning import ErrorCallbacks
@@ -189,7 +190,10 @@ class Worker:
             await broker.open()
             await backend.open()
         queues = self.app.queues(self.options.queues, self.options.exclude_queues)
-        await broker.declare(queues)
+        # What follows a task may go to queues that another worker consumes.
+        consumed = {queue.name for queue in queues}
+        others = [queue for queue in self.app.router.bound() if queue.name not in consumed]
+        await broker.declare([*queues, *others])
         if self.options.purge:
             count = await broker.purge([queue.name for queue in queues])
             self._say(f"purge: erased {count} messages from the queues.")
@@ -217,6 +221,7 @@ class Worker:
         )
         parts = Parts(surroundings, self.state, Patience(app.wall_clock))
         self._introduce(queues)
+        reports.without_effect(app.tasks)
         logger.info("%s ready.", self.hostname)
         if signals.worker_ready.receivers:
             signals.worker_ready.send(sender=self)
