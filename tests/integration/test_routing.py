@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from umbel import Broadcast, Exchange, Queue, Umbel
+from umbel.exceptions import BatchError
 from umbel.worker import Worker
 
 LOGS = Exchange("logs", "topic")
@@ -155,3 +156,39 @@ async def test_a_broadcast_reaches_every_worker_once(url: str) -> None:
             await worker.settled(2)
 
     assert sorted(ran) == ["one", "one", "two", "two"]
+
+
+async def test_headers_choose_the_queue(tmp_path: Path) -> None:
+    by = Exchange("by", "headers")
+    queues = [
+        Queue("urgent", by, binding_arguments={"x-match": "all", "level": "high"}),
+        Queue("rest", by, binding_arguments={"x-match": "all", "level": "low"}),
+    ]
+    async with app_of(f"memory://{tmp_path}", task_queues=queues) as app:
+        await app.asend_task("any", queue="rest", headers={"level": "high"})
+        await app.asend_task("any", queue="rest", headers={"level": "low"})
+        await app.asend_task("any", queue="urgent", headers={"level": "high"})
+        broker = await app.connections.broker()
+        stats = await broker.stats(["urgent", "rest"])
+
+    assert {name: stats.ready for name, stats in stats.items()} == {"urgent": 2, "rest": 1}
+
+
+async def test_an_exchange_named_by_the_call_reaches_the_configured_queues(url: str) -> None:
+    async with app_of(url, task_queues=QUEUES) as app:
+        await app.asend_task("any", exchange=LOGS, routing_key="web.error")
+        await app.asend_task("any", exchange="mail", routing_key="mail")
+        broker = await app.connections.broker()
+        stats = await broker.stats(["errors", "web", "mail"])
+
+    assert {name: stats.ready for name, stats in stats.items()} == {
+        "errors": 1,
+        "web": 1,
+        "mail": 1,
+    }
+
+
+async def test_a_broadcast_that_nobody_can_hear_is_refused(url: str) -> None:
+    async with app_of(url, task_queues=[Broadcast("everyone")]) as app:
+        with pytest.raises(BatchError, match="'everyone' has no queue bound"):
+            await app.asend_task("reload", queue="everyone")
