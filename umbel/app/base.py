@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
-from weakref import WeakSet
 
 from umbel.app import current
 from umbel.app.builtins import add_builtin_tasks
@@ -35,18 +34,9 @@ if TYPE_CHECKING:
     from umbel.app.log import Logging
     from umbel.protocols import Clock
 
-__all__ = ["Celery", "Umbel", "finalized_apps"]
+__all__ = ["Celery", "Umbel"]
 
 T = TypeVar("T")
-
-_finalized: WeakSet[Umbel] = WeakSet()
-_finalized_mutex = threading.Lock()
-
-
-def finalized_apps() -> list[Umbel]:
-    """The apps that have been finalized, or are about to be, and are still there."""
-    with _finalized_mutex:
-        return list(_finalized)
 
 
 class Umbel(TaskDecorators, Equipment):
@@ -233,8 +223,7 @@ class Umbel(TaskDecorators, Equipment):
 
     def _complete_all(self) -> None:
         # First: whoever shares a task from now on makes it here, too.
-        with _finalized_mutex:
-            _finalized.add(self)
+        current.note_finalized(self)
         for make in (*current.shared_task_makers, add_builtin_tasks):
             make(self)
         while self._pending_discovery:
@@ -340,6 +329,8 @@ class Umbel(TaskDecorators, Equipment):
 
 
 Celery = Umbel
+
+current.make_default_with(lambda: Umbel("default", set_as_current=False))
 
 
 def _app_again(

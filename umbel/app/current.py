@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
+from weakref import WeakSet
 
 from umbel.canvas.signature import send_through
 from umbel.execution import context
@@ -19,8 +20,11 @@ __all__ = [
     "bugreport",
     "current_app",
     "current_task",
+    "finalized_apps",
     "forget_app",
     "get_current_app",
+    "make_default_with",
+    "note_finalized",
     "set_current_app",
     "set_default_app",
     "shared_task",
@@ -41,6 +45,10 @@ class _Current(threading.local):
 _current = _Current()
 _default: Umbel | None = None
 _default_mutex = threading.RLock()
+_make: Callable[[], Umbel] | None = None
+
+_finalized: WeakSet[Umbel] = WeakSet()
+_finalized_mutex = threading.Lock()
 
 # Every shared task there is, each made again for every app; grows with the program's code only.
 shared_task_makers: list[Callable[[Umbel], object]] = []
@@ -80,14 +88,30 @@ def forget_app(app: Umbel) -> None:
             _default = None
 
 
-def _make_default() -> Umbel:
-    # Asked for an app before any was made: the only place that makes one by itself.
-    from umbel.app.base import Umbel
+def make_default_with(make: Callable[[], Umbel]) -> None:
+    """Say how the default app is made where none was made yet."""
+    global _make  # noqa: PLW0603 - set once, by the composition root
+    _make = make
 
+
+def _make_default() -> Umbel:
     with _default_mutex:
         if _default is None:
-            set_default_app(Umbel("default", set_as_current=False))
+            assert _make is not None, "umbel.app.base has not been imported"
+            set_default_app(_make())
         return cast("Umbel", _default)
+
+
+def note_finalized(app: Umbel) -> None:
+    """From now on shared tasks are made for ``app`` as they come."""
+    with _finalized_mutex:
+        _finalized.add(app)
+
+
+def finalized_apps() -> list[Umbel]:
+    """The apps that have been finalized, or are about to be, and are still there."""
+    with _finalized_mutex:
+        return list(_finalized)
 
 
 def bugreport(app: Umbel | None = None) -> str:
@@ -182,8 +206,6 @@ def _share(function: Callable[..., Any], options: dict[str, Any]) -> Any:
     shared_task_makers.append(make)
     name = options.get("name")
     # Apps that are finalized already would never ask.
-    from umbel.app.base import finalized_apps
-
     for app in finalized_apps():
         make(app)
 
