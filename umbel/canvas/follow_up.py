@@ -13,7 +13,7 @@ import msgspec
 
 from umbel.exceptions import InvalidTaskError
 
-__all__ = ["Step", "after_failure", "after_success", "call"]
+__all__ = ["Step", "after_failure", "after_success", "call", "listed"]
 
 _LATER = {"group": "groups", "chord": "chords", "chunks": "chunks"}
 
@@ -123,11 +123,12 @@ def _start_chain(
 
 def _with_errbacks(signature: Mapping[str, Any], errbacks: Any) -> Mapping[str, Any]:
     options: dict[str, Any] = {**(signature.get("options") or {})}
-    options["link_error"] = [*_listed(options.get("link_error")), *_listed(errbacks)]
+    options["link_error"] = [*listed(options.get("link_error")), *listed(errbacks)]
     return {**signature, "options": options}
 
 
-def _listed(value: Any) -> list[Any]:
+def listed(value: Any) -> list[Any]:
+    """What may be nothing, one signature or several, as a new list."""
     if value is None:
         return []
     return [*value] if isinstance(value, list | tuple) else [value]

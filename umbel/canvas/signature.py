@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any, NoReturn, Protocol, overload
 
+from umbel.canvas.follow_up import listed
 from umbel.exceptions import ImproperlyConfigured
 from umbel.result.single import AsyncResult
 from umbel.result.waiting import ResultSource
@@ -386,12 +387,12 @@ class Signature(dict[str, Any]):
 
     def extend_list_option(self, key: str, value: Any) -> None:
         """Add several values to a list among the options; one value may stand by itself."""
-        self._list_option(key).extend(_as_list(value))
+        self._list_option(key).extend(listed(value))
 
     def flatten_links(self) -> list[Any]:
         """A list of this signature, its callbacks, their callbacks, and so on."""
         found: list[Any] = [self]
-        for callback in _as_list(self.options.get("link")):
+        for callback in listed(self.options.get("link")):
             linked: Any = maybe_signature(callback, app=self._app)
             found += linked.flatten_links()
         return found
@@ -436,7 +437,7 @@ class Signature(dict[str, Any]):
         return signature, (dict(self),)
 
     def _list_option(self, key: str) -> list[Any]:
-        items = self.options[key] = _as_list(self.options.get(key))
+        items = self.options[key] = listed(self.options.get(key))
         return items
 
     def _refuse_composition(self) -> None:
@@ -483,12 +484,6 @@ def maybe_signature(d: Any, app: Sender | None = None, clone: bool = False) -> A
 
 
 maybe_subtask = maybe_signature
-
-
-def _as_list(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return [*value] if isinstance(value, list | tuple) else [value]
 
 
 def _copy_links(value: Any) -> Any:
