@@ -8,7 +8,14 @@ from itertools import count
 import pytest
 
 from umbel.clock import SystemClock
-from umbel.testing.servers import RedisServer, ServerMissing, redis_server, required
+from umbel.testing.servers import (
+    RabbitMQServer,
+    RedisServer,
+    ServerMissing,
+    rabbitmq_server,
+    redis_server,
+    required,
+)
 
 _numbers = count(1)
 
@@ -31,6 +38,18 @@ def redis_url(redis: RedisServer) -> str:
     db = next(_numbers) % 16
     redis.flush(db)
     return redis.url(db)
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[RabbitMQServer]:
+    """A private RabbitMQ; without one its tests are skipped, or fail where it is required."""
+    try:
+        with rabbitmq_server() as server:
+            yield server
+    except ServerMissing as exc:
+        if required("rabbitmq"):
+            pytest.fail(f"UMBEL_REQUIRE asks for rabbitmq: {exc}")
+        pytest.skip(f"no tests with RabbitMQ: {exc}")
 
 
 @pytest.fixture

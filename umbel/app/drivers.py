@@ -6,12 +6,13 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from umbel.exceptions import ImproperlyConfigured
 
 if TYPE_CHECKING:
+    from umbel.model import Queue
     from umbel.protocols import Broker, Clock, ResultBackend
 
 __all__ = [
@@ -44,9 +45,16 @@ _DRIVER_BY_SCHEME = {
     "socket": "redis",
     "valkey": "redis",
     "valkeys": "redis",
+    "amqp": "rabbitmq",
+    "amqps": "rabbitmq",
+    "pyamqp": "rabbitmq",
+    "librabbitmq": "rabbitmq",
+    "rabbitmq": "rabbitmq",
 }
 
-_EXTRA_BY_DRIVER = {"redis": "redis"}
+_EXTRA_BY_DRIVER = {"redis": "redis", "rabbitmq": "rabbitmq"}
+
+_RESULT_DRIVERS = {"memory", "sqlite", "redis"}
 
 _Role = Literal["broker", "backend"]
 
@@ -74,7 +82,7 @@ def driver_of(url: str) -> str:
 
 def keeps_results(broker_url: str) -> bool:
     """Whether what serves as this broker can serve as the result backend too."""
-    return driver_of(broker_url) in {"memory", "sqlite", "redis"}
+    return driver_of(broker_url) in _RESULT_DRIVERS
 
 
 def make_broker(
@@ -86,6 +94,7 @@ def make_broker(
     project: str,
     connect_timeout: float = 4.0,
     max_retries: int | None = 0,
+    make_queue: Callable[[str], Queue] | None = None,
 ) -> Broker:
     """A broker client for ``url``, not opened yet; it belongs to the loop that opens it.
 
@@ -95,6 +104,8 @@ def make_broker(
         project: Names the default database (:func:`default_database`).
         connect_timeout: Seconds.
         max_retries: Connection attempts after the first one has failed; None: for ever.
+        make_queue: What a queue is like that is published to or consumed from and does not
+            exist, for brokers that must be told.
     """
     driver = driver_of(url)
     module = _load(driver, "broker")
@@ -104,6 +115,15 @@ def make_broker(
     elif driver == "sqlite":
         path = database_of(url, project)
         broker = module.SQLiteBroker(path, clock=clock, lease=lease, **_sqlite(options))
+    elif driver == "rabbitmq":
+        broker = module.RabbitMQBroker(
+            url,
+            clock=clock,
+            transport_options=options,
+            connect_timeout=connect_timeout,
+            max_retries=max_retries,
+            **({} if make_queue is None else {"make_queue": make_queue}),
+        )
     else:
         broker = module.RedisBroker(
             url,
@@ -130,6 +150,12 @@ def make_backend(
         backend: ResultBackend = importlib.import_module("umbel.app.no_results").NoResults()
         return backend
     driver = driver_of(url)
+    if driver not in _RESULT_DRIVERS:
+        message = (
+            f"{driver} carries tasks and keeps no results: set result_backend to a URL of Redis or "
+            "SQLite, or to 'disabled'."
+        )
+        raise ImproperlyConfigured(message)
     module = _load(driver, "backend")
     if driver == "memory":
         store = _load("memory", "store").store_of(url)

@@ -12,11 +12,20 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
-__all__ = ["RedisServer", "ServerMissing", "redis_server", "required"]
+__all__ = [
+    "RabbitMQServer",
+    "RedisServer",
+    "ServerMissing",
+    "rabbitmq_server",
+    "redis_server",
+    "required",
+]
 
 _STARTS_WITHIN = 15.0
 _STOPS_WITHIN = 10.0
+_RABBIT_STARTS_WITHIN = 90.0
 
 
 class ServerMissing(Exception):
@@ -151,6 +160,197 @@ def redis_server(*arguments: str) -> Generator[RedisServer]:
         yield server
     finally:
         server.remove()
+
+
+class RabbitMQServer:
+    """A RabbitMQ node of our own, with its own ``epmd``, all on the loopback.
+
+    Its data survive :meth:`kill` and :meth:`stop`, until :meth:`remove`.
+
+    Args:
+        settings: Lines of ``rabbitmq.conf``: ``"consumer_timeout = 10000"``.
+
+    Raises:
+        ServerMissing: There is no RabbitMQ on this machine.
+    """
+
+    def __init__(self, *settings: str) -> None:
+        self._script = _rabbitmq_script()
+        self._settings = settings
+        self._folder = Path(tempfile.mkdtemp(prefix="umbel-rabbitmq-"))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._epmd: subprocess.Popen[bytes] | None = None
+        self.port = _free_port()
+        self._ports = _free_port(), _free_port()
+        self._name = f"umbel-{self.port}@localhost"
+
+    def url(self, vhost: str = "/", *, login: str = "guest:guest", scheme: str = "amqp") -> str:
+        """Where to find it; ``login`` is ``user:password``."""
+        return f"{scheme}://{login}@127.0.0.1:{self.port}/{quote(vhost, safe='')}"
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        assert self._process is not None, "the server is not running"
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start it, and wait until it takes connections. Again after :meth:`kill`: same data.
+
+        Raises:
+            RuntimeError: It ended, or did not answer in time; says what it logged.
+        """
+        folder = self._folder
+        (folder / "enabled_plugins").write_text("[].\n")
+        lines = (f"listeners.tcp.default = 127.0.0.1:{self.port}", *self._settings)
+        (folder / "rabbitmq.conf").write_text("\n".join(lines) + "\n")
+        if self._epmd is None:
+            # Ours, so that it ends with us: the node would leave a daemon behind.
+            epmd = shutil.which("epmd") or "epmd"
+            self._epmd = subprocess.Popen(  # noqa: S603 - our own command, without a shell
+                [epmd, "-port", str(self._ports[0]), "-address", "127.0.0.1"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+            _wait_for_port(self._ports[0], _STARTS_WITHIN)
+        with (folder / "output").open("ab") as output:
+            self._process = subprocess.Popen(  # noqa: S603 - our own command, without a shell
+                [self._script],
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + _RABBIT_STARTS_WITHIN
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                said = (folder / "output").read_text(errors="replace")[-4000:]
+                self.stop()
+                raise RuntimeError(f"rabbitmq-server does not start; it said:\n{said}")
+            time.sleep(0.05)
+
+    def control(self, *arguments: str) -> str:
+        """What ``rabbitmqctl`` says; takes a second or two."""
+        command = Path(self._script).with_name("rabbitmqctl")
+        return subprocess.run(  # noqa: S603 - our own command, without a shell
+            [str(command), "-q", "-n", self._name, *arguments],
+            env=self._environment(),
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        ).stdout
+
+    def stop(self) -> None:
+        """End it in order. Idempotent."""
+        process, self._process = self._process, None
+        if process is not None:
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.terminate()
+            try:
+                process.wait(_STOPS_WITHIN)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def pause(self) -> None:
+        """Let it hang: connections stand, nothing answers."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Undo :meth:`pause`."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def remove(self) -> None:
+        """End it, at once, and delete its folder."""
+        self.kill()
+        if self._epmd is not None:
+            self._epmd.kill()
+            self._epmd.wait()
+            self._epmd = None
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _environment(self) -> dict[str, str]:
+        folder = self._folder
+        return {
+            "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+            "LANG": "C.UTF-8",
+            "HOME": str(folder),
+            "ERL_EPMD_PORT": str(self._ports[0]),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": self._name,
+            "RABBITMQ_DIST_PORT": str(self._ports[1]),
+            "RABBITMQ_MNESIA_BASE": str(folder / "data"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_PID_FILE": str(folder / "pid"),
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+            "RABBITMQ_CONF_ENV_FILE": str(folder / "none"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
+            # The script becomes the server, instead of watching over it: one process to end.
+            "RABBITMQ_ALLOW_INPUT": "1",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
+                "-noinput +sbwt none -kernel inet_dist_use_interface {127,0,0,1}"
+            ),
+        }
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 1.0) as connection:
+                connection.sendall(b"AMQP\x00\x00\x09\x01")
+                # It speaks first; nothing comes while it is still starting.
+                return connection.recv(1) == b"\x01"
+        except OSError:
+            return False
+
+
+@contextmanager
+def rabbitmq_server(*settings: str) -> Generator[RabbitMQServer]:
+    """A running server, removed at the end.
+
+    Raises:
+        ServerMissing: There is no RabbitMQ on this machine.
+    """
+    server = RabbitMQServer(*settings)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+def _rabbitmq_script() -> str:
+    """The script itself: what packages put on PATH changes the user first."""
+    own = sorted(Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin/rabbitmq-server"))
+    if own and os.access(own[-1], os.X_OK):
+        return str(own[-1])
+    found = shutil.which("rabbitmq-server")
+    if found is None:
+        raise ServerMissing("rabbitmq-server is not installed (or not on PATH)")
+    return found
+
+
+def _wait_for_port(port: int, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1.0).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
 
 
 def _free_port() -> int:

@@ -1,0 +1,77 @@
+"""The RabbitMQ drivers against the contracts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+import amqp
+import pytest
+
+from umbel.drivers.rabbitmq.broker import RabbitMQBroker
+from umbel.model import Queue
+from umbel.protocols import Broker
+from umbel.testing.conformance.broker import BrokerContract, MakeBroker
+from umbel.testing.conformance.clocks import WaitingClock
+from umbel.testing.servers import RabbitMQServer
+
+
+def with_priorities(name: str) -> Queue:
+    return Queue(name, max_priority=10)
+
+
+class TestRabbitMQBroker(BrokerContract):
+    @pytest.fixture
+    def clock(self) -> WaitingClock:
+        return WaitingClock()
+
+    @pytest.fixture
+    def make_queue(self) -> Callable[[str], Queue]:
+        return with_priorities
+
+    @pytest.fixture
+    async def make_broker(
+        self,
+        clock: WaitingClock,
+        rabbitmq: RabbitMQServer,
+        make_queue: Callable[[str], Queue],
+    ) -> AsyncIterator[MakeBroker]:
+        made: list[RabbitMQBroker] = []
+        used: list[Queue] = []
+
+        def make_and_note(name: str) -> Queue:
+            used.append(make_queue(name))
+            return used[-1]
+
+        class NotingBroker(RabbitMQBroker):
+            async def declare(self, queues: Sequence[Queue]) -> None:
+                used.extend(queues)
+                await super().declare(queues)
+
+        async def make() -> Broker:
+            broker = NotingBroker(rabbitmq.url(), clock=clock, make_queue=make_and_note)
+            await broker.open()
+            made.append(broker)
+            return broker
+
+        yield make
+        for broker in made:
+            await broker.close()
+        delete(rabbitmq, used)
+
+    @pytest.fixture
+    def cut(self, rabbitmq: RabbitMQServer) -> Callable[[Broker], Awaitable[None]]:
+        async def cut(broker: Broker) -> None:
+            await asyncio.to_thread(rabbitmq.control, "close_all_connections", "cut by a test")
+
+        return cut
+
+
+def delete(server: RabbitMQServer, queues: Sequence[Queue]) -> None:
+    """Remove queues and their exchanges, which need not exist."""
+    with amqp.Connection(f"127.0.0.1:{server.port}") as connection:
+        channel = connection.channel()
+        for queue in queues:
+            channel.queue_delete(queue.name)
+            if queue.exchange is not None and queue.exchange.name:
+                channel.exchange_delete(queue.exchange.name)

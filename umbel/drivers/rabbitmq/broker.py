@@ -1,0 +1,155 @@
+"""RabbitMQ as a broker, in Celery's topology: Celery's workers and ours share queues.
+
+Two connections: messages go out over one, which RabbitMQ may block when it is short of memory,
+and come in over the other, so that acknowledgements never wait.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+
+from umbel.drivers.rabbitmq import address
+from umbel.drivers.rabbitmq.connection import Client, options_of
+from umbel.drivers.rabbitmq.consuming import Consumer
+from umbel.drivers.rabbitmq.publishing import Publisher
+from umbel.drivers.rabbitmq.topology import Topology, default_queue
+from umbel.exceptions import BrokerUnavailable
+from umbel.model import Delivery, Message, Queue, QueueStats
+from umbel.protocols import Capabilities, Clock
+
+__all__ = ["RabbitMQBroker"]
+
+
+class RabbitMQBroker:
+    """Implements ``umbel.protocols.Broker``.
+
+    Deliveries are ours as long as the connection lives: there is nothing to renew. What carries
+    an ETA is held by the worker.
+
+    Args:
+        url: One, or several with ``;`` between them, tried in order.
+        transport_options: ``heartbeat`` (seconds), ``connect_timeout``, ``confirm_timeout``
+            (seconds until a publish that RabbitMQ does not confirm fails), ``ssl`` (as
+            ``broker_use_ssl``), ``login_method``, ``client_name``.
+        max_retries: Further attempts to connect before a call fails; None: for ever.
+        make_queue: What is made of the name of a queue that does not exist; by default what
+            Celery makes of it.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Clock,
+        transport_options: Mapping[str, object] | None = None,
+        connect_timeout: float = 4.0,
+        max_retries: int | None = 3,
+        make_queue: Callable[[str], Queue] = default_queue,
+    ) -> None:
+        options = transport_options or {}
+        addresses = address.parse(url, options.get("ssl"))
+        client_options = options_of(
+            options,
+            connect_timeout=connect_timeout,
+            max_retries=max_retries,
+            name=f"umbel-{secrets.token_hex(6)}",
+        )
+        self._outgoing = Client(
+            addresses,
+            clock=clock,
+            options=client_options,
+            error=BrokerUnavailable,
+            on_lost=self._forget_topology,
+        )
+        self._incoming = Client(
+            addresses, clock=clock, options=client_options, error=BrokerUnavailable
+        )
+        self._topology = Topology(self._outgoing, make_queue)
+        self._publisher = Publisher(
+            self._outgoing,
+            self._topology,
+            clock,
+            confirm_timeout=float(str(options.get("confirm_timeout") or 30.0)),
+            route=_route,
+        )
+        self._consumer = Consumer(self._incoming, self._topology, clock)
+        self.client_name = client_options.name
+        """As ``rabbitmqctl list_connections`` shows it."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What RabbitMQ can do by itself; priorities in queues that have ``max_priority``."""
+        return Capabilities(priority="high-first", ordered=True, wakeup=True)
+
+    async def open(self) -> None:
+        """Connect. Idempotent."""
+        self._outgoing.permit()
+        self._incoming.permit()
+        self._consumer.permit()
+        await self._outgoing.link()
+
+    async def close(self) -> None:
+        """Give back every unsettled delivery, then disconnect. Idempotent."""
+        try:
+            await self._consumer.close()
+        finally:
+            try:
+                await self._incoming.close()
+            finally:
+                await self._outgoing.close()
+
+    async def declare(self, queues: Sequence[Queue]) -> None:
+        """Make the queues and their bindings exist."""
+        await self._topology.declare(queues)
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """Publish; one write for all of them, then wait for RabbitMQ to confirm each."""
+        if messages:
+            await self._publisher.publish(messages)
+
+    async def receive(self, queues: Sequence[str], *, limit: int, wait: float) -> list[Delivery]:
+        """Take up to ``limit`` messages, the first queue first."""
+        if limit <= 0 or not queues:
+            return []
+        return await self._consumer.receive(queues, limit=limit, wait=wait)
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Forget the messages for good; returns those that had been given back already."""
+        return self._consumer.ack(deliveries)
+
+    async def nack(
+        self, deliveries: Sequence[Delivery], *, requeue: bool = True, delay: float = 0.0
+    ) -> list[Delivery]:
+        """Give the messages back, or drop them into the queue's dead-letter exchange.
+
+        What shall come back later stays here until then, or until the connection ends.
+        """
+        return self._consumer.nack(deliveries, requeue=requeue, delay=delay)
+
+    async def extend(self, deliveries: Sequence[Delivery], *, lease: float) -> list[Delivery]:
+        """Nothing to do; returns those that had been given back already."""
+        return self._consumer.held(deliveries)
+
+    async def purge(self, queues: Sequence[str]) -> int:
+        """Drop every message that no consumer has; returns how many."""
+        purged = 0
+        for queue in queues:
+            purged += await self._topology.purge(queue) + self._consumer.purge(queue)
+        return purged
+
+    async def stats(self, queues: Sequence[str]) -> dict[str, QueueStats]:
+        """Ready messages per queue, and those held by this client; RabbitMQ tells no more."""
+        found: dict[str, QueueStats] = {}
+        for queue in queues:
+            ready = await self._topology.count(queue) or 0
+            waiting, held = self._consumer.counts(queue)
+            found[queue] = QueueStats(ready=ready + waiting, leased=held)
+        return found
+
+    def _forget_topology(self) -> None:
+        self._topology.forget()
+
+
+def _route(message: Message) -> tuple[str, str]:
+    return message.exchange, message.routing_key

@@ -1,0 +1,461 @@
+"""Messages out of RabbitMQ: pushed by it into windows, handed out from there.
+
+RabbitMQ pushes as many messages as a consumer's prefetch count allows without an
+acknowledgement. That window is as large as what the caller asks for; when the caller holds all
+of it and asks for more, a new consumer with a new window takes over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Iterable, Sequence
+from itertools import count
+from typing import Any
+
+from pamqp import commands, frame
+from pamqp.base import Frame
+
+from umbel.drivers.rabbitmq import contents
+from umbel.drivers.rabbitmq.channel import (
+    Arrived,
+    Channel,
+    ChannelClosed,
+    LinkLost,
+    Listener,
+    Reply,
+)
+from umbel.drivers.rabbitmq.connection import Client
+from umbel.drivers.rabbitmq.methods import Consume, Get
+from umbel.drivers.rabbitmq.topology import Topology
+from umbel.drivers.rabbitmq.windows import Look, Subscription, Window, delivery_of
+from umbel.model import Delivery
+from umbel.protocols import Clock
+
+__all__ = ["Consumer"]
+
+logger = logging.getLogger(__name__)
+
+_LOSSES_BORNE = 3
+"""Connections or channels that may break under one receive before it fails."""
+_FIRST_GETS, _MORE_GETS = 8, 64
+"""How many messages are asked for at once when a queue is looked at."""
+_LARGEST_WINDOW = 0xFFFF
+
+
+class Consumer:
+    """Takes messages from queues and keeps the books of what is held.
+
+    Tags name the channel that they came over: what came over a channel that is closed is lost,
+    because RabbitMQ has given it back.
+    """
+
+    def __init__(self, client: Client, topology: Topology, clock: Clock) -> None:
+        self._client = client
+        self._topology = topology
+        self._clock = clock
+        self._name = secrets.token_hex(6)
+        self._tags = count(1)
+        self._channel: Channel | None = None
+        self._epoch = 0
+        self._prefix = ""
+        self._opening = asyncio.Lock()
+        self._subscriptions: dict[str, Subscription] = {}
+        self._window_by_tag: dict[str, Window] = {}
+        self._held: dict[int, Window] = {}
+        """By delivery tag, in the order they came: what waits here, and what callers have."""
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._postponed: set[asyncio.TimerHandle] = set()
+        self._receiving = 0
+        self._has_abandoned_look = False
+        self._closing = False
+
+    def permit(self) -> None:
+        """Let receives work, after :meth:`close`."""
+        self._closing = False
+
+    async def receive(self, queues: Sequence[str], *, limit: int, wait: float) -> list[Delivery]:
+        """Up to ``limit`` messages, those of the first queue first."""
+        deadline = self._clock.monotonic() + wait
+        losses = 0
+        self._receiving += 1
+        try:
+            while not self._closing:
+                try:
+                    taken = await self._attempt(queues, limit, looking=wait <= 0)
+                except (LinkLost, ChannelClosed) as exc:
+                    losses += 1
+                    if losses > _LOSSES_BORNE:
+                        raise self._client.lost(exc) from exc
+                    continue
+                now = self._clock.monotonic()
+                if taken or now >= deadline:
+                    return taken
+                await self._news(deadline - now)
+        except asyncio.CancelledError:
+            # Who has gone may not come back: others are to have what would arrive for them.
+            if self._receiving == 1:
+                self._stop_consuming()
+            raise
+        finally:
+            self._receiving -= 1
+        return []
+
+    async def _attempt(self, queues: Sequence[str], limit: int, *, looking: bool) -> list[Delivery]:
+        if looking:
+            return await self._look(queues, limit)
+        while True:
+            changed = await self._subscribe(queues, limit)
+            taken = self._take(queues, limit)
+            # While a window was opened, others may have used it up.
+            if taken or not changed:
+                return taken
+
+    def ack(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Acknowledge; returns those that were not ours any more."""
+        numbers, lost = self._release(deliveries)
+        if not numbers:
+            return lost
+        channel = self._channel
+        assert channel is not None, "something was held without a channel"
+        # Everything older than what is still held is acknowledged by one frame.
+        oldest = next(iter(self._held), None)
+        frames: list[bytes] = []
+        if oldest is None:
+            frames.append(contents.ack(channel.number, max(numbers), multiple=True))
+        else:
+            older = [number for number in numbers if number < oldest]
+            if older:
+                frames.append(contents.ack(channel.number, max(older), multiple=True))
+            frames += [
+                contents.ack(channel.number, number) for number in numbers if number > oldest
+            ]
+        channel.write(b"".join(frames))
+        return lost
+
+    def nack(
+        self, deliveries: Sequence[Delivery], *, requeue: bool, delay: float
+    ) -> list[Delivery]:
+        """Give back or drop; returns those that were not ours any more.
+
+        RabbitMQ cannot wait: what is to come later is kept here until then.
+        """
+        numbers, lost = self._release(deliveries)
+        channel = self._channel
+        if not numbers or channel is None:
+            return lost
+        frames = b"".join(
+            [contents.nack(channel.number, number, requeue=requeue) for number in numbers]
+        )
+        if not requeue or delay <= 0:
+            channel.write(frames)
+            return lost
+
+        def give_back() -> None:
+            self._postponed.discard(timer)
+            channel.write(frames)
+
+        timer = asyncio.get_running_loop().call_later(delay, give_back)
+        self._postponed.add(timer)
+        return lost
+
+    def held(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Those that are not ours any more."""
+        return [each for each in deliveries if self._number(each) not in self._held]
+
+    def counts(self, queue: str) -> tuple[int, int]:
+        """How many messages of a queue wait here, and how many callers have."""
+        subscription = self._subscriptions.get(queue)
+        waiting = len(subscription.arrived) if subscription is not None else 0
+        held = sum(window.queue == queue for window in self._held.values())
+        return waiting, held - waiting
+
+    def purge(self, queue: str) -> int:
+        """Drop what waits here and nobody has; how many messages that was."""
+        subscription = self._subscriptions.get(queue)
+        if subscription is None or self._channel is None or not subscription.arrived:
+            return 0
+        dropped = list(subscription.arrived)
+        subscription.arrived.clear()
+        for arrived in dropped:
+            self._held.pop(arrived.tag).used -= 1
+        number = self._channel.number
+        self._channel.write(b"".join([contents.ack(number, each.tag) for each in dropped]))
+        return len(dropped)
+
+    async def close(self) -> None:
+        """Give back everything, and wait until RabbitMQ has taken note. Idempotent."""
+        # A receive that waits must not take again what is given back here.
+        self._closing = True
+        self._wake()
+        for timer in self._postponed:
+            timer.cancel()
+        self._postponed.clear()
+        channel = self._channel
+        if channel is None or channel.closed is not None:
+            return
+        cancels: list[Frame] = [
+            commands.Basic.Cancel(consumer_tag=subscription.window.tag)
+            for subscription in self._subscriptions.values()
+        ]
+        self._forget()
+        try:
+            await channel.call(*cancels, commands.Basic.Qos(prefetch_count=1))
+            channel.write(contents.nack(channel.number, 0, multiple=True, requeue=True))
+            await channel.call(commands.Channel.Close(200, "bye", 0, 0))
+        except (LinkLost, ChannelClosed):
+            # RabbitMQ gives back what a closed channel held.
+            return
+        finally:
+            channel.lose(LinkLost("closed"))
+
+    # Taking ---------------------------------------------------------------------------------
+
+    def _take(self, queues: Sequence[str], limit: int) -> list[Delivery]:
+        """What has arrived, as far as it goes, until a queue that more may come from."""
+        taken: list[Delivery] = []
+        for queue in queues:
+            subscription = self._subscriptions.get(queue)
+            if subscription is None:
+                continue
+            arrived = subscription.arrived
+            while arrived and len(taken) < limit:
+                taken.append(delivery_of(queue, arrived.popleft(), self._prefix))
+        return taken
+
+    async def _look(self, queues: Sequence[str], limit: int) -> list[Delivery]:
+        """What is there now, without waiting for more."""
+        channel = await self._ready()
+        await self._topology.ensure(queues)
+        if self._has_abandoned_look:
+            # What that one still gets is given back before anything is asked for here.
+            await channel.call(commands.Basic.Qos(prefetch_count=1))
+            self._has_abandoned_look = False
+        look = Look()
+        try:
+            for queue in queues:
+                subscription = self._subscriptions.get(queue)
+                if subscription is not None:
+                    while subscription.arrived and len(look.found) < limit:
+                        look.found.append((queue, subscription.arrived.popleft()))
+                await self._get(channel, queue, limit, look)
+            if self._window_by_tag and len(look.found) < limit:
+                # RabbitMQ may have pushed something before it was asked.
+                await channel.call(commands.Basic.Qos(prefetch_count=1))
+        except BaseException:
+            look.is_over = self._has_abandoned_look = True
+            self._return([arrived for _, arrived in look.found])
+            raise
+        if channel is not self._channel:
+            return []
+        taken = [delivery_of(queue, arrived, self._prefix) for queue, arrived in look.found]
+        return taken + self._take(queues, limit - len(taken))
+
+    async def _get(self, channel: Channel, queue: str, limit: int, look: Look) -> None:
+        """Get messages of a queue until it is empty or there are enough."""
+        window = Window(queue, 0, "")
+
+        def got(future: asyncio.Future[Reply]) -> None:
+            if future.cancelled() or future.exception() is not None:
+                return
+            arrived = future.result()
+            if isinstance(arrived, Arrived) and channel is self._channel:
+                self._held[arrived.tag] = window
+                look.found.append((queue, arrived))
+                if look.is_over:
+                    self._return([arrived])
+
+        step = _FIRST_GETS
+        while (room := limit - len(look.found)) > 0:
+            futures = channel.begin(*[Get(queue=queue) for _ in range(min(room, step))])
+            for future in futures:
+                future.add_done_callback(got)
+            # The last one to be answered.
+            if not isinstance(await asyncio.shield(futures[-1]), Arrived):
+                return
+            step = _MORE_GETS
+
+    async def _subscribe(self, queues: Sequence[str], limit: int) -> bool:
+        """Open a window on every queue that has none, or whose window is used up, as long as
+        there is room for more; whether there was one to open."""
+        channel = self._channel
+        if channel is None or channel.closed is not None:
+            channel = await self._ready()
+        room = limit
+        wanted: list[tuple[str, int, Window | None]] = []
+        for queue in queues:
+            subscription = self._subscriptions.get(queue)
+            if subscription is None:
+                wanted.append((queue, limit, None))
+                continue
+            if room > 0 and subscription.is_exhausted:
+                largest = subscription.largest = max(subscription.largest, limit)
+                window = subscription.window
+                wanted.append((queue, min(window.used + limit, 2 * largest), window))
+            room -= len(subscription.arrived)
+        if not wanted:
+            return False
+        names = [queue for queue, _, _ in wanted]
+        await self._topology.ensure(names)
+        if channel is self._channel and channel.closed is None:
+            await self._open_windows(channel, wanted)
+            await self._catch_up(names)
+        return True
+
+    async def _open_windows(
+        self, channel: Channel, wanted: Sequence[tuple[str, int, Window | None]]
+    ) -> None:
+        methods: list[Frame] = []
+        for queue, asked, seen in wanted:
+            subscription = self._subscriptions.get(queue)
+            if (subscription.window if subscription is not None else None) is not seen:
+                # Someone else was faster.
+                continue
+            size = min(asked, _LARGEST_WINDOW)
+            window = Window(queue, size, f"umbel-{self._name}-{next(self._tags)}")
+            self._window_by_tag[window.tag] = window
+            if subscription is None:
+                self._subscriptions[queue] = Subscription(window)
+            else:
+                old, subscription.window = subscription.window, window
+                del self._window_by_tag[old.tag]
+                methods.append(commands.Basic.Cancel(consumer_tag=old.tag))
+            methods += (
+                commands.Basic.Qos(prefetch_count=size),
+                Consume(queue=queue, consumer_tag=window.tag),
+            )
+        if methods:
+            await channel.call(*methods)
+
+    async def _catch_up(self, queues: Sequence[str]) -> None:
+        """Wait until everything has arrived that RabbitMQ was about to push.
+
+        A queue that has been counted has pushed before what it could; a channel that has answered
+        after that has passed it on.
+        """
+        for queue in queues:
+            if await self._topology.count(queue) is None:
+                self._subscriptions.pop(queue, None)
+        channel = self._channel
+        if channel is not None and channel.closed is None:
+            await channel.call(commands.Basic.Qos(prefetch_count=1))
+
+    async def _news(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        self._waiters.add(waiter)
+        timer = loop.call_later(seconds, _wake_one, waiter)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+            self._waiters.discard(waiter)
+
+    # What RabbitMQ says -----------------------------------------------------------------------
+
+    async def _ready(self) -> Channel:
+        async with self._opening:
+            channel = self._channel
+            if channel is not None and channel.closed is None:
+                return channel
+            link = await self._client.link()
+            self._forget()
+            self._epoch += 1
+            self._prefix = f"{self._name}.{self._epoch}."
+            self._channel = await link.channel(
+                Listener(
+                    delivered=self._delivered,
+                    rest=self._wake,
+                    cancelled=self._cancelled,
+                    closed=self._lose,
+                )
+            )
+            return self._channel
+
+    def _delivered(self, arrived: Arrived) -> None:
+        window = self._window_by_tag.get(arrived.consumer)
+        subscription = self._subscriptions.get(window.queue) if window is not None else None
+        if window is None or subscription is None:
+            # Of a consumer that is gone; back with it.
+            if self._channel is not None:
+                number = self._channel.number
+                self._channel.write(contents.nack(number, arrived.tag, requeue=True))
+            return
+        window.used += 1
+        self._held[arrived.tag] = window
+        subscription.arrived.append(arrived)
+
+    def _cancelled(self, tag: str) -> None:
+        window = self._window_by_tag.pop(tag, None)
+        if window is None:
+            return
+        logger.warning("Queue %r was deleted, or its node is down; looking again.", window.queue)
+        self._topology.miss(window.queue)
+        subscription = self._subscriptions.pop(window.queue, None)
+        if subscription is not None:
+            for arrived in subscription.arrived:
+                self._held.pop(arrived.tag, None)
+        self._wake()
+
+    def _stop_consuming(self) -> None:
+        """Give back what nobody has fetched, and have no more pushed, until somebody receives."""
+        channel = self._channel
+        if channel is None or channel.closed is not None:
+            return
+        subscriptions, self._subscriptions = self._subscriptions, {}
+        self._window_by_tag.clear()
+        for subscription in subscriptions.values():
+            cancel = commands.Basic.Cancel(consumer_tag=subscription.window.tag, nowait=True)
+            channel.write(frame.marshal(cancel, channel.number))
+            self._return(subscription.arrived)
+
+    def _return(self, arrived: Iterable[Arrived]) -> None:
+        """Give back messages that no caller has seen."""
+        channel = self._channel
+        if channel is not None:
+            for each in arrived:
+                if self._held.pop(each.tag, None) is not None:
+                    channel.write(contents.nack(channel.number, each.tag, requeue=True))
+
+    def _lose(self, reason: Exception) -> None:
+        if isinstance(reason, ChannelClosed):
+            logger.warning("RabbitMQ closed the channel of the messages in hand: %s", reason)
+        self._forget()
+        self._wake()
+
+    def _forget(self) -> None:
+        self._subscriptions.clear()
+        self._window_by_tag.clear()
+        self._held.clear()
+
+    def _wake(self) -> None:
+        for waiter in self._waiters:
+            _wake_one(waiter)
+
+    # Settling ---------------------------------------------------------------------------------
+
+    def _number(self, delivery: Delivery) -> int:
+        """The delivery tag; -1 when it came over a channel that is closed."""
+        prefix = self._prefix
+        tag = delivery.tag
+        return int(tag[len(prefix) :]) if prefix and tag.startswith(prefix) else -1
+
+    def _release(self, deliveries: Sequence[Delivery]) -> tuple[list[int], list[Delivery]]:
+        held = self._held
+        numbers: list[int] = []
+        lost: list[Delivery] = []
+        for delivery in deliveries:
+            number = self._number(delivery)
+            window = held.pop(number, None)
+            if window is None:
+                lost.append(delivery)
+            else:
+                window.used -= 1
+                numbers.append(number)
+        return numbers, lost
+
+
+def _wake_one(waiter: asyncio.Future[Any]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

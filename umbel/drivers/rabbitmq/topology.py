@@ -1,0 +1,217 @@
+"""Queues, exchanges and bindings, declared as Celery declares them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from pamqp import commands
+from pamqp.base import Frame
+
+from umbel.drivers.rabbitmq.channel import Channel, ChannelClosed, LinkLost, Reply
+from umbel.drivers.rabbitmq.connection import Client
+from umbel.drivers.rabbitmq.methods import BindQueue, DeclareExchange, DeclareQueue, PurgeQueue
+from umbel.exceptions import EncodeError, OperationalError, QueueConflict
+from umbel.model import Exchange, Queue
+
+__all__ = ["Topology", "arguments_of", "default_queue"]
+
+_NOT_FOUND, _LOCKED, _CONFLICT = 404, 405, 406
+_LONGEST_NAME = 255
+
+
+def default_queue(name: str) -> Queue:
+    """What is made of a name that nobody has said anything about.
+
+    Source:
+        Celery user guide, Routing Tasks, "Automatic routing".
+    """
+    return Queue(name, Exchange(name), name)
+
+
+def arguments_of(queue: Queue) -> dict[str, Any]:
+    """The arguments a queue is declared with.
+
+    >>> arguments_of(Queue("q", message_ttl=1.5, max_priority=10))
+    {'x-message-ttl': 1500, 'x-max-priority': 10}
+    """
+    arguments: dict[str, Any] = {}
+    if queue.expires is not None:
+        arguments["x-expires"] = round(queue.expires * 1000)
+    if queue.message_ttl is not None:
+        arguments["x-message-ttl"] = round(queue.message_ttl * 1000)
+    if queue.max_length is not None:
+        arguments["x-max-length"] = queue.max_length
+    if queue.max_priority is not None:
+        arguments["x-max-priority"] = queue.max_priority
+    arguments.update(queue.queue_arguments)
+    return arguments
+
+
+class Topology:
+    """Declares things on a channel of its own, which RabbitMQ closes at every refusal.
+
+    Args:
+        make_queue: What is made of the name of a queue that does not exist.
+    """
+
+    def __init__(self, client: Client, make_queue: Callable[[str], Queue]) -> None:
+        self._client = client
+        self._make_queue = make_queue
+        self._channel: Channel | None = None
+        self._turn = asyncio.Lock()
+        self._queue_by_name: dict[str, Queue] = {}
+        self._existing: set[str] = set()
+        """Queues that were there on this connection when somebody last looked."""
+        self._exchanges: set[str] = set()
+
+    def forget(self) -> None:
+        """The connection is gone, and with it the certainty that anything exists."""
+        self._existing.clear()
+        self._exchanges.clear()
+
+    def miss(self, queue: str) -> None:
+        """A queue is not there any more."""
+        self._existing.discard(queue)
+
+    async def declare(self, queues: Sequence[Queue]) -> None:
+        """Make the queues and their bindings exist.
+
+        Raises:
+            QueueConflict: A queue or exchange of that name exists with other properties.
+        """
+        for queue in queues:
+            self._queue_by_name[queue.name] = queue
+            await self._declare(queue)
+
+    async def ensure(self, queues: Sequence[str]) -> None:
+        """Make queues exist that are consumed from or published to, known or not."""
+        for name in queues:
+            if name not in self._existing:
+                await self._ensure(name)
+
+    async def exists(self, exchange: str) -> bool:
+        """Whether there is such an exchange."""
+        if not exchange or exchange in self._exchanges:
+            return True
+        if len(exchange.encode(errors="replace")) > _LONGEST_NAME:
+            return False
+        try:
+            await self.call(DeclareExchange(exchange=exchange, passive=True))
+        except ChannelClosed as exc:
+            if exc.code == _NOT_FOUND:
+                return False
+            raise self._refused(exc) from exc
+        self._exchanges.add(exchange)
+        return True
+
+    async def count(self, queue: str) -> int | None:
+        """How many messages are ready in a queue; None when there is no such queue."""
+        try:
+            reply = await self.call(DeclareQueue(queue=queue, passive=True))
+        except ChannelClosed as exc:
+            if exc.code == _NOT_FOUND:
+                self.miss(queue)
+                return None
+            raise self._refused(exc) from exc
+        assert isinstance(reply, commands.Queue.DeclareOk)
+        return reply.message_count
+
+    async def purge(self, queue: str) -> int:
+        """Drop what is ready in a queue; how many messages that was."""
+        try:
+            reply = await self.call(PurgeQueue(queue=queue))
+        except ChannelClosed as exc:
+            if exc.code == _NOT_FOUND:
+                self.miss(queue)
+                return 0
+            raise self._refused(exc) from exc
+        assert isinstance(reply, commands.Queue.PurgeOk)
+        return reply.message_count or 0
+
+    async def call(self, *methods: Frame) -> Reply:
+        """Send methods in one write; the reply to the last one.
+
+        Raises:
+            ChannelClosed: RabbitMQ refused one of them.
+            BrokerUnavailable: No connection, or it broke.
+        """
+        # One at a time: a refusal closes the channel under everyone who uses it.
+        async with self._turn:
+            link = await self._client.link()
+            try:
+                channel = self._channel
+                if channel is None or channel.closed is not None or channel.link is not link:
+                    channel = self._channel = await link.channel()
+                return await channel.call(*methods)
+            except LinkLost as exc:
+                raise self._client.lost(exc) from exc
+
+    async def _ensure(self, name: str) -> None:
+        known = self._queue_by_name.get(name)
+        if known is None:
+            if await self.count(name) is not None:
+                self._existing.add(name)
+                return
+            known = self._make_queue(name)
+        await self._declare(known)
+
+    async def _declare(self, queue: Queue) -> None:
+        name = queue.name
+        if len(name.encode(errors="replace")) > _LONGEST_NAME:
+            raise EncodeError(f"AMQP has no queue names of more than 255 bytes: {name!r:.60}…")
+        ways = [
+            (binding.exchange, binding.routing_key, binding.arguments) for binding in queue.bindings
+        ]
+        if queue.exchange is not None:
+            ways.insert(0, (queue.exchange, queue.key, {}))
+        methods: list[Frame] = [
+            DeclareQueue(
+                queue=name,
+                durable=queue.durable,
+                exclusive=queue.exclusive,
+                auto_delete=queue.auto_delete,
+                arguments=arguments_of(queue),
+            )
+        ]
+        declared: set[str] = set()
+        for exchange, key, arguments in ways:
+            if not exchange.name:
+                continue
+            if exchange.name not in declared and not exchange.name.startswith("amq."):
+                methods.append(declaration_of(exchange))
+            declared.add(exchange.name)
+            methods.append(
+                BindQueue(
+                    queue=name,
+                    exchange=exchange.name,
+                    routing_key=key,
+                    arguments=cast("dict[str, Any]", arguments),
+                )
+            )
+        try:
+            await self.call(*methods)
+        except ChannelClosed as exc:
+            if exc.code in {_CONFLICT, _LOCKED}:
+                raise QueueConflict(
+                    f"queue {name!r} cannot be declared as asked: {exc}. Delete what exists, or "
+                    f"say the same of it in task_queues[{name!r}]."
+                ) from exc
+            raise self._refused(exc) from exc
+        self._existing.add(name)
+        self._exchanges |= declared
+
+    def _refused(self, exc: ChannelClosed) -> Exception:
+        return OperationalError(str(self._client.failure(f"refuses: {exc}")))
+
+
+def declaration_of(exchange: Exchange) -> Frame:
+    """The method that makes an exchange exist."""
+    return DeclareExchange(
+        exchange=exchange.name,
+        exchange_type=exchange.type,
+        durable=exchange.durable,
+        auto_delete=exchange.auto_delete,
+        arguments=cast("dict[str, Any]", exchange.arguments),
+    )

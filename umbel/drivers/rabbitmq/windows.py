@@ -1,0 +1,86 @@
+"""What waits between RabbitMQ and whoever receives."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from umbel.drivers.rabbitmq import contents
+from umbel.drivers.rabbitmq.channel import Arrived
+from umbel.exceptions import DecodeError
+from umbel.model import Delivery, Message
+
+__all__ = ["Look", "Subscription", "Window", "delivery_of"]
+
+
+class Window:
+    """What one consumer may have without acknowledgement."""
+
+    __slots__ = ("queue", "size", "tag", "used")
+
+    def __init__(self, queue: str, size: int, tag: str) -> None:
+        self.queue = queue
+        self.size = size
+        self.tag = tag
+        self.used = 0
+
+
+class Subscription:
+    """One queue that is consumed from."""
+
+    __slots__ = ("arrived", "largest", "window")
+
+    def __init__(self, window: Window) -> None:
+        self.window = window
+        self.arrived: deque[Arrived] = deque()
+        self.largest = window.size
+        """The most that was asked for at once."""
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether nothing can come before something is settled."""
+        return not self.arrived and self.window.used >= self.window.size
+
+
+class Look:
+    """What one look at some queues has found, and whether its caller has gone."""
+
+    __slots__ = ("found", "is_over")
+
+    def __init__(self) -> None:
+        self.found: list[tuple[str, Arrived]] = []
+        self.is_over = False
+
+
+def delivery_of(queue: str, arrived: Arrived, prefix: str) -> Delivery:
+    """What is handed out for a message; its tag is that of its channel behind ``prefix``."""
+    defect = None
+    attempt = 1
+    try:
+        message = contents.message_of(
+            arrived.exchange, arrived.routing_key, arrived.header, arrived.body
+        )
+        attempt += _times_returned(message.headers)
+    except DecodeError as exc:
+        message = Message(id="", body=arrived.body)
+        defect = str(exc)
+    if arrived.redelivered and attempt == 1:
+        attempt = 2
+    return Delivery(
+        message=message,
+        queue=queue,
+        tag=f"{prefix}{arrived.tag}",
+        attempt=attempt,
+        defect=defect,
+    )
+
+
+def _times_returned(headers: bytes) -> int:
+    """How often a quorum queue says that it has handed the message out before."""
+    start = headers.find(b'"x-delivery-count":')
+    if start < 0:
+        return 0
+    start += 19
+    end = start
+    while headers[end : end + 1].isdigit():
+        end += 1
+    return int(headers[start:end] or 0)
