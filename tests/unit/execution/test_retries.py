@@ -16,7 +16,7 @@ from umbel.wire import tasks as wire_tasks
 from umbel.wire.call import Call
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-NAIVE = datetime(2027, 1, 1)  # noqa: DTZ001 - what users write
+NAIVE = datetime(2027, 1, 1)
 
 
 def again(self: Any, *args: Any, **options: Any) -> None:

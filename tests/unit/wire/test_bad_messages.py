@@ -293,10 +293,9 @@ anything = st.recursive(
 @given(
     st.fixed_dictionaries(
         {"task": st.just("t") | anything, "id": st.just("i") | anything},
-        optional={
-            name: anything
-            for name in ("retries", "eta", "expires", "timelimit", "group", "compression", "stamps")
-        },
+        optional=dict.fromkeys(
+            ("retries", "eta", "expires", "timelimit", "group", "compression", "stamps"), anything
+        ),
     ),
     st.lists(anything, min_size=2, max_size=4) | anything,
 )

@@ -95,7 +95,7 @@ def test_we_read_what_celery_publishes(options: dict[str, Any]) -> None:
     with celery.connection_for_write() as connection, connection.channel() as channel:
         with celery.amqp.Producer(channel) as producer:
             celery.send_task("t.add", (1, 2), task_id="TID", producer=producer, **options)
-        raw = kombu_dumps(channel._get("envelopes")).encode()  # noqa: SLF001 - kombu's own store
+        raw = kombu_dumps(channel._get("envelopes")).encode()
 
         found = envelope.decode(raw)
 

@@ -302,7 +302,7 @@ names = st.text(st.characters(categories=["L", "N", "P"]), min_size=1).filter(st
 )
 def test_a_call_comes_back_as_it_was_made(
     task: str,
-    id: str,  # noqa: A002 - the field's name
+    id: str,
     args: list[Any],
     kwargs: dict[str, Any],
     retries: int,
