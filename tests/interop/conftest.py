@@ -71,7 +71,8 @@ def server() -> Iterator[str]:
 def client_of(side: str, url: str) -> Iterator[Any]:
     """What a program of either side calls with."""
     kind: type[Any] = {"celery": celery.Celery, "umbel": Umbel}[side]
-    app = kind(f"{side}-client", broker=url, backend=url, set_as_current=False)
+    broker = os.environ.get("INTEROP_BROKER", url)
+    app = kind(f"{side}-client", broker=broker, backend=url, set_as_current=False)
     yield app
     app.close()
 

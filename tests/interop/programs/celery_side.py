@@ -9,7 +9,8 @@ from typing import Any
 import work
 from celery import Celery
 
-app = Celery("interop", broker=os.environ["INTEROP_REDIS"], backend=os.environ["INTEROP_REDIS"])
+redis = os.environ["INTEROP_REDIS"]
+app = Celery("interop", broker=os.environ.get("INTEROP_BROKER", redis), backend=redis)
 app.conf.update(
     accept_content=["json", "yaml", "msgpack", "pickle"], result_accept_content=["json"]
 )

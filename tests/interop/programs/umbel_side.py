@@ -10,7 +10,8 @@ import work
 
 from umbel import Umbel
 
-app = Umbel("interop", broker=os.environ["INTEROP_REDIS"], backend=os.environ["INTEROP_REDIS"])
+redis = os.environ["INTEROP_REDIS"]
+app = Umbel("interop", broker=os.environ.get("INTEROP_BROKER", redis), backend=redis)
 app.conf.update(
     accept_content=["json", "yaml", "msgpack", "pickle"], result_accept_content=["json"]
 )
