@@ -107,10 +107,11 @@ class Equipment(TaskSending):
             self.broker_read_url,
             clock=self.wall_clock,
             lease=self.conf.worker_lease,
-            options=self.conf.broker_transport_options or {},
+            options=self._broker_options(),
             project=self.project,
             connect_timeout=self.conf.broker_connection_timeout or 4.0,
             max_retries=2,
+            make_queue=self._make_queue,
         )
 
     def _make_producer_broker(self) -> Broker:
@@ -119,11 +120,27 @@ class Equipment(TaskSending):
             self.broker_url,
             clock=self.wall_clock,
             lease=self.conf.worker_lease,
-            options=self.conf.broker_transport_options or {},
+            options=self._broker_options(),
             project=self.project,
             connect_timeout=self.conf.broker_connection_timeout or 4.0,
             max_retries=0,
+            make_queue=self._make_queue,
         )
+
+    def _broker_options(self) -> dict[str, Any]:
+        """``broker_transport_options``, and the settings that say the same by another name."""
+        conf = self.conf
+        options: dict[str, Any] = {}
+        if conf.broker_use_ssl:
+            options["ssl"] = conf.broker_use_ssl
+        if conf.is_set("broker_heartbeat"):
+            options["heartbeat"] = conf.broker_heartbeat or 0
+        if conf.broker_login_method:
+            options["login_method"] = conf.broker_login_method
+        return {**options, **(conf.broker_transport_options or {})}
+
+    def _make_queue(self, name: str) -> Queue:
+        return self.router.select([name])[0]
 
     def make_backend(self) -> ResultBackend:
         """A result backend client, not opened yet."""
