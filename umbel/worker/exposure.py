@@ -31,7 +31,8 @@ class Exposure:
         self._running = 0
         self._finished = 0
         self._settling = 0
-        self._mean = 0.0
+        # Until something is known, tasks are taken to be worth waiting for.
+        self._mean = 2 * _WORTH_WAITING
 
     def started(self, run: Sequence[Accepted]) -> None:
         """These have gone to the pool."""

@@ -41,6 +41,10 @@ def exposure(runtime: float) -> Exposure:
     return made
 
 
+def test_before_anything_is_known_no_more_start_than_run_at_once() -> None:
+    assert Exposure(lambda: 2).admits(run(100), 80) == 2
+
+
 def test_short_tasks_go_in_batches() -> None:
     assert exposure(SHORT).admits(run(100), 80) == 80
 
