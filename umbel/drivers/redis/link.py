@@ -19,6 +19,10 @@ Push = list[Any]
 _MORE: Final = object()
 
 
+_BUFFER = 256 * 1024
+"""Bytes read at once."""
+
+
 class LinkLost(Exception):
     """The connection is gone; whether Redis ran what was sent is unknown."""
 
@@ -44,7 +48,7 @@ class _Batch:
         self.sent_at = sent_at
 
 
-class Link(asyncio.Protocol):
+class Link(asyncio.BufferedProtocol):
     """Speaks RESP3. Never waits for a caller: a reply nobody wants any more is read and dropped,
     so that a cancelled caller cannot shift the replies of the others."""
 
@@ -60,6 +64,11 @@ class Link(asyncio.Protocol):
         self._reply_timeout = reply_timeout
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(notEnoughData=_MORE)
+        # One for the life of the connection: asyncio.Protocol's transport makes a new one of
+        # this size for each piece that arrives, which costs more than reading a short reply.
+        self._buffer = bytearray(_BUFFER)
+        # hiredis takes any buffer; its types know only of bytes.
+        self._arrived = cast("bytes", self._buffer)
         self._batches: deque[_Batch] = deque()
         self._transport: asyncio.Transport | None = None
         self._watchdog: asyncio.TimerHandle | None = None
@@ -99,15 +108,19 @@ class Link(asyncio.Protocol):
             await asyncio.shield(self._gone)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Part of ``asyncio.Protocol``."""
+        """Part of ``asyncio.BufferedProtocol``."""
         self._transport = cast("asyncio.Transport", transport)
 
-    def data_received(self, data: bytes) -> None:
-        """Part of ``asyncio.Protocol``."""
+    def get_buffer(self, sizehint: int) -> bytearray:
+        """Part of ``asyncio.BufferedProtocol``."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Part of ``asyncio.BufferedProtocol``."""
         reader = self._reader
         self._heard_at = self._loop.time()
         try:
-            reader.feed(data)
+            reader.feed(self._arrived, 0, nbytes)
             while (reply := reader.gets()) is not _MORE:
                 if type(reply) is hiredis.PushNotification:
                     self._on_push(reply)
@@ -124,7 +137,7 @@ class Link(asyncio.Protocol):
             self.close(f"what came back is not Redis' protocol: {exc}")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Part of ``asyncio.Protocol``."""
+        """Part of ``asyncio.BufferedProtocol``."""
         self._lose(str(exc) if exc is not None else "the server closed the connection")
         self._gone.set_result(None)
 
