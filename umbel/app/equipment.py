@@ -131,8 +131,6 @@ class Equipment(TaskSending):
         """``broker_transport_options``, and the settings that say the same by another name."""
         conf = self.conf
         options: dict[str, Any] = {}
-        if conf.broker_use_ssl:
-            options["ssl"] = conf.broker_use_ssl
         if conf.is_set("broker_heartbeat"):
             options["heartbeat"] = conf.broker_heartbeat or 0
         if conf.broker_login_method:

@@ -169,12 +169,10 @@ MISSING: tuple[Missing, ...] = (
         ),
     ),
     Missing(
-        "RabbitMQ is not in this release",
+        "RabbitMQ's delayed delivery is not used, and results do not travel over it, in this release",
         (
             "broker_native_delayed_delivery_queue_type",
-            "broker_login_method",
             "broker_channel_error_retry",
-            "broker_heartbeat",
             "broker_heartbeat_checkrate",
             "worker_detect_quorum_queues",
             "result_exchange",
