@@ -169,7 +169,7 @@ MISSING: tuple[Missing, ...] = (
         ),
     ),
     Missing(
-        "RabbitMQ's delayed delivery is not used, and results do not travel over it, in this release",
+        "this release neither delays messages in RabbitMQ nor sends results over it",
         (
             "broker_native_delayed_delivery_queue_type",
             "broker_channel_error_retry",
