@@ -11,7 +11,16 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-INDEX = os.environ.get("PIP_INDEX_URL", "https://pypi.org/simple").rstrip("/")
+LOCK = Path(__file__).parent.parent / "uv.lock"
+
+
+def index() -> str:
+    """The index that pip is told to use, else the one that the lock file names."""
+    [locked] = set(re.findall(r'registry = "([^"]+)"', LOCK.read_text()))
+    return os.environ.get("PIP_INDEX_URL", locked).rstrip("/")
+
+
+INDEX = index()
 FINAL_WHEEL = re.compile(r'href="([^"#]*/pip-(\d+(?:\.\d+)+)-py3-none-any\.whl)')
 """A link to a release that is final, and its version."""
 
