@@ -170,8 +170,9 @@ def launch(
     settings: dict[str, object],
     url: str,
     folder: Path,
+    program: str = "side",
 ) -> Worker:
-    command = [str(BIN / side), "-A", f"{side}_side", "worker", "-c", "2", "-l", "INFO"]
+    command = [str(BIN / side), "-A", f"{side}_{program}", "worker", "-c", "2", "-l", "INFO"]
     command += ["-Q", f"celery,{name}", "-n", f"{name}@%h"]
     log = folder / f"{name}.log"
     with log.open("wb") as file:

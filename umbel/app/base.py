@@ -170,13 +170,26 @@ class Umbel(TaskDecorators, Equipment):
         if name:
             self.config_from_object(name, silent=silent, force=force)
 
-    def setup_security(self, *args: object, **kwargs: object) -> None:
-        """Signed messages: not in this release.
+    def setup_security(
+        self,
+        allowed_serializers: Iterable[str] | None = None,
+        key: str | None = None,
+        key_password: str | bytes | None = None,
+        cert: str | None = None,
+        store: str | None = None,
+        digest: str | None = None,
+        serializer: str = "json",
+    ) -> None:
+        """Sign what this process sends, and read only what somebody trusted has signed.
 
-        Raises:
-            UnsupportedSetting: Always.
+        See :func:`umbel.app.security.setup_security`.
         """
-        self.conf.update(task_serializer="auth")
+        # Few programs sign, and none needs this to be imported.
+        from umbel.app.security import setup_security
+
+        setup_security(
+            allowed_serializers, key, key_password, cert, store, digest, serializer, app=self
+        )
 
     def add_defaults(self, defaults: Any) -> None:
         """Give settings other defaults; what the configuration says still wins."""

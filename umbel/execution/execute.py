@@ -14,13 +14,13 @@ from typing import Any
 
 from umbel.canvas import follow_up
 from umbel.exceptions import (
-    ContentDisallowed,
     DecodeError,
     EncodeError,
     Ignore,
     InvalidTaskError,
     Reject,
     Retry,
+    SecurityError,
     TooLarge,
 )
 from umbel.execution import errbacks, failures, hooks, retries
@@ -107,11 +107,11 @@ def _understand(request: Request, task: Prepared, tools: Tools) -> Run | Rejecte
     started = tools.clock.monotonic()
     try:
         body = read_body(request, accept=tools.accept, limit=tools.limit)
-    except ContentDisallowed as error:
-        # Who sends what is refused gets no answer: there is no telling what it is.
-        return _unreadable(request, error, None)
     except (DecodeError, InvalidTaskError, TooLarge) as error:
         return _unreadable(request, error, tools.codec.failed(request, error, None))
+    except SecurityError as error:
+        # Who sends what is refused gets no answer: there is no telling what it is.
+        return _unreadable(request, error, None)
     asked = request.ignore_result
     ignores = task.options.ignore_result if asked is None else asked
     return Run(request, task.task, tools, body, started, ignores, not ignores)

@@ -11,7 +11,13 @@ from importlib import import_module
 
 import msgspec
 
-from umbel.exceptions import ContentDisallowed, DecodeError, EncodeError, ImproperlyConfigured
+from umbel.exceptions import (
+    ContentDisallowed,
+    DecodeError,
+    EncodeError,
+    ImproperlyConfigured,
+    SecurityError,
+)
 from umbel.protocols.serializer import Serializer
 from umbel.serialization import json
 
@@ -78,6 +84,7 @@ def loads(
 
     Raises:
         ContentDisallowed: The content type is not accepted; the data was not looked at.
+        SecurityError: The data is not signed by anybody trusted, where that is asked for.
         DecodeError: The data is not what its content type says.
     """
     entry = _entry_by_type.get(content_type)
@@ -136,8 +143,13 @@ def register(
 def unregister(name: str) -> None:
     """Remove a serializer; unknown names are ignored."""
     entry = _entry_by_name.pop(name, None)
-    if entry is not None and _entry_by_type.get(entry.content_type) is entry:
-        del _entry_by_type[entry.content_type]
+    if entry is None or _entry_by_type.get(entry.content_type) is not entry:
+        return
+    del _entry_by_type[entry.content_type]
+    # Two may share a type ("raw" and "auth" do): what was there before is there again.
+    for other in _entry_by_name.values():
+        if other.content_type == entry.content_type:
+            _entry_by_type[other.content_type] = other
 
 
 def _guarded_dumps(name: str, dumps: Callable[[object], bytes | str]) -> Callable[[object], bytes]:
@@ -157,7 +169,7 @@ def _guarded_loads(name: str, loads: Callable[[bytes], object]) -> Callable[[byt
     def decode(data: bytes) -> object:
         try:
             return loads(data)
-        except DecodeError:
+        except (DecodeError, SecurityError):
             raise
         except Exception as error:
             raise DecodeError(f"serializer {name!r} cannot decode: {error}") from error

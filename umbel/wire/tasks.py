@@ -15,10 +15,9 @@ import msgspec
 
 from umbel.clock import SystemClock
 from umbel.exceptions import (
-    ContentDisallowed,
     DecodeError,
     InvalidTaskError,
-    TooLarge,
+    SecurityError,
 )
 from umbel.model import Delivery, Message, Request
 from umbel.protocols.clock import Clock
@@ -223,7 +222,7 @@ def _document_of_protocol_1(
 ) -> Mapping[Any, Any]:
     try:
         document = load(message, accept=accept, limit=limit)
-    except (DecodeError, ContentDisallowed, TooLarge) as error:
+    except (DecodeError, SecurityError) as error:
         raise InvalidTaskError(
             f"no task in the headers, and an unreadable body: {error}"
         ) from error

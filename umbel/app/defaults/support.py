@@ -65,23 +65,6 @@ MISSING: tuple[Missing, ...] = (
         refused=True,
     ),
     Missing(
-        "signed messages are not in this release",
-        (
-            "security_key",
-            "security_key_password",
-            "security_certificate",
-            "security_cert_store",
-            "security_digest",
-        ),
-        refused=True,
-    ),
-    Missing(
-        "signed messages are not in this release",
-        ("task_serializer", "result_serializer"),
-        refused=True,
-        only=("auth",),
-    ),
-    Missing(
         "error callbacks for the tasks of a chord's header are not in this release",
         ("task_allow_error_cb_on_chord_header",),
         refused=True,

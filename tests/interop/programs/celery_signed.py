@@ -1,0 +1,7 @@
+"""Celery's side of the tests with signed messages."""
+
+from __future__ import annotations
+
+from celery_side import app
+
+app.setup_security()
