@@ -83,6 +83,13 @@ class InlinePool:
         """
         return await self._outbox.take()
 
+    async def withdraw(self, keys: Sequence[int] | None = None) -> list[Request]:
+        """Take back requests that have not started: those of ``keys``, or all."""
+        wanted = None if keys is None else set(keys)
+        taken = [each for each in self._waiting if wanted is None or each.key in wanted]
+        self._waiting = deque(each for each in self._waiting if each not in taken)
+        return taken
+
     async def cancel(self, keys: Sequence[int], *, signal: str | None = None) -> None:
         """Drop requests that have not started; ask a coroutine that runs to end.
 

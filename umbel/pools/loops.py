@@ -84,6 +84,10 @@ class AsyncioPool:
         """
         return await self._outbox.take()
 
+    async def withdraw(self, keys: Sequence[int] | None = None) -> list[Request]:
+        """Take back requests that wait for a thread: those of ``keys``, or all."""
+        return [] if self._crew is None else self._crew.withdraw(keys)
+
     async def cancel(self, keys: Sequence[int], *, signal: str | None = None) -> None:
         """Cancel coroutines, and drop what waits for a thread. A running thread goes on.
 

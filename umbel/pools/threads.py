@@ -80,11 +80,11 @@ class Crew:
             self._dismiss()
         self._grow()
 
-    def withdraw(self) -> list[Request]:
-        """Take back every request that has not started."""
+    def withdraw(self, keys: Sequence[int] | None = None) -> list[Request]:
+        """Take back requests that have not started: those of ``keys``, or all."""
         requests = [
             request
-            for key in list(self._unstarted)
+            for key in (list(self._unstarted) if keys is None else keys)
             if (request := self._unstarted.pop(key, None)) is not None
         ]
         for request in requests:
@@ -216,6 +216,10 @@ class ThreadPool:
         Empty after ``stop``, once everything was handed out.
         """
         return await self._outbox.take()
+
+    async def withdraw(self, keys: Sequence[int] | None = None) -> list[Request]:
+        """Take back requests that have not started: those of ``keys``, or all."""
+        return [] if self._crew is None else self._crew.withdraw(keys)
 
     async def cancel(self, keys: Sequence[int], *, signal: str | None = None) -> None:
         """Drop requests that have not started; a running thread cannot be stopped.

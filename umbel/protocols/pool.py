@@ -68,6 +68,11 @@ class Pool(Protocol):
         """Wait until something has finished, then return everything that has."""
         ...
 
+    async def withdraw(self, keys: Sequence[int] | None = None) -> list[Request]:
+        """Take back requests that have not started, in the order they would have: those of
+        ``keys``, or all. They get no outcome and never start here. What has started goes on."""
+        ...
+
     async def cancel(self, keys: Sequence[int], *, signal: str | None = None) -> None:
         """Stop running requests: ask the task, or ``signal`` its process. Idempotent."""
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from signal import Signals
 
 import msgspec
 
@@ -132,6 +135,15 @@ class Member:
     def order_to_end(self) -> None:
         """Let it obey the SIGTERM that comes next."""
         self._slots.ordered[self.slot] = 1
+
+    def kill(self, number: Signals) -> None:
+        """Send its process a signal, and let it obey."""
+        if self.pid is None:
+            # Not yet forked, or not yet known; the pool does it when a stop asks for it.
+            return
+        self.order_to_end()
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
 
     def running_for(self, now: float) -> float:
         """Seconds since it started what it started last."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal as signals
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +16,7 @@ from umbel.pools.outbox import Outbox
 from umbel.pools.prefork.channel import OUTCOMES, READY, decode_keys, decode_outcomes
 from umbel.pools.prefork.member import Member
 from umbel.pools.prefork.nursery import Nursery, SpawnNursery, ZygoteNursery
-from umbel.pools.prefork.process import exit_reason
+from umbel.pools.prefork.process import exit_reason, signal_named
 from umbel.pools.prefork.slots import SLOTS, Slots
 from umbel.pools.verdicts import cancelled, lost
 from umbel.protocols import Runner
@@ -90,6 +89,9 @@ class PreforkPool:
         self._outbox = Outbox()
         # Keys that were cancelled while a child held them, and the signal they are to get.
         self._unwanted: dict[int, signals.Signals | None] = {}
+        # Keys that somebody asks back, and what has come of them.
+        self._wanted: list[set[int]] = []
+        self._withdrawn: dict[int, Request] = {}
         self._unfinished: list[Request] = []
         self._prepared = False
         self._stopping = False
@@ -160,6 +162,32 @@ class PreforkPool:
         """
         return await self._outbox.take()
 
+    async def withdraw(self, keys: Sequence[int] | None = None) -> list[Request]:
+        """Take back requests that have not started: those of ``keys``, or all."""
+        asked: list[Member] = []
+        held: list[int] = []
+        for member in self._members.values():
+            # In the order in which the child starts them.
+            behind = [key for key in member.held if keys is None or key in keys]
+            if behind and behind != [member.started()]:
+                held += behind
+                asked.append(member)
+                member.ask_back()
+        wanted = {*held, *(each.key for each in self._pending)} if keys is None else set(keys)
+        self._wanted.append(wanted)
+        self._take_back([self._pending.pop() for _ in range(len(self._pending))])
+        answered = False
+        try:
+            while any(one.returning and one.number in self._members for one in asked):
+                await self._changed()
+            answered = True
+        finally:
+            self._wanted.remove(wanted)
+            taken = [self._withdrawn.pop(key) for key in sorted(wanted & self._withdrawn.keys())]
+            if not answered:
+                self._take_back(reversed(taken))
+        return taken
+
     async def cancel(self, keys: Sequence[int], *, signal: str | None = None) -> None:
         """Drop requests that have not started; send ``signal`` to the processes of those that
         have. Without a signal, what runs goes on.
@@ -167,7 +195,7 @@ class PreforkPool:
         Raises:
             ValueError: There is no such signal.
         """
-        number = None if signal is None else _signal(signal)
+        number = None if signal is None else signal_named(signal)
         for key in keys:
             for member in self._members.values():
                 if key in member.held:
@@ -175,7 +203,7 @@ class PreforkPool:
                     if member.started() != key:
                         member.ask_back()
                     elif number is not None:
-                        _kill(member, number)
+                        member.kill(number)
                     else:
                         del self._unwanted[key]
         if self._stopping:
@@ -240,7 +268,7 @@ class PreforkPool:
         if self._killing:
             for member in self._members.values():
                 if member.held:
-                    _kill(member, signals.SIGKILL)
+                    member.kill(signals.SIGKILL)
         for _ in range(2):
             try:
                 async with asyncio.timeout(_FAREWELL):
@@ -248,7 +276,7 @@ class PreforkPool:
                         await self._changed()
             except TimeoutError:
                 for member in self._members.values():
-                    _kill(member, signals.SIGKILL)
+                    member.kill(signals.SIGKILL)
         for member in list(self._members.values()):
             # Not even SIGKILL ends it, the kernel is to blame: go without it.
             self.child_exited(member.number, None)
@@ -265,7 +293,7 @@ class PreforkPool:
         if member is not None:
             member.pid = pid
             if self._killing:
-                _kill(member, signals.SIGKILL)
+                member.kill(signals.SIGKILL)
 
     def child_exited(self, number: int, status: int | None) -> None:
         """The process is gone: decide what becomes of what it held, and replace it."""
@@ -326,7 +354,8 @@ class PreforkPool:
             number = None if key is None else self._unwanted.get(key)
             if number is not None:
                 # It was started before it could be handed back.
-                _kill(member, number)
+                member.kill(number)
+            self._change.set()
         if not member.held:
             if member.spent or member.retiring:
                 self._retire(member)
@@ -378,7 +407,9 @@ class PreforkPool:
         for request in requests:
             unwanted = request.key in self._unwanted
             self._unwanted.pop(request.key, None)
-            if unwanted and not self._stopping:
+            if any(request.key in wanted for wanted in self._wanted):
+                self._withdrawn[request.key] = request
+            elif unwanted and not self._stopping:
                 self._outbox.put([cancelled(request)])
             else:
                 self._pending.appendleft(request)
@@ -442,7 +473,7 @@ class PreforkPool:
 
     def _put_down(self, member: Member) -> None:
         if self._members.get(member.number) is member:
-            _kill(member, signals.SIGKILL)
+            member.kill(signals.SIGKILL)
 
     def _mourn(self, lived: float, reason: str) -> None:
         """Note an unexpected death; when none lives, make the next ones wait."""
@@ -464,29 +495,3 @@ class PreforkPool:
 
     def _name(self, member: Member) -> str:
         return f"{self._process}-{member.number}"
-
-
-def _signal(name: str) -> signals.Signals:
-    """A signal by its name, with or without ``SIG``, or by its number.
-
-    >>> _signal("KILL") is _signal("sigkill") is _signal("9")
-    True
-    """
-    try:
-        if name.isdigit():
-            return signals.Signals(int(name))
-        name = name.upper()
-        return signals.Signals[name if name.startswith("SIG") else f"SIG{name}"]
-    except (KeyError, ValueError):
-        raise ValueError(f"{name!r} is not a signal of this system") from None
-
-
-def _kill(member: Member, number: signals.Signals) -> None:
-    if member.pid is None:
-        # Not yet forked, or not yet known; child_started does it when a stop asks for it.
-        return
-    member.order_to_end()
-    try:
-        os.kill(member.pid, number)
-    except ProcessLookupError:
-        return

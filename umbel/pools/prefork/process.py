@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import ctypes
 
-__all__ = ["die_with", "exit_reason", "libc", "name_process"]
+__all__ = ["die_with", "exit_reason", "libc", "name_process", "signal_named"]
 
 _PR_SET_PDEATHSIG = 1
 
@@ -60,3 +60,18 @@ def exit_reason(status: int | None) -> str:
         return f"signal {-code} ({signal.Signals(-code).name})"
     except ValueError:
         return f"signal {-code}"
+
+
+def signal_named(name: str) -> signal.Signals:
+    """A signal by its name, with or without ``SIG``, or by its number.
+
+    >>> signal_named("KILL") is signal_named("sigkill") is signal_named("9")
+    True
+    """
+    try:
+        if name.isdigit():
+            return signal.Signals(int(name))
+        name = name.upper()
+        return signal.Signals[name if name.startswith("SIG") else f"SIG{name}"]
+    except (KeyError, ValueError):
+        raise ValueError(f"{name!r} is not a signal of this system") from None

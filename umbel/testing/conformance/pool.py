@@ -324,6 +324,27 @@ class PoolContract:
         assert isinstance(found[2], Revoked)
         assert isinstance(rest[1], Succeeded)
 
+    async def test_what_has_not_started_can_be_withdrawn_and_has_no_outcome(
+        self, make_pool: MakePool, gate: Gate
+    ) -> None:
+        pool = await make_pool(ContractRunner)
+        count = min(pool.free, 3)
+        submitted = [request(key, self.hold, gate.body) for key in range(1, count + 1)]
+        await pool.submit(submitted)
+        await gate.reached(1)
+
+        assert await pool.withdraw([1, 99]) == []
+        second = await pool.withdraw([2])
+        rest = await pool.withdraw()
+        gate.open()
+        started = set(await collect(pool, count - len(second) - len(rest)))
+
+        assert second == submitted[1:2][: len(second)]
+        assert started | {each.key for each in second + rest} == set(range(1, count + 1))
+        if not self.concurrent or pool.size == 1:
+            assert started == {1}
+        assert set(await feed(pool, [request(9)])) == {9}
+
     async def test_cancelling_what_has_ended_changes_nothing(self, make_pool: MakePool) -> None:
         pool = await make_pool(ContractRunner)
         await pool.submit([request(1)])
