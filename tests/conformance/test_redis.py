@@ -16,11 +16,12 @@ from umbel.testing.conformance.backend import BackendContract, MakeBackend
 from umbel.testing.conformance.broker import BrokerContract, MakeBroker
 from umbel.testing.conformance.clocks import WaitingClock
 from umbel.testing.conformance.fanout import FanoutContract, MakeFanout
+from umbel.testing.conformance.revocations import RevocationContract
 
 LEASE = 1.5
 
 
-class TestRedisBroker(BrokerContract):
+class TestRedisBroker(BrokerContract, RevocationContract):
     @pytest.fixture
     def clock(self) -> WaitingClock:
         return WaitingClock()

@@ -12,6 +12,7 @@ from umbel.drivers.sqlite.backend import SQLiteBackend
 from umbel.drivers.sqlite.broker import SQLiteBroker
 from umbel.testing.conformance.backend import BackendContract, MakeBackend
 from umbel.testing.conformance.broker import BrokerContract, MakeBroker
+from umbel.testing.conformance.revocations import RevocationContract
 from umbel.testing.conformance.transactions import TransactionContract
 
 
@@ -43,7 +44,7 @@ async def make_backend(tmp_path: Path, clock: ManualClock) -> AsyncIterator[Make
         await backend.close()
 
 
-class TestSQLiteBroker(BrokerContract):
+class TestSQLiteBroker(BrokerContract, RevocationContract):
     pass
 
 

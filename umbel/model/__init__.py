@@ -6,6 +6,7 @@ from umbel.model.outcome import Failed, Ignored, Outcome, Rejected, Retried, Rev
 from umbel.model.queue import Binding, Exchange, Queue, QueueStats
 from umbel.model.record import Arrival, FullChord, GroupRecord, ResultRecord
 from umbel.model.request import Request
+from umbel.model.revocation import Revocation
 from umbel.model.settlement import Ack, Nack, Settlement
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Request",
     "ResultRecord",
     "Retried",
+    "Revocation",
     "Revoked",
     "Settlement",
     "Succeeded",

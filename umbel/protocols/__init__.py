@@ -1,9 +1,10 @@
-"""What drivers must do: six protocols, each with a conformance suite."""
+"""What drivers must do: protocols, each with a conformance suite."""
 
 from umbel.protocols.backend import ResultBackend
 from umbel.protocols.broker import Broker, Capabilities, Compose, Fanout, Transactional
 from umbel.protocols.clock import Clock
 from umbel.protocols.pool import Pool, Runner
+from umbel.protocols.revocations import KeepsRevocations, RevocationStore
 from umbel.protocols.serializer import Serializer
 
 __all__ = [
@@ -12,8 +13,10 @@ __all__ = [
     "Clock",
     "Compose",
     "Fanout",
+    "KeepsRevocations",
     "Pool",
     "ResultBackend",
+    "RevocationStore",
     "Runner",
     "Serializer",
     "Transactional",

@@ -12,7 +12,7 @@ from umbel.drivers.memory.line import Entry, Line
 from umbel.drivers.memory.results import Results
 from umbel.drivers.memory.waking import Sleeper
 from umbel.exceptions import OperationalError, QueueConflict
-from umbel.model import Message, Queue
+from umbel.model import Message, Queue, Revocation
 from umbel.routing.bindings import Bindings, conflict, ways_into
 from umbel.routing.expiry import drop_time
 
@@ -38,6 +38,7 @@ class MemoryStore:
         # Everything below is guarded by the mutex.
         self.results = Results()
         self.dead: deque[DeadLetter] = deque(maxlen=_DEAD_KEPT)
+        self.revocations: dict[Revocation, int] = {}
         self.loans: dict[str, tuple[Line, str, Entry]] = {}
         self._lines: dict[str, Line] = {}
         self._queues: dict[str, Queue] = {}

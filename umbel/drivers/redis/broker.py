@@ -23,6 +23,7 @@ from umbel.drivers.redis.keys import Keys, Lists
 from umbel.drivers.redis.link import LinkLost, Push, Reply, pack
 from umbel.drivers.redis.marks import MARK, times_handed_out, unmarked
 from umbel.drivers.redis.publishing import Publisher
+from umbel.drivers.redis.revocations import RedisRevocations
 from umbel.drivers.redis.scripts import Script, script
 from umbel.drivers.redis.upkeep import Upkeep
 from umbel.exceptions import BrokerUnavailable, DecodeError
@@ -99,6 +100,7 @@ class RedisBroker:
             on_push=self._heard,
             on_lost=self._wake,
         )
+        self.revocations = RedisRevocations(self._client, self._keys)
         bindings = Bindings(self._client, self._keys, clock)
         self._bindings = bindings
         self._publisher = Publisher(self._client, self._keys, bindings, clock, name=self._name)

@@ -39,6 +39,7 @@ class Keys:
         self.quarantine_index = prefix + "umbel:quarantine:index"
         self.delayed = prefix + "umbel:delayed"
         self.wake = prefix + "umbel:wake"
+        self.revoked = prefix + "umbel:revoked"
         self.dead = prefix + "umbel:dead"
         # Few queues, asked for on every publish: built once.
         self._lists: dict[tuple[str, int | None], str] = {}

@@ -10,6 +10,7 @@ from typing import Literal
 from umbel.drivers.sqlite import messages, results
 from umbel.drivers.sqlite.backend import SQLiteBackend
 from umbel.drivers.sqlite.connection import Connection
+from umbel.drivers.sqlite.revocations import SQLiteRevocations
 from umbel.drivers.sqlite.session import Session, Stamp
 from umbel.exceptions import BatchError, BrokerUnavailable, EncodeError
 from umbel.model import Delivery, Message, Queue, QueueStats, Settlement
@@ -52,6 +53,7 @@ class SQLiteBroker:
             synchronous=synchronous,
             patience=patience,
         )
+        self.revocations = SQLiteRevocations(self._connection)
         self._held: dict[str, None] = {}
         self._pid = os.getpid()
 

@@ -216,3 +216,16 @@ ON CONFLICT (id) DO UPDATE SET sealed = 1, forget_at = excluded.forget_at;
 
 -- name: remove_members
 DELETE FROM umbel_chord_members WHERE chord = ?;
+
+-- ------------------------------------------------------------------------------ revocations
+
+-- name: revoke
+INSERT OR REPLACE INTO umbel_revocations (task, header, value) VALUES (?, ?, ?);
+
+-- name: limit_revocations
+DELETE FROM umbel_revocations WHERE number NOT IN (
+    SELECT number FROM umbel_revocations ORDER BY number DESC LIMIT ?
+);
+
+-- name: revocations_since
+SELECT number, task, header, value FROM umbel_revocations WHERE number > ? ORDER BY number;

@@ -112,3 +112,13 @@ CREATE TABLE umbel_listeners (
     name TEXT PRIMARY KEY,
     kind TEXT NOT NULL
 );
+
+-- What is not to be run: task ids, or values of stamped headers. The latest have the highest
+-- numbers.
+CREATE TABLE umbel_revocations (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    task TEXT NOT NULL,
+    header TEXT NOT NULL,
+    value TEXT NOT NULL,
+    UNIQUE (task, header, value)
+);
