@@ -19,7 +19,7 @@ from umbel.drivers.sqlite.backend import SQLiteBackend
 from umbel.drivers.sqlite.broker import SQLiteBroker
 from umbel.drivers.sqlite.queries import queries
 from umbel.exceptions import BackendUnavailable, BatchError, BrokerUnavailable, QueueConflict
-from umbel.model import Ack, Arrival, Message, Queue, ResultRecord, Settlement
+from umbel.model import Ack, Arrival, Composed, Message, Queue, ResultRecord, Settlement
 from umbel.testing.conformance.messages import ids, message, messages, take
 
 
@@ -273,7 +273,7 @@ async def test_a_follow_up_that_reaches_no_queue_does_not_hold_up_the_others(
     follow_ups = (message("lost", exchange="nowhere"), message("kept", routing_key="next"))
 
     settlement = Settlement(delivery=delivery, verdict=Ack(), publish=follow_ups)
-    assert await broker.settle([settlement], compose=lambda _, __: []) == []
+    assert await broker.settle([settlement], compose=lambda _, __: Composed()) == []
 
     assert "The follow-up 'lost' is lost" in caplog.text
     assert ids(await take(broker, 1, "next")) == ["kept"]
@@ -288,7 +288,7 @@ async def test_a_settlement_that_cannot_be_composed_changes_nothing(
     [delivery] = await take(broker, 1)
     done = ResultRecord(id="a", state="SUCCESS", body=b"{}")
     arrival = Arrival(chord_id="c", index=0, size=1, record=done, body=b"")
-    settlement = Settlement(delivery=delivery, verdict=Ack(), record=done, arrival=arrival)
+    settlement = Settlement(delivery=delivery, verdict=Ack(), record=done, arrivals=(arrival,))
 
     def fail(*_: object) -> list[Message]:
         raise ValueError("no such body")
@@ -297,7 +297,7 @@ async def test_a_settlement_that_cannot_be_composed_changes_nothing(
         await broker.settle([settlement], compose=fail)
 
     assert await backend.load(["a"]) == {}
-    assert await broker.settle([settlement], compose=lambda _, __: []) == []
+    assert await broker.settle([settlement], compose=lambda _, __: Composed()) == []
     assert set(await backend.load(["a"])) == {"a"}
     await backend.close()
 

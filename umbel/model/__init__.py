@@ -4,7 +4,14 @@ from umbel.model.delivery import Delivery
 from umbel.model.message import Message
 from umbel.model.outcome import Failed, Ignored, Outcome, Rejected, Retried, Revoked, Succeeded
 from umbel.model.queue import Binding, Exchange, Queue, QueueStats
-from umbel.model.record import Arrival, FullChord, GroupRecord, ResultRecord
+from umbel.model.record import (
+    Arrival,
+    Composed,
+    Expected,
+    FullChord,
+    GroupRecord,
+    ResultRecord,
+)
 from umbel.model.request import Request
 from umbel.model.revocation import Revocation
 from umbel.model.settlement import Ack, Nack, Settlement
@@ -13,8 +20,10 @@ __all__ = [
     "Ack",
     "Arrival",
     "Binding",
+    "Composed",
     "Delivery",
     "Exchange",
+    "Expected",
     "Failed",
     "FullChord",
     "GroupRecord",

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from umbel.model.message import Message
-from umbel.model.record import Arrival, ResultRecord
+from umbel.model.record import Arrival, Expected, ResultRecord
 
 __all__ = ["Failed", "Ignored", "Outcome", "Rejected", "Retried", "Revoked", "Succeeded"]
 
@@ -22,7 +22,10 @@ class Succeeded(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag=
     """None when the result is ignored."""
     follow_ups: tuple[Message, ...] = ()
     """Callbacks and the next link of the chain, ready to publish."""
-    arrival: Arrival | None = None
+    expect: tuple[Expected, ...] = ()
+    """The chords that start with ``follow_ups``."""
+    arrivals: tuple[Arrival, ...] = ()
+    """At the chord that it is a member of."""
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="failed"):
@@ -37,7 +40,12 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="fa
     """Who says so: the task, or the pool after the process died or overran its hard limit."""
     reason: str = ""
     """What the pool saw, for people: ``signal 9 (SIGKILL)``. Empty when the task raised."""
-    arrival: Arrival | None = None
+    expect: tuple[Expected, ...] = ()
+    """The chords that start with ``follow_ups``."""
+    tail: tuple[ResultRecord, ...] = ()
+    """The failure of all that was to come after it in a chain."""
+    arrivals: tuple[Arrival, ...] = ()
+    """At the chord that it, or the end of its chain, is a member of."""
 
 
 class Retried(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="retried"):
@@ -55,6 +63,13 @@ class Ignored(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="i
 
     key: int
     runtime: float = 0.0
+    follow_ups: tuple[Message, ...] = ()
+    """What takes its place, when it has replaced itself."""
+    expect: tuple[Expected, ...] = ()
+    """The chords that start with ``follow_ups``."""
+    tail: tuple[ResultRecord, ...] = ()
+    arrivals: tuple[Arrival, ...] = ()
+    """As a failure: a chord does not wait for what will never come."""
 
 
 class Rejected(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="rejected"):
@@ -66,6 +81,9 @@ class Rejected(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="
     """A failure, when the message will not come back."""
     reason: str = ""
     runtime: float = 0.0
+    tail: tuple[ResultRecord, ...] = ()
+    arrivals: tuple[Arrival, ...] = ()
+    """When the message will not come back."""
 
 
 class Revoked(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="revoked"):

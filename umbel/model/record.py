@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["Arrival", "FullChord", "GroupRecord", "ResultRecord"]
+from umbel.model.message import Message
+
+__all__ = ["Arrival", "Composed", "Expected", "FullChord", "GroupRecord", "ResultRecord"]
+
+Expected = tuple[str, int]
+"""A chord's id, and how many members are to arrive at it."""
 
 
 class ResultRecord(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -31,14 +36,18 @@ class GroupRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Arrival(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """Member ``index`` of a chord of ``size`` has ended, well or badly."""
+    """A member of a chord has ended, well or badly. ``record.id`` says which."""
 
     chord_id: str
+    """The id of the chord's header, which is a group."""
     index: int
+    """Its place among the results; Celery gives some members the same one."""
     size: int
+    """Members of the chord, where the message says so; 0: the backend has been told."""
     record: ResultRecord
+    """How the member ended; complete even where its result is not kept."""
     body: bytes
-    """The signature to run after the last one, as it travelled in the message."""
+    """What to run after the last one: ``umbel.wire.chords`` writes and reads it."""
 
 
 class FullChord(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,3 +56,16 @@ class FullChord(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     records: tuple[ResultRecord, ...]
     """By index."""
+
+
+class Composed(msgspec.Struct, frozen=True, kw_only=True):
+    """What becomes of a full chord: its body, or the failure of its body."""
+
+    publish: tuple[Message, ...] = ()
+    """The body, called with its members' results; else its error callbacks."""
+    expect: tuple[Expected, ...] = ()
+    """The chords that start with ``publish``; told to the backend before it is published."""
+    records: tuple[ResultRecord, ...] = ()
+    """The failure of the body, and of all that was to come after it."""
+    arrivals: tuple[Arrival, ...] = ()
+    """Where a body that failed was itself a member of a chord: that one's."""

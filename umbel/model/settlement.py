@@ -6,7 +6,7 @@ import msgspec
 
 from umbel.model.delivery import Delivery
 from umbel.model.message import Message
-from umbel.model.record import Arrival, ResultRecord
+from umbel.model.record import Arrival, Expected, ResultRecord
 
 __all__ = ["Ack", "Nack", "Settlement"]
 
@@ -29,5 +29,9 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     """None when it was acknowledged before the task ran (``acks_late=False``)."""
     verdict: Ack | Nack
     record: ResultRecord | None = None
+    tail: tuple[ResultRecord, ...] = ()
+    """The failure of what was to come after it."""
     publish: tuple[Message, ...] = ()
-    arrival: Arrival | None = None
+    expect: tuple[Expected, ...] = ()
+    """The chords that start with ``publish``; told to the backend before it is published."""
+    arrivals: tuple[Arrival, ...] = ()

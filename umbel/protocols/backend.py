@@ -50,9 +50,10 @@ class ResultBackend(Protocol):
     async def load_groups(self, ids: Sequence[str]) -> dict[str, GroupRecord]: ...
 
     async def arrive(self, arrivals: Sequence[Arrival]) -> list[FullChord]:
-        """Count chord members in, each index once; returns the chords among them that are
-        full and not yet sealed. A repeated arrival is not counted again, but is answered
-        again, so that a repeat can finish what a crash interrupted."""
+        """Count chord members in, each task once; returns the chords among them that are
+        full and not yet sealed, their records in order of the members' index. A repeated arrival
+        is not counted again, but is answered again, so that a repeat can finish what a crash
+        interrupted."""
         ...
 
     async def seal(self, chord_ids: Sequence[str]) -> None:

@@ -12,13 +12,22 @@ from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 
-from umbel.model import Arrival, Delivery, FullChord, Message, Queue, QueueStats, Settlement
+from umbel.model import (
+    Arrival,
+    Composed,
+    Delivery,
+    FullChord,
+    Message,
+    Queue,
+    QueueStats,
+    Settlement,
+)
 from umbel.protocols.backend import ResultBackend
 
 __all__ = ["Broker", "Capabilities", "Compose", "Fanout", "Transactional"]
 
-Compose = Callable[[Arrival, FullChord], Sequence[Message]]
-"""What a full chord publishes: its body, or the error callbacks of its body. Pure."""
+Compose = Callable[[Arrival, FullChord], Composed]
+"""What becomes of a full chord: its body, or the failure of its body. Pure."""
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):

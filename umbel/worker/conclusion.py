@@ -16,6 +16,7 @@ from umbel.model import (
     Message,
     Nack,
     Outcome,
+    Rejected,
     Request,
     ResultRecord,
     Retried,
@@ -116,8 +117,10 @@ class Conclusions:
                     delivery=delivery,
                     verdict=decision,
                     record=outcome.record,
+                    tail=outcome.tail if isinstance(outcome, Failed) else (),
                     publish=outcome.follow_ups,
-                    arrival=outcome.arrival,
+                    expect=outcome.expect,
+                    arrivals=outcome.arrivals,
                 )
             case Retried():
                 return Settlement(
@@ -127,7 +130,22 @@ class Conclusions:
                     publish=(outcome.message,),
                 )
             case Ignored():
-                return Settlement(delivery=delivery, verdict=decision)
+                return Settlement(
+                    delivery=delivery,
+                    verdict=decision,
+                    tail=outcome.tail,
+                    publish=outcome.follow_ups,
+                    expect=outcome.expect,
+                    arrivals=outcome.arrivals,
+                )
+            case Rejected():
+                return Settlement(
+                    delivery=delivery,
+                    verdict=decision,
+                    record=outcome.record,
+                    tail=outcome.tail,
+                    arrivals=outcome.arrivals,
+                )
             case Failed():
                 return Settlement(
                     delivery=delivery,

@@ -104,8 +104,10 @@ class Settler:
                 messages += settlement.publish
             if settlement.record is not None:
                 records.append(settlement.record)
-            if settlement.arrival is not None:
-                arrivals.append(settlement.arrival)
+            if settlement.tail:
+                records += settlement.tail
+            if settlement.arrivals:
+                arrivals += settlement.arrivals
             if settlement.delivery is not None:
                 match settlement.verdict:
                     case Ack():
@@ -124,7 +126,12 @@ class Settler:
         arrival_by_chord = {arrival.chord_id: arrival for arrival in arrivals}
         full = await self._insist(self._backend.arrive, arrivals)
         for chord in full:
-            await self.publish(self._compose(arrival_by_chord[chord.id], chord))
+            composed = self._compose(arrival_by_chord[chord.id], chord)
+            await self.publish(composed.publish)
+            if composed.records:
+                await self._insist(self._backend.store, composed.records)
+            if composed.arrivals:
+                await self._complete_chords(composed.arrivals)
         if full:
             await self._insist(self._backend.seal, [chord.id for chord in full])
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from umbel import signals
 from umbel.app.drivers import shown_url
+from umbel.model import Composed
 from umbel.worker import reports
 from umbel.worker.banner import Introduction, banner
 from umbel.worker.holding import Holding
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from umbel.app.base import Umbel
-    from umbel.model import Arrival, FullChord, Message, Queue
+    from umbel.model import Arrival, FullChord, Queue
     from umbel.protocols import Broker, Pool, ResultBackend
 
 __all__ = ["Worker"]
@@ -289,9 +290,9 @@ async def _stop_after_failure(
         await pool.stop(grace=0)
 
 
-def _no_chords(arrival: Arrival, chord: FullChord) -> tuple[Message, ...]:  # noqa: ARG001
-    """Chords come with the workflows: until then no outcome carries an arrival."""
-    return ()
+def _no_chords(arrival: Arrival, chord: FullChord) -> Composed:  # noqa: ARG001
+    """Until signatures can be chords, no outcome carries an arrival."""
+    return Composed()
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -16,6 +16,7 @@ from umbel.exceptions import BackendUnavailable, BatchError
 from umbel.model import (
     Ack,
     Arrival,
+    Composed,
     Delivery,
     FullChord,
     Message,
@@ -89,7 +90,9 @@ class Site:
         self.settler = Settler(
             self.broker,
             self.backend,
-            compose=lambda arrival, chord: [Message(id=f"body of {chord.id}", body=arrival.body)],
+            compose=lambda arrival, chord: Composed(
+                publish=(Message(id=f"body of {chord.id}", body=arrival.body),)
+            ),
             patience=Patience(self.clock, jitter=lambda: 1.0),
             released=lambda gone: self.released.extend(d.message.id for d in gone),
         )
@@ -183,7 +186,7 @@ async def test_the_last_member_of_a_chord_publishes_its_body_before_the_seal(sit
         arrival = Arrival(
             chord_id="c", index=index, size=2, record=record(str(index)), body=b"then"
         )
-        return done(None, record=record(str(index)), arrival=arrival)
+        return done(None, record=record(str(index)), arrivals=(arrival,))
 
     await site.settler.settle([member(0)])
     assert site.diary == ["store 0", "count c"]

@@ -13,7 +13,17 @@ from umbel.drivers.memory.revocations import MemoryRevocations
 from umbel.drivers.memory.store import DeadLetter, MemoryStore
 from umbel.drivers.memory.waking import Sleeper
 from umbel.exceptions import BatchError, BrokerUnavailable, OperationalError
-from umbel.model import Ack, Delivery, Message, Nack, Queue, QueueStats, Settlement
+from umbel.model import (
+    Ack,
+    Arrival,
+    Composed,
+    Delivery,
+    Message,
+    Nack,
+    Queue,
+    QueueStats,
+    Settlement,
+)
 from umbel.protocols import Capabilities, Clock, Compose, ResultBackend
 
 __all__ = ["MemoryBroker"]
@@ -177,19 +187,18 @@ class MemoryBroker:
             lost = self._lost([s.delivery for s in settlements if s.delivery is not None])
             gone = {delivery.tag for delivery in lost}
             kept = [s for s in settlements if s.delivery is None or s.delivery.tag not in gone]
-            arrivals = [s.arrival for s in kept if s.arrival is not None]
-            arrival_by_chord = {arrival.chord_id: arrival for arrival in arrivals}
-            full = store.results.arrive(arrivals)
             # What can raise comes first; an arrival that is counted twice counts once.
-            follow_ups = [m for chord in full for m in compose(arrival_by_chord[chord.id], chord)]
+            composed, full = self._complete([a for s in kept for a in s.arrivals], compose)
+            follow_ups = [message for each in composed for message in each.publish]
             follow_ups += [message for s in kept for message in s.publish]
-            store.results.seal([chord.id for chord in full], now)
+            records = [record for each in composed for record in each.records]
+            records += [record for s in kept for record in (s.record, *s.tail) if record]
+            store.results.seal(full, now)
             queues, errors = self._put(follow_ups)
             told = [
-                (subscription, s.record)
-                for s in kept
-                if s.record is not None
-                for subscription in store.results.store(s.record, now)
+                (subscription, record)
+                for record in records
+                for subscription in store.results.store(record, now)
             ]
             queues |= self._conclude(kept)
             sleepers = store.sleepers(queues)
@@ -201,6 +210,21 @@ class MemoryBroker:
         return lost
 
     # With the store's mutex held ------------------------------------------------------------
+
+    def _complete(
+        self, arrivals: Sequence[Arrival], compose: Compose
+    ) -> tuple[list[Composed], list[str]]:
+        """What becomes of the chords that are full now, the ones around them included."""
+        composed: list[Composed] = []
+        full: list[str] = []
+        while arrivals:
+            arrival_by_chord = {arrival.chord_id: arrival for arrival in arrivals}
+            chords = self._store.results.arrive(arrivals)
+            made = [compose(arrival_by_chord[chord.id], chord) for chord in chords]
+            composed += made
+            full += [chord.id for chord in chords]
+            arrivals = [arrival for each in made for arrival in each.arrivals]
+        return composed, full
 
     def _put(self, messages: Sequence[Message]) -> tuple[set[str], dict[int, Exception]]:
         now = self._clock.time()

@@ -252,15 +252,19 @@ def _settle(
             lost += gone
         else:
             kept.append(settlement)
-    arrivals = [s.arrival for s in kept if s.arrival is not None]
+    arrivals = [arrival for s in kept for arrival in s.arrivals]
     follow_ups = [message for s in kept for message in s.publish]
-    if arrivals:
+    records = [record for s in kept for record in (s.record, *s.tail) if record]
+    while arrivals:
         arrival_by_chord = {arrival.chord_id: arrival for arrival in arrivals}
         full = results.arrive(session, arrivals, now)
+        arrivals = []
         for chord in full:
-            follow_ups += compose(arrival_by_chord[chord.id], chord)
+            composed = compose(arrival_by_chord[chord.id], chord)
+            follow_ups += composed.publish
+            records += composed.records
+            arrivals += composed.arrivals
         results.seal(session, [chord.id for chord in full], now)
-    records = [s.record for s in kept if s.record is not None]
     if records:
         results.store(session, records, now)
     return lost, _publish(session, follow_ups, now) if follow_ups else []

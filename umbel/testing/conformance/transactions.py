@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
 
 from umbel.clock import ManualClock
-from umbel.model import Ack, Arrival, FullChord, Message, Nack, Settlement
+from umbel.model import Ack, Arrival, Composed, FullChord, Nack, Settlement
 from umbel.protocols import Broker, ResultBackend, Transactional
 from umbel.testing.conformance.backend import MakeBackend, record
 from umbel.testing.conformance.clocks import MovableClock
@@ -24,13 +22,14 @@ from umbel.testing.conformance.messages import (
 __all__ = ["TransactionContract"]
 
 
-def compose(_: Arrival, chord: FullChord) -> Sequence[Message]:
+def compose(_: Arrival, chord: FullChord) -> Composed:
     """The body of a chord, as the contract knows it: its members' results, in order."""
     results = b",".join(each.id.encode() for each in chord.records)
-    return [message(f"body-of-{chord.id}", body=results, routing_key="bodies")]
+    body = message(f"body-of-{chord.id}", body=results, routing_key="bodies")
+    return Composed(publish=(body,))
 
 
-def nothing(_: Arrival, __: FullChord) -> Sequence[Message]:
+def nothing(_: Arrival, __: FullChord) -> Composed:
     """For settlements without chords."""
     raise AssertionError
 
@@ -126,7 +125,7 @@ class TransactionContract:
                     verdict=Ack(),
                     record=record("lost"),
                     publish=(message("lost"),),
-                    arrival=arrival,
+                    arrivals=(arrival,),
                 ),
                 Settlement(delivery=held, verdict=Ack(), record=record("kept")),
             ],
@@ -147,7 +146,7 @@ class TransactionContract:
             for index in range(3)
         ]
         settlements = [
-            Settlement(delivery=None, verdict=Ack(), record=each.record, arrival=each)
+            Settlement(delivery=None, verdict=Ack(), record=each.record, arrivals=(each,))
             for each in arrivals
         ]
 
