@@ -9,10 +9,12 @@ import amqp
 import pytest
 
 from umbel.drivers.rabbitmq.broker import RabbitMQBroker
+from umbel.drivers.rabbitmq.fanout import RabbitMQFanout
 from umbel.model import Queue
-from umbel.protocols import Broker
+from umbel.protocols import Broker, Fanout
 from umbel.testing.conformance.broker import BrokerContract, MakeBroker
 from umbel.testing.conformance.clocks import WaitingClock
+from umbel.testing.conformance.fanout import FanoutContract, MakeFanout
 from umbel.testing.servers import RabbitMQServer
 
 
@@ -65,6 +67,22 @@ class TestRabbitMQBroker(BrokerContract):
             await asyncio.to_thread(rabbitmq.control, "close_all_connections", "cut by a test")
 
         return cut
+
+
+class TestRabbitMQFanout(FanoutContract):
+    @pytest.fixture
+    async def make_fanout(self, rabbitmq: RabbitMQServer) -> AsyncIterator[MakeFanout]:
+        made: list[RabbitMQFanout] = []
+
+        async def make() -> Fanout:
+            fanout = RabbitMQFanout(rabbitmq.url(), clock=WaitingClock())
+            await fanout.open()
+            made.append(fanout)
+            return fanout
+
+        yield make
+        for fanout in made:
+            await fanout.close()
 
 
 def delete(server: RabbitMQServer, queues: Sequence[Queue]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,12 @@ import pytest
 from umbel.clock import ManualClock
 from umbel.drivers.sqlite.backend import SQLiteBackend
 from umbel.drivers.sqlite.broker import SQLiteBroker
+from umbel.drivers.sqlite.fanout import SQLiteFanout
+from umbel.model import Exchange, Message, Queue
 from umbel.testing.conformance.backend import BackendContract, MakeBackend
 from umbel.testing.conformance.broker import BrokerContract, MakeBroker
+from umbel.testing.conformance.clocks import WaitingClock
+from umbel.testing.conformance.fanout import FanoutContract, MakeFanout
 from umbel.testing.conformance.revocations import RevocationContract
 from umbel.testing.conformance.transactions import TransactionContract
 
@@ -54,3 +60,39 @@ class TestSQLiteBackend(BackendContract):
 
 class TestSQLiteTransactions(TransactionContract):
     pass
+
+
+class TestSQLiteFanout(FanoutContract):
+    @pytest.fixture
+    async def make_fanout(self, tmp_path: Path) -> AsyncIterator[MakeFanout]:
+        made: list[SQLiteFanout] = []
+
+        async def make() -> SQLiteFanout:
+            made.append(SQLiteFanout(tmp_path / "umbel.db", clock=WaitingClock()))
+            await made[-1].open()
+            return made[-1]
+
+        yield make
+        for fanout in made:
+            await fanout.close()
+
+
+async def test_broadcasts_leave_nothing_behind(tmp_path: Path) -> None:
+    path, clock = tmp_path / "umbel.db", ManualClock()
+    fanout = SQLiteFanout(path, clock=clock)
+    await fanout.open()
+    news = Exchange("news", "fanout")
+    message = Message(id="", body=b"hello", exchange="news", routing_key="")
+
+    await fanout.broadcast(news, [message])
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT count(*) FROM umbel_broadcasts").fetchone() == (0,)
+    async with fanout.listen([Queue("ear", exchange=news)]):
+        await fanout.broadcast(news, [message])
+        await clock.advance(61)
+        await fanout.broadcast(news, [message])
+    await fanout.close()
+
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT count(*) FROM umbel_broadcasts").fetchone() == (1,)
+        assert database.execute("SELECT count(*) FROM umbel_ears").fetchone() == (0,)

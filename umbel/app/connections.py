@@ -1,4 +1,4 @@
-"""The clients of an app: one broker and one result backend for each event loop that asks."""
+"""The clients of an app: a broker, a result backend, a fan-out for each event loop that asks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from umbel.exceptions import BackendUnavailable, BrokerUnavailable
 if TYPE_CHECKING:
     import asyncio
 
-    from umbel.protocols import Broker, ResultBackend
+    from umbel.protocols import Broker, Fanout, ResultBackend
 
 __all__ = ["Connections"]
 
@@ -20,11 +20,12 @@ __all__ = ["Connections"]
 class _Clients:
     """What one loop uses."""
 
-    __slots__ = ("backend", "broker", "opening")
+    __slots__ = ("backend", "broker", "fanout", "opening")
 
     def __init__(self, opening: asyncio.Lock) -> None:
         self.broker: Broker | None = None
         self.backend: ResultBackend | None = None
+        self.fanout: Fanout | None = None
         self.opening = opening
 
 
@@ -32,10 +33,14 @@ class Connections:
     """Opens a client when a loop first needs it, and closes them all with the app."""
 
     def __init__(
-        self, make_broker: Callable[[], Broker], make_backend: Callable[[], ResultBackend]
+        self,
+        make_broker: Callable[[], Broker],
+        make_backend: Callable[[], ResultBackend],
+        make_fanout: Callable[[], Fanout],
     ) -> None:
         self._make_broker = make_broker
         self._make_backend = make_backend
+        self._make_fanout = make_fanout
         self._clients_by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _Clients] = (
             WeakKeyDictionary()
         )
@@ -62,13 +67,24 @@ class Connections:
                     clients.backend = backend
         return clients.backend
 
+    async def fanout(self) -> Fanout:
+        """The running loop's fan-out, open."""
+        clients = self._clients()
+        if clients.fanout is None:
+            async with clients.opening:
+                if clients.fanout is None:
+                    fanout = self._make_fanout()
+                    await fanout.open()
+                    clients.fanout = fanout
+        return clients.fanout
+
     async def close(self) -> None:
         """Close the running loop's clients, reachable or not; the next use opens new ones."""
         clients = self._clients()
         async with clients.opening:
-            broker, backend = clients.broker, clients.backend
-            clients.broker = clients.backend = None
-        for client in (broker, backend):
+            broker, backend, fanout = clients.broker, clients.backend, clients.fanout
+            clients.broker = clients.backend = clients.fanout = None
+        for client in (fanout, broker, backend):
             if client is not None:
                 # Who cannot be reached has nothing left to close.
                 with suppress(BrokerUnavailable, BackendUnavailable):

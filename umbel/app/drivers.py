@@ -13,7 +13,7 @@ from umbel.exceptions import ImproperlyConfigured
 
 if TYPE_CHECKING:
     from umbel.model import Queue
-    from umbel.protocols import Broker, Clock, ResultBackend
+    from umbel.protocols import Broker, Clock, Fanout, ResultBackend
 
 __all__ = [
     "DEFAULT_URL",
@@ -23,6 +23,7 @@ __all__ = [
     "keeps_results",
     "make_backend",
     "make_broker",
+    "make_fanout",
     "safe_url",
     "shown_url",
 ]
@@ -56,7 +57,7 @@ _EXTRA_BY_DRIVER = {"redis": "redis", "rabbitmq": "rabbitmq"}
 
 _RESULT_DRIVERS = {"memory", "sqlite", "redis"}
 
-_Role = Literal["broker", "backend"]
+_Role = Literal["broker", "backend", "fanout"]
 
 
 def driver_of(url: str) -> str:
@@ -134,6 +135,37 @@ def make_broker(
             max_retries=max_retries,
         )
     return broker
+
+
+def make_fanout(
+    url: str,
+    *,
+    clock: Clock,
+    options: Mapping[str, Any],
+    project: str,
+    connect_timeout: float = 4.0,
+    max_retries: int = 0,
+) -> Fanout:
+    """What carries remote control and events beside the tasks of the broker at ``url``; see
+    :func:`make_broker`."""
+    driver = driver_of(url)
+    module = _load(driver, "fanout")
+    if driver == "memory":
+        store = _load("memory", "store").store_of(url)
+        fanout: Fanout = module.MemoryFanout(store.topics)
+    elif driver == "sqlite":
+        path = database_of(url, project)
+        fanout = module.SQLiteFanout(path, clock=clock, **_sqlite(options))
+    else:
+        made = {"redis": "RedisFanout", "rabbitmq": "RabbitMQFanout"}[driver]
+        fanout = getattr(module, made)(
+            url,
+            clock=clock,
+            transport_options=options,
+            connect_timeout=connect_timeout,
+            max_retries=max_retries,
+        )
+    return fanout
 
 
 def make_backend(

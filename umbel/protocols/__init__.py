@@ -1,8 +1,9 @@
 """What drivers must do: protocols, each with a conformance suite."""
 
 from umbel.protocols.backend import ResultBackend
-from umbel.protocols.broker import Broker, Capabilities, Compose, Fanout, Transactional
+from umbel.protocols.broker import Broker, Capabilities, Compose, Transactional
 from umbel.protocols.clock import Clock
+from umbel.protocols.fanout import Fanout
 from umbel.protocols.pool import Pool, Runner
 from umbel.protocols.revocations import KeepsRevocations, RevocationStore
 from umbel.protocols.serializer import Serializer

@@ -6,8 +6,7 @@ suite does not check, the worker must not rely on.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Sequence
 from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
@@ -24,7 +23,7 @@ from umbel.model import (
 )
 from umbel.protocols.backend import ResultBackend
 
-__all__ = ["Broker", "Capabilities", "Compose", "Fanout", "Transactional"]
+__all__ = ["Broker", "Capabilities", "Compose", "Transactional"]
 
 Compose = Callable[[Arrival, FullChord], Composed]
 """What becomes of a full chord: its body, or the failure of its body. Pure."""
@@ -131,21 +130,5 @@ class Transactional(Protocol):
         """Publish, store, count and acknowledge in one transaction.
 
         A settlement whose lease was lost has no effect at all, and is returned.
-        """
-        ...
-
-
-class Fanout(Protocol):
-    """Best-effort one-to-many traffic: remote control, events, wake-ups. Nothing is kept."""
-
-    async def broadcast(self, topic: str, payloads: Sequence[bytes]) -> None: ...
-
-    def listen(
-        self, topics: Sequence[str]
-    ) -> AbstractAsyncContextManager[AsyncIterator[list[tuple[str, bytes]]]]:
-        """Everything broadcast from the moment the context is entered, in batches.
-
-        Args:
-            topics: Exact names, or AMQP patterns (``*`` one word, ``#`` any number).
         """
         ...

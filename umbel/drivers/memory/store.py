@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from umbel.drivers.memory.fanout import MemoryTopics
 from umbel.drivers.memory.line import Entry, Line
 from umbel.drivers.memory.results import Results
 from umbel.drivers.memory.waking import Sleeper
@@ -35,6 +36,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.mutex = threading.Lock()
+        self.topics = MemoryTopics()
         # Everything below is guarded by the mutex.
         self.results = Results()
         self.dead: deque[DeadLetter] = deque(maxlen=_DEAD_KEPT)

@@ -32,6 +32,15 @@ class Subscription(AsyncIterator[list[T]], Generic[T]):
         # Guarded by the mutex.
         self._gathered: dict[object, T] = {}
         self._sleeper: Sleeper | None = None
+        self._failure: Exception | None = None
+
+    def fail(self, error: Exception) -> None:
+        """There will be nothing new."""
+        with self._mutex:
+            self._failure = error
+            sleeper = self._sleeper
+        if sleeper is not None:
+            sleeper.wake()
 
     def add(self, items: Iterable[T]) -> None:
         """There is something new."""
@@ -51,6 +60,8 @@ class Subscription(AsyncIterator[list[T]], Generic[T]):
                 if self._gathered:
                     gathered, self._gathered = self._gathered, {}
                     return list(gathered.values())
+                if self._failure is not None:
+                    raise self._failure
                 sleeper = self._sleeper = Sleeper()
             try:
                 await sleeper.rest()

@@ -1,37 +1,53 @@
-"""One-to-many traffic over Redis' publish and subscribe, on kombu's fanout channels.
+"""Traffic beside the tasks over Redis, as kombu's.
+
+Fanout and topic exchanges are channels of publish and subscribe, direct ones lead into lists.
 
 Source:
-    Channels as observed with kombu 5.7: ``/<db>.<exchange>`` and
-    ``/<db>.<exchange>/<routing key>``; transport options ``fanout_prefix``, ``global_keyprefix``.
+    Channels and lists as observed with kombu 5.7: ``/<db>.<exchange>``,
+    ``/<db>.<exchange>/<routing key>``, ``_kombu.binding.<exchange>``; transport options
+    ``fanout_prefix``, ``fanout_patterns``, ``global_keyprefix``, ``sep``.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import re
+import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from functools import lru_cache
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 from umbel.drivers.redis import address
+from umbel.drivers.redis.bindings import Bindings
 from umbel.drivers.redis.connection import Client, ClientOptions, option
+from umbel.drivers.redis.keys import Keys
 from umbel.drivers.redis.link import Push, pack
 from umbel.drivers.redis.subscriptions import Inbox, Subscriptions, subscribe
-from umbel.exceptions import BrokerUnavailable
+from umbel.exceptions import BrokerUnavailable, DecodeError
+from umbel.model import Exchange, Message, Queue
 from umbel.protocols import Clock
+from umbel.routing.bindings import Bindings as Ways
+from umbel.routing.bindings import ways_into
+from umbel.wire import envelope
 
 __all__ = ["RedisFanout"]
 
-_Payload = tuple[str, bytes]
-_MOST_KEPT = 100_000
-"""Payloads kept for a listener that does not fetch them; then the older half is dropped."""
+logger = logging.getLogger(__name__)
+
+_CHANNELS = {"fanout", "topic"}
+"""Exchanges that are channels; the others lead into lists."""
+
+_MOST_KEPT = 20_000
+"""Messages kept for a listener that does not fetch them; then the older half is dropped."""
+_ANSWERS_LIVE = 60_000
+"""Milliseconds after which answers that nobody fetches go."""
+_POP_WAIT = 5.0
+"""Seconds one look for answers waits."""
 
 
 class RedisFanout:
-    """Implements ``umbel.protocols.Fanout``.
-
-    A topic is what follows ``/<db>.`` in the channel: ``celery.pidbox``,
-    ``celeryev/worker.online``.
-    """
+    """Implements ``umbel.protocols.Fanout``."""
 
     def __init__(
         self,
@@ -43,34 +59,43 @@ class RedisFanout:
         max_retries: int = 3,
     ) -> None:
         options = transport_options or {}
-        where = address.parse(url, options.get("ssl"))
+        self._where = address.parse(url, options.get("ssl"))
+        self._clock = clock
         given = options.get("fanout_prefix", True)
-        between = str(given).format(db=where.db) if isinstance(given, str) else f"/{where.db}."
+        between = (
+            str(given).format(db=self._where.db)
+            if isinstance(given, str)
+            else f"/{self._where.db}."
+        )
         self._prefix = f"{options.get('global_keyprefix') or ''}{between if given else ''}"
-        patience = ClientOptions(
+        self._keyed = bool(options.get("fanout_patterns", True))
+        self._keys = Keys(options)
+        self._patience = ClientOptions(
             connect_timeout=option(options, "socket_connect_timeout", connect_timeout),
             reply_timeout=option(options, "socket_timeout", 20.0),
             max_retries=max_retries,
             name=str(options.get("client_name") or "umbel-fanout"),
         )
-        self._speaker = Client(where, clock=clock, options=patience, error=BrokerUnavailable)
-        self._listener = Client(
-            where,
-            clock=clock,
-            options=patience,
-            error=BrokerUnavailable,
-            on_push=self._heard,
-            on_lost=self._disturbed,
-        )
-        # Every topic is listened to as a pattern: Redis delivers once per subscription, so a
-        # topic heard by name and by pattern would arrive twice.
-        self._subscriptions = Subscriptions[_Payload](
+        self._speaker = self._client()
+        self._listener = self._client(on_push=self._heard, on_lost=self._disturbed)
+        self._bindings = Bindings(self._speaker, self._keys, clock)
+        # Every channel is listened to as a pattern: Redis delivers once per subscription, so one
+        # heard by name and by pattern would arrive twice.
+        self._subscriptions = Subscriptions[bytes](
             self._listener,
             begin=self._begin,
             end="PUNSUBSCRIBE",
             health_interval=option(options, "health_check_interval", 10.0),
         )
-        self._patterns_by_inbox: dict[Inbox[_Payload], tuple[re.Pattern[str], ...]] = {}
+
+    def _client(self, **callbacks: Any) -> Client:
+        return Client(
+            self._where,
+            clock=self._clock,
+            options=self._patience,
+            error=BrokerUnavailable,
+            **callbacks,
+        )
 
     async def open(self) -> None:
         """Connect. Idempotent. Listening begins with the first listener."""
@@ -83,35 +108,103 @@ class RedisFanout:
         await self._listener.close()
         await self._speaker.close()
 
-    async def broadcast(self, topic: str, payloads: Sequence[bytes]) -> None:
-        """Say something to whoever listens now; nothing is kept."""
-        if payloads:
-            channel = self._prefix + topic
-            await self._speaker.call(*(("PUBLISH", channel, payload) for payload in payloads))
+    async def broadcast(self, exchange: Exchange, messages: Sequence[Message]) -> int | None:
+        """Say something to whoever listens now; nothing is kept but answers, for a minute."""
+        if not messages:
+            return None
+        packed = [
+            (message, envelope.encode(message, delivery_tag=str(uuid.uuid4())))
+            for message in messages
+        ]
+        if exchange.type in _CHANNELS:
+            counts = await self._speaker.call(
+                *(
+                    ("PUBLISH", self._channel(exchange, message.routing_key), data)
+                    for message, data in packed
+                )
+            )
+            return int(counts[-1])
+        return await self._answer(exchange, packed)
+
+    async def _answer(
+        self, exchange: Exchange, packed: Sequence[tuple[Message, bytes]]
+    ) -> int | None:
+        commands: list[tuple[str | bytes | int, ...]] = []
+        count = 0
+        for message, data in packed:
+            queues = await self._bindings.queues(exchange.name, message.routing_key)
+            count = len(queues)
+            for queue in queues:
+                name = self._keys.list_name(queue, None)
+                commands.append(("LPUSH", name, data))
+                commands.append(("PEXPIRE", name, _ANSWERS_LIVE))
+        if commands:
+            await self._speaker.call(*commands)
+        return count
 
     @asynccontextmanager
-    async def listen(
-        self, topics: Sequence[str]
-    ) -> AsyncGenerator[AsyncIterator[list[tuple[str, bytes]]]]:
-        """Everything broadcast from the moment the context is entered, in batches.
-
-        Args:
-            topics: Exact names, or AMQP patterns (``*`` one word, ``#`` any number); words end at
-                a dot or a slash.
-        """
-        globs = _disjoint([self._prefix_glob + _glob(topic) for topic in topics])
-        inbox = Inbox[_Payload](_MOST_KEPT)
-        self._patterns_by_inbox[inbox] = tuple(_pattern(topic) for topic in topics)
-        try:
+    async def listen(self, queues: Sequence[Queue]) -> AsyncGenerator[AsyncIterator[list[Message]]]:
+        """Everything sent from the moment the context is entered, in batches."""
+        inbox = Inbox[bytes](_MOST_KEPT)
+        heard = _Heard(inbox, Ways(way for queue in queues for way in ways_into(queue)))
+        globs = _disjoint([self._glob(queue) for queue in queues if _is_channel(queue)])
+        lists = [queue for queue in queues if not _is_channel(queue)]
+        async with AsyncExitStack() as stack:
+            # Before it is entered, because entering may fail half way.
+            stack.callback(self._subscriptions.leave, globs, inbox)
             await self._subscriptions.enter(globs, inbox)
-            yield inbox
-        finally:
-            self._subscriptions.leave(globs, inbox)
-            del self._patterns_by_inbox[inbox]
+            if lists:
+                await stack.enter_async_context(self._answers(lists, inbox))
+            yield heard
 
-    @property
-    def _prefix_glob(self) -> str:
-        return _escaped(self._prefix)
+    @asynccontextmanager
+    async def _answers(self, queues: Sequence[Queue], inbox: Inbox[bytes]) -> AsyncGenerator[None]:
+        """Fetch what comes into lists, over a connection that may block."""
+        await self._bindings.declare(queues)
+        client = self._client()
+        # A task group would raise in the one who listens what is told to it anyway.
+        popping = asyncio.get_running_loop().create_task(self._pop(client, queues, inbox))
+        try:
+            yield
+        finally:
+            popping.cancel()
+            await asyncio.wait([popping])
+            await client.close()
+            self._speaker.mention(*self._forgetting(queues))
+
+    async def _pop(self, client: Client, queues: Sequence[Queue], inbox: Inbox[bytes]) -> None:
+        names = [self._keys.list_name(queue.name, None) for queue in queues]
+        try:
+            while True:
+                (found,) = await client.call(("BRPOP", *names, _POP_WAIT), again=True)
+                if found is not None:
+                    inbox.add(found[1])
+        except BrokerUnavailable as error:
+            inbox.fail(error)
+
+    def _forgetting(self, queues: Sequence[Queue]) -> tuple[bytes, int]:
+        """The commands after which nothing of the queues is left."""
+        commands: list[bytes] = []
+        for queue in queues:
+            commands.append(pack("DEL", self._keys.list_name(queue.name, None)))
+            row = self._keys.separator.join((queue.key, "", queue.name))
+            exchange = queue.exchange.name if queue.exchange is not None else ""
+            commands.append(pack("SREM", self._keys.binding(exchange), row))
+            commands.append(pack("SREM", self._keys.permanent_binding(exchange), row))
+        return b"".join(commands), len(commands)
+
+    def _channel(self, exchange: Exchange, key: str) -> str:
+        if exchange.type == "topic" and key and self._keyed:
+            return f"{self._prefix}{exchange.name}/{key}"
+        return self._prefix + exchange.name
+
+    def _glob(self, queue: Queue) -> str:
+        exchange = queue.exchange
+        assert exchange is not None, "it is a channel"
+        channel = _escaped(self._prefix + exchange.name)
+        if exchange.type == "topic" and self._keyed:
+            return f"{channel}/{_glob(queue.key)}"
+        return channel
 
     async def _begin(self, globs: Sequence[str]) -> None:
         await subscribe(self._listener, "PSUBSCRIBE", globs, pack("PING"))
@@ -119,14 +212,37 @@ class RedisFanout:
     def _heard(self, push: Push) -> None:
         if push[0] != b"pmessage":
             return
-        topic = push[2].decode("utf-8", "replace").removeprefix(self._prefix)
         for inbox in self._subscriptions.listeners(push[1].decode()):
-            patterns = self._patterns_by_inbox.get(inbox, ())
-            if any(pattern.fullmatch(topic) for pattern in patterns):
-                inbox.add((topic, push[3]))
+            inbox.add(push[3])
 
     def _disturbed(self) -> None:
         self._subscriptions.disturb()
+
+
+class _Heard(AsyncIterator[list[Message]]):
+    """What one listener hears, read when it is fetched; what is no message is left out."""
+
+    def __init__(self, inbox: Inbox[bytes], ways: Ways) -> None:
+        self._inbox = inbox
+        self._ways = ways
+
+    async def __anext__(self) -> list[Message]:
+        while True:
+            messages: list[Message] = []
+            for raw in await anext(self._inbox):
+                try:
+                    message = envelope.decode(raw)
+                except DecodeError as error:
+                    logger.warning("Ignored what is no message on a control channel: %s", error)
+                    continue
+                if self._ways.queues(message.exchange, message.routing_key):
+                    messages.append(message)
+            if messages:
+                return messages
+
+
+def _is_channel(queue: Queue) -> bool:
+    return queue.exchange is not None and queue.exchange.type in _CHANNELS
 
 
 def _disjoint(globs: Sequence[str]) -> list[str]:
@@ -156,40 +272,15 @@ def _glob(topic: str) -> str:
     >>> _glob("task.sent"), _glob("task.*"), _glob("task.#")
     ('task.sent', 'task.*', 'task*')
     """
-    head, wild, _ = (
-        re.split(r"([*#].*)", topic, maxsplit=1)
-        if re.search("[*#]", topic)
-        else (
-            topic,
-            "",
-            "",
-        )
-    )
-    if wild.startswith("#"):
+    found = re.search("[*#]", topic)
+    if found is None:
+        return _escaped(topic)
+    head = topic[: found.start()]
+    if found[0] == "#":
         # "task.#" is "task" too.
-        head = head.removesuffix(".").removesuffix("/")
-    return _escaped(head) + ("*" if wild else "")
+        head = head.removesuffix(".")
+    return _escaped(head) + "*"
 
 
 def _escaped(text: str) -> str:
     return re.sub(r"([\\?*\[\]^])", r"\\\1", text)
-
-
-@lru_cache(maxsize=256)
-def _pattern(topic: str) -> re.Pattern[str]:
-    """What a topic matches, as a regular expression.
-
-    >>> [bool(_pattern("a.#").fullmatch(text)) for text in ("a", "a.b", "a.b.c", "ab")]
-    [True, True, True, False]
-    """
-    expression = ""
-    for word in re.split(r"([./])", topic):
-        if word == "#":
-            # Any number of words with the separator before them, none included.
-            expression = re.sub(r"\\?[./]$", "", expression)
-            expression += r"(?:(?:^|[./])[^./]+)*" if expression else r".*"
-        elif word == "*":
-            expression += r"[^./]+"
-        else:
-            expression += re.escape(word)
-    return re.compile(expression)

@@ -229,3 +229,29 @@ DELETE FROM umbel_revocations WHERE number NOT IN (
 
 -- name: revocations_since
 SELECT number, task, header, value FROM umbel_revocations WHERE number > ? ORDER BY number;
+
+-- ------------------------------------------------------------------------------ broadcasts
+
+-- name: add_ear
+INSERT OR REPLACE INTO umbel_ears (listener, exchange, type, routing_key, alive_until)
+VALUES (?, ?, ?, ?, ?);
+
+-- name: remove_ears
+DELETE FROM umbel_ears WHERE listener = ? OR alive_until < ?;
+
+-- name: ears
+SELECT listener, exchange, type, routing_key FROM umbel_ears
+WHERE exchange = ? AND alive_until >= ?;
+
+-- name: add_broadcast
+INSERT INTO umbel_broadcasts (exchange, drop_at, message) VALUES (?, ?, ?);
+
+-- name: prune_broadcasts
+DELETE FROM umbel_broadcasts WHERE drop_at < ?;
+
+-- name: last_broadcast
+-- Also of those that are gone: a smaller number than before is another database's.
+SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'umbel_broadcasts'), 0);
+
+-- name: broadcasts
+SELECT id, exchange, message FROM umbel_broadcasts WHERE id > ? ORDER BY id LIMIT 1000;

@@ -106,7 +106,7 @@ CREATE TABLE umbel_chord_members (
     PRIMARY KEY (chord, place)
 );
 
--- Who waits for news, and of what (messages, results): names of pipes in the folder beside the
+-- Who waits for news, and of what (messages, results, broadcasts): names of pipes in the folder beside the
 -- database. Rows of processes that are gone are removed by whoever finds them.
 CREATE TABLE umbel_listeners (
     name TEXT PRIMARY KEY,
@@ -121,4 +121,24 @@ CREATE TABLE umbel_revocations (
     header TEXT NOT NULL,
     value TEXT NOT NULL,
     UNIQUE (task, header, value)
+);
+
+-- Traffic beside the tasks, for as long as a listener may be late. AUTOINCREMENT: a number is
+-- never used twice, so that listeners know how far they have read. message is model.Message
+-- (msgpack).
+CREATE TABLE umbel_broadcasts (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    exchange TEXT NOT NULL,
+    drop_at REAL NOT NULL,
+    message BLOB NOT NULL
+);
+
+-- Who listens to what; believed until alive_until, which listeners put off.
+CREATE TABLE umbel_ears (
+    listener TEXT NOT NULL,
+    exchange TEXT NOT NULL,
+    type TEXT NOT NULL,
+    routing_key TEXT NOT NULL,
+    alive_until REAL NOT NULL,
+    PRIMARY KEY (listener, exchange, type, routing_key)
 );

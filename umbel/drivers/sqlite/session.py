@@ -19,7 +19,7 @@ __all__ = ["News", "Session", "Stamp"]
 
 T = TypeVar("T")
 
-News = Literal["messages", "results"]
+News = Literal["messages", "results", "broadcasts"]
 """What a transaction has for those who wait."""
 
 Stamp = tuple[int, int]
