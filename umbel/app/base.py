@@ -116,7 +116,9 @@ class Umbel(TaskDecorators, Equipment):
             self._read_configuration,
         )
         self.portal = Portal()
-        self.connections = Connections(self._make_producer_broker, self.make_backend)
+        self.connections = Connections(
+            self._make_producer_broker, self.make_backend, self.make_fanout
+        )
         self.router = Router(lambda: self.conf)
         self.producer = Producer(self.connections, self.wall_clock, self.router.undeclared)
         for task in tasks or ():

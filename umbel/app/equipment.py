@@ -14,7 +14,7 @@ from umbel.wire.results import ResultCodec
 if TYPE_CHECKING:
     from umbel.app.settings import Settings
     from umbel.model import Message, Queue, ResultRecord
-    from umbel.protocols import Broker, ResultBackend, Runner
+    from umbel.protocols import Broker, Fanout, ResultBackend, Runner
 
 __all__ = ["Equipment"]
 
@@ -125,6 +125,21 @@ class Equipment(TaskSending):
             connect_timeout=self.conf.broker_connection_timeout or 4.0,
             max_retries=0,
             make_queue=self._make_queue,
+        )
+
+    def make_fanout(self, url: str | None = None) -> Fanout:
+        """What carries remote control and events, not opened yet.
+
+        Args:
+            url: The broker beside which it runs; None: where tasks are sent to.
+        """
+        return drivers.make_fanout(
+            url or self.broker_url,
+            clock=self.wall_clock,
+            options=self._broker_options(),
+            project=self.project,
+            connect_timeout=self.conf.broker_connection_timeout or 4.0,
+            max_retries=1,
         )
 
     def _broker_options(self) -> dict[str, Any]:

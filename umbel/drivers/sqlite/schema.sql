@@ -106,8 +106,8 @@ CREATE TABLE umbel_chord_members (
     PRIMARY KEY (chord, place)
 );
 
--- Who waits for news, and of what (messages, results, broadcasts): names of pipes in the folder beside the
--- database. Rows of processes that are gone are removed by whoever finds them.
+-- Who waits for news, and of what (messages, results, broadcasts): names of pipes in the folder
+-- beside the database. Rows of processes that are gone are removed by whoever finds them.
 CREATE TABLE umbel_listeners (
     name TEXT PRIMARY KEY,
     kind TEXT NOT NULL
