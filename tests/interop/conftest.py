@@ -132,9 +132,9 @@ def start(redis_url: str, tmp_path: Path) -> Iterator[Callable[..., Worker]]:
     """Start a worker of the test's own, and wait until it works."""
     workers: list[Worker] = []
 
-    def start(side: str, **settings: object) -> Worker:
+    def start(side: str, *, broadcast: str = "", **settings: object) -> Worker:
         name = f"{side}-{len(workers)}"
-        worker = launch(side, name, settings, redis_url, tmp_path)
+        worker = launch(side, name, settings, redis_url, tmp_path, broadcast=broadcast)
         workers.append(worker)
         wait_until_ready(worker, name, redis_url)
         return worker
@@ -171,9 +171,13 @@ def launch(
     url: str,
     folder: Path,
     program: str = "side",
+    *,
+    broadcast: str = "",
 ) -> Worker:
     command = [str(BIN / side), "-A", f"{side}_{program}", "worker", "-c", "2", "-l", "INFO"]
-    command += ["-Q", f"celery,{name}", "-n", f"{name}@%h"]
+    queues = f"celery,{name}"
+    # With a broadcast queue task_queues says it all: what -Q names is made beside it.
+    command += ["-n", f"{name}@%h", *([] if broadcast else ["-Q", queues])]
     log = folder / f"{name}.log"
     with log.open("wb") as file:
         process = subprocess.Popen(
@@ -183,6 +187,8 @@ def launch(
                 **os.environ,
                 "INTEROP_REDIS": url,
                 "INTEROP_SETTINGS": json.dumps(settings),
+                "INTEROP_QUEUES": queues,
+                "INTEROP_BROADCAST": broadcast,
                 "PYTHONWARNINGS": "ignore",
                 # Celery refuses to read pickle as root otherwise, and containers are root.
                 "C_FORCE_ROOT": "1",

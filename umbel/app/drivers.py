@@ -96,6 +96,7 @@ def make_broker(
     connect_timeout: float = 4.0,
     max_retries: int | None = 0,
     make_queue: Callable[[str], Queue] | None = None,
+    exchange_type: Callable[[str], str | None] = lambda _: None,
 ) -> Broker:
     """A broker client for ``url``, not opened yet; it belongs to the loop that opens it.
 
@@ -107,6 +108,8 @@ def make_broker(
         max_retries: Connection attempts after the first one has failed; None: for ever.
         make_queue: What a queue is like that is published to or consumed from and does not
             exist, for brokers that must be told.
+        exchange_type: The type of an exchange, as far as the configuration says, for brokers that
+            have no exchanges of their own.
     """
     driver = driver_of(url)
     module = _load(driver, "broker")
@@ -133,6 +136,7 @@ def make_broker(
             transport_options=options,
             connect_timeout=connect_timeout,
             max_retries=max_retries,
+            exchange_type=exchange_type,
         )
     return broker
 

@@ -112,6 +112,7 @@ class Equipment(TaskSending):
             connect_timeout=self.conf.broker_connection_timeout or 4.0,
             max_retries=2,
             make_queue=self._make_queue,
+            exchange_type=self.router.exchange_type,
         )
 
     def _make_producer_broker(self) -> Broker:
@@ -125,6 +126,7 @@ class Equipment(TaskSending):
             connect_timeout=self.conf.broker_connection_timeout or 4.0,
             max_retries=0,
             make_queue=self._make_queue,
+            exchange_type=self.router.exchange_type,
         )
 
     def make_fanout(self, url: str | None = None) -> Fanout:

@@ -20,6 +20,10 @@ _QUEUE_SETTINGS = (
 )
 
 
+_MOST_EXCHANGES = 10_000
+"""Whose types are remembered, of those that only calls have named."""
+
+
 class Router:
     """Resolves names, queues and exchanges into where a message is published.
 
@@ -39,6 +43,7 @@ class Router:
         """Exchanges that calls have been routed to, with their queues, if these are not known to
         have been declared."""
         self._met: set[tuple[str, str]] = set()
+        self._type_by_exchange: dict[str, str] = {}
 
     @property
     def queues(self) -> Queues:
@@ -184,6 +189,7 @@ class Router:
             target = self.queues[queue] if isinstance(queue, str) else as_queue(queue)
         own = target.exchange or Exchange(target.name)
         named = str(getattr(exchange, "name", exchange) or "")
+        self._note_type(named or own.name, exchange_type or getattr(exchange or own, "type", None))
         if named and routing_key:
             self._meet(target, named)
             return named, routing_key, own.delivery_mode
@@ -191,6 +197,14 @@ class Router:
             return "", target.name, own.delivery_mode
         self._meet(target, named or own.name)
         return named or own.name, routing_key or target.key, own.delivery_mode
+
+    def exchange_type(self, name: str) -> str | None:
+        """The type of an exchange, as the configuration or a call said; None: nobody did."""
+        for queue in self.queues.values():
+            for exchange in (queue.exchange, *(binding.exchange for binding in queue.bindings)):
+                if exchange is not None and exchange.name == name:
+                    return exchange.type
+        return self._type_by_exchange.get(name)
 
     def _meet(self, target: Queue, exchange: str) -> None:
         """Have the queues of an exchange declared before the first message goes out to it."""
@@ -201,6 +215,12 @@ class Router:
         lasting = [q for q in queues if _lasts(q) and _leads(exchange, q)]
         if lasting:
             self.undeclared[exchange] = lasting
+
+    def _note_type(self, exchange: str, kind: str | None) -> None:
+        if kind is not None and kind != "direct" and exchange not in self._type_by_exchange:
+            if len(self._type_by_exchange) > _MOST_EXCHANGES:
+                self._type_by_exchange.clear()
+            self._type_by_exchange[exchange] = kind
 
     def _default(self, name: str, exchange: Exchange, key: str) -> Queue:
         kind = self._conf().task_default_queue_type

@@ -8,6 +8,8 @@ from typing import Any
 
 import work
 from celery import Celery
+from kombu import Queue
+from kombu.common import Broadcast
 
 redis = os.environ["INTEROP_REDIS"]
 app = Celery("interop", broker=os.environ.get("INTEROP_BROKER", redis), backend=redis)
@@ -15,6 +17,8 @@ app.conf.update(
     accept_content=["json", "yaml", "msgpack", "pickle"], result_accept_content=["json"]
 )
 app.conf.update(json.loads(os.environ.get("INTEROP_SETTINGS", "{}")))
+if broadcast := os.environ.get("INTEROP_BROADCAST"):
+    app.conf.task_queues = [Queue(name) for name in work.queues()] + [Broadcast(broadcast)]
 
 
 @app.task(name="interop.side")

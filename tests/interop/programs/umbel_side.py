@@ -8,7 +8,7 @@ from typing import Any
 
 import work
 
-from umbel import Umbel
+from umbel import Broadcast, Queue, Umbel
 
 redis = os.environ["INTEROP_REDIS"]
 app = Umbel("interop", broker=os.environ.get("INTEROP_BROKER", redis), backend=redis)
@@ -16,6 +16,8 @@ app.conf.update(
     accept_content=["json", "yaml", "msgpack", "pickle"], result_accept_content=["json"]
 )
 app.conf.update(json.loads(os.environ.get("INTEROP_SETTINGS", "{}")))
+if broadcast := os.environ.get("INTEROP_BROADCAST"):
+    app.conf.task_queues = [Queue(name) for name in work.queues()] + [Broadcast(broadcast)]
 
 
 @app.task(name="interop.side")

@@ -7,6 +7,11 @@ import time
 from typing import Any
 
 
+def queues() -> list[str]:
+    """The queues of this worker, beside a broadcast one."""
+    return os.environ["INTEROP_QUEUES"].split(",")
+
+
 def note(path: str, text: str) -> None:
     """Add one line to a file that several processes write to."""
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)

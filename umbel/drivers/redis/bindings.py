@@ -33,21 +33,37 @@ class Bindings:
         """Bind the queues to their exchanges, where Celery finds it."""
         commands: list[tuple[str, str, str]] = []
         for queue in queues:
-            ways = [(binding.exchange, binding.routing_key) for binding in queue.bindings]
-            if queue.exchange is not None:
-                ways.append((queue.exchange, queue.key))
-            for exchange, routing_key in ways:
-                if not exchange.name:
-                    continue
-                row = self._keys.separator.join(
-                    (routing_key, _pattern(exchange, routing_key), queue.name)
-                )
-                commands.append(("SADD", self._keys.binding(exchange.name), row))
+            for table, permanent, row in self._rows(queue):
+                commands.append(("SADD", table, row))
                 if queue.expires is None:
-                    commands.append(("SADD", self._keys.permanent_binding(exchange.name), row))
-                self._rows_by_exchange.pop(exchange.name, None)
+                    commands.append(("SADD", permanent, row))
         if commands:
             await self._client.call(*commands, again=True)
+
+    async def forget(self, queues: Sequence[Queue]) -> None:
+        """Delete queues that nobody will consume any more, and what leads into them."""
+        commands: list[tuple[str, ...]] = []
+        for queue in queues:
+            for table, permanent, row in self._rows(queue):
+                commands += [("SREM", table, row), ("SREM", permanent, row)]
+            commands.append(("UNLINK", *(name for name, _ in self._keys.lists([queue.name]))))
+        if commands:
+            await self._client.call(*commands, again=True)
+
+    def _rows(self, queue: Queue) -> list[tuple[str, str, str]]:
+        """What stands for a queue, with the two tables that it stands in."""
+        ways = [(binding.exchange, binding.routing_key) for binding in queue.bindings]
+        if queue.exchange is not None:
+            ways.append((queue.exchange, queue.key))
+        rows: list[tuple[str, str, str]] = []
+        for exchange, routing_key in ways:
+            if exchange.name:
+                self._rows_by_exchange.pop(exchange.name, None)
+                row = (routing_key, _pattern(exchange, routing_key), queue.name)
+                table = self._keys.binding(exchange.name)
+                permanent = self._keys.permanent_binding(exchange.name)
+                rows.append((table, permanent, self._keys.separator.join(row)))
+        return rows
 
     async def queues(self, exchange: str, routing_key: str) -> list[str]:
         """The queues a message reaches; none when nothing is bound."""

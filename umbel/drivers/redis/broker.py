@@ -12,16 +12,21 @@ import asyncio
 import logging
 import math
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import hiredis
+from msgspec.structs import replace
 
 from umbel.drivers.redis import address
 from umbel.drivers.redis.bindings import Bindings
+from umbel.drivers.redis.broadcasts import HEARD, Broadcasts
+from umbel.drivers.redis.channels import Channels
 from umbel.drivers.redis.connection import Client, ClientOptions, option
 from umbel.drivers.redis.keys import Keys, Lists
-from umbel.drivers.redis.link import LinkLost, Push, Reply, pack
+from umbel.drivers.redis.link import LinkLost, Reply, pack
 from umbel.drivers.redis.marks import MARK, times_handed_out, unmarked
+from umbel.drivers.redis.news import News
 from umbel.drivers.redis.publishing import Publisher
 from umbel.drivers.redis.revocations import RedisRevocations
 from umbel.drivers.redis.scripts import Script, script
@@ -50,7 +55,6 @@ _LOADED = (_TAKE, _ACK, _GIVE_BACK, _EXTEND, script("enqueue"))
 _VISIBILITY_TIMEOUT = 3600.0
 _DEAD_KEPT = 10_000
 _COUNTED = 100_000
-_POLL = 0.25
 _TAIL = 512
 """Bytes at the end of an envelope in which kombu says that it was given back."""
 _LOSSES_BORNE = 3
@@ -66,6 +70,8 @@ class RedisBroker:
         transport_options: kombu's, of the same names: ``global_keyprefix``, ``priority_steps``,
             ``visibility_timeout``, ``socket_timeout``, …
         max_retries: Further attempts to connect before a call fails.
+        exchange_type: The type of an exchange by its name, as far as the program knows it: only
+            its consumers could tell what is a fanout exchange's, and they may be Celery's.
     """
 
     def __init__(
@@ -77,6 +83,7 @@ class RedisBroker:
         transport_options: Mapping[str, object] | None = None,
         connect_timeout: float = 4.0,
         max_retries: int = 3,
+        exchange_type: Callable[[str], str | None] = lambda _: None,
     ) -> None:
         options = transport_options or {}
         self._clock = clock
@@ -85,25 +92,49 @@ class RedisBroker:
         self._name = secrets.token_hex(6)
         self.client_name = str(options.get("client_name") or f"umbel-{self._name}")
         """As ``CLIENT LIST`` shows this broker's connection."""
+        where = address.parse(url, options.get("ssl"))
+        patience = ClientOptions(
+            connect_timeout=option(options, "socket_connect_timeout", connect_timeout),
+            reply_timeout=option(options, "socket_timeout", 20.0),
+            max_retries=max_retries,
+            name=self.client_name,
+            tracking=True,
+        )
+        self._news = News()
         self._client = Client(
-            address.parse(url, options.get("ssl")),
+            where,
             clock=clock,
-            options=ClientOptions(
-                connect_timeout=option(options, "socket_connect_timeout", connect_timeout),
-                reply_timeout=option(options, "socket_timeout", 20.0),
-                max_retries=max_retries,
-                name=self.client_name,
-                tracking=True,
-            ),
+            options=patience,
             error=BrokerUnavailable,
             scripts=_LOADED,
-            on_push=self._heard,
-            on_lost=self._wake,
+            on_push=self._news.heard,
+            on_lost=self._news.wake,
+        )
+        channels = Channels(options, where.db)
+        self._broadcasts = Broadcasts(
+            partial(
+                Client,
+                where,
+                clock=clock,
+                options=replace(patience, name=f"{self.client_name}-fanout", tracking=False),
+                error=BrokerUnavailable,
+            ),
+            channels,
+            health_interval=option(options, "health_check_interval", 10.0),
+            news=self._news.wake,
         )
         self.revocations = RedisRevocations(self._client, self._keys)
         bindings = Bindings(self._client, self._keys, clock)
         self._bindings = bindings
-        self._publisher = Publisher(self._client, self._keys, bindings, clock, name=self._name)
+        self._publisher = Publisher(
+            self._client,
+            self._keys,
+            bindings,
+            clock,
+            name=self._name,
+            channels=channels,
+            exchange_type=exchange_type,
+        )
         self._upkeep = Upkeep(
             self._client,
             self._keys,
@@ -118,7 +149,6 @@ class RedisBroker:
         self._under_way: set[asyncio.Future[list[Reply]]] = set()
         self._unanswered: list[tuple[str, float]] = []
         self._held: dict[str, None] = {}
-        self._waiters: set[asyncio.Future[None]] = set()
         self._lists_by_queues: dict[tuple[str, ...], Lists] = {}
 
     @property
@@ -140,7 +170,7 @@ class RedisBroker:
         """
         # A receive that waits must not take again what is given back here.
         self._closing = True
-        self._wake()
+        self._news.wake()
         try:
             if self._client.connected:
                 if self._under_way:
@@ -150,14 +180,17 @@ class RedisBroker:
                     _GIVE_BACK, [(tag, times_handed_out(tag) + 1) for tag in held], (0,)
                 )
                 await self._upkeep.leave()
+                await self._bindings.forget(self._broadcasts.passing())
         except BrokerUnavailable as exc:
             logger.warning("Messages in hand come back when their lease runs out: %s", exc)
         finally:
+            await self._broadcasts.close()
             await self._client.close()
 
     async def declare(self, queues: Sequence[Queue]) -> None:
         """Write the bindings. A list exists by having something in it."""
         await self._bindings.declare(queues)
+        await self._broadcasts.declare(queues)
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """Put the messages into their lists; one write for all of them."""
@@ -171,6 +204,9 @@ class RedisBroker:
         lists = self._lists(queues)
         clock = self._clock
         deadline = clock.monotonic() + wait
+        heard = self._broadcasts.among(queues)
+        if heard:
+            await self._broadcasts.listen(heard)
         misses = losses = 0
         while not self._closing:
             try:
@@ -185,11 +221,13 @@ class RedisBroker:
                     raise self._client.lost(exc) from exc
                 continue
             losses = 0
+            if heard:
+                deliveries += self._broadcasts.take(heard, limit - len(deliveries))
             now = clock.monotonic()
             if deliveries or now >= deadline:
                 return deliveries
             pause = min(deadline - now, next_due, max(self._upkeep.due_in(now), 0.001))
-            misses = await self._wait_for_news(lists, pause, misses)
+            misses = await self._news.wait(self._client, lists.look, pause, misses)
         return []
 
     async def ack(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
@@ -400,6 +438,13 @@ class RedisBroker:
     ) -> set[str]:
         """Run a script over leases, those in quarantine apart; the tags that were lost."""
         lost: set[str] = set()
+        aloud = [item[0] for item in items if item[0].startswith(HEARD)]
+        if aloud:
+            if use is _GIVE_BACK:
+                lost |= self._broadcasts.give_back(aloud, first[0])
+            else:
+                lost |= self._broadcasts.settle(aloud, keep=keep)
+            items = [item for item in items if not item[0].startswith(HEARD)]
         quarantined = [item for item in items if item[0].startswith(_QUARANTINED)]
         ordinary = items
         if quarantined:
@@ -416,56 +461,6 @@ class RedisBroker:
             self._held.pop(tag, None)
         return lost
 
-    # Waiting --------------------------------------------------------------------------------
-
-    def _heard(self, push: Push) -> None:
-        if push[0] == b"invalidate":
-            self._wake()
-
-    def _wake(self) -> None:
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    async def _wait_for_news(self, lists: Lists, seconds: float, misses: int) -> int:
-        """Sleep until a list or the schedule of parked messages changes, or ``seconds`` are over.
-
-        Redis tells a client when a key it has read changes; so we read whether the lists exist,
-        and sleep if they do not. Where it cannot tell, we look again every quarter of a second.
-
-        Returns:
-            How often in a row there was something to see but nothing to take.
-        """
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[None] = loop.create_future()
-        self._waiters.add(waiter)
-        try:
-            # Looked at after each await: set by the handshake of a new connection.
-            replies = await self._client.send(lists.look, 2, again=True)
-            if isinstance(replies[0], hiredis.ReplyError) or not self._client.can_track:
-                seconds = min(seconds, _POLL)
-            elif replies[1]:
-                # Somebody else was faster, or the list holds what cannot be taken.
-                misses += 1
-                seconds = min(seconds, _POLL, 0.0005 * 2**misses) if misses > 1 else 0.0
-                if not seconds:
-                    return misses
-            else:
-                misses = 0
-            timer = loop.call_later(seconds, _finish, waiter)
-            try:
-                await waiter
-            finally:
-                timer.cancel()
-        finally:
-            self._waiters.discard(waiter)
-        return misses
-
 
 def _among(deliveries: Sequence[Delivery], lost: set[str]) -> list[Delivery]:
     return [delivery for delivery in deliveries if delivery.tag in lost] if lost else []
-
-
-def _finish(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)

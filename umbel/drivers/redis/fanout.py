@@ -3,9 +3,8 @@
 Fanout and topic exchanges are channels of publish and subscribe, direct ones lead into lists.
 
 Source:
-    Channels and lists as observed with kombu 5.7: ``/<db>.<exchange>``,
-    ``/<db>.<exchange>/<routing key>``, ``_kombu.binding.<exchange>``; transport options
-    ``fanout_prefix``, ``fanout_patterns``, ``global_keyprefix``, ``sep``.
+    Lists as observed with kombu 5.7: ``_kombu.binding.<exchange>``; transport options
+    ``global_keyprefix``, ``sep``. Channels: :mod:`umbel.drivers.redis.channels`.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from typing import Any
 
 from umbel.drivers.redis import address
 from umbel.drivers.redis.bindings import Bindings
+from umbel.drivers.redis.channels import Channels, escaped
 from umbel.drivers.redis.connection import Client, ClientOptions, option
 from umbel.drivers.redis.keys import Keys
 from umbel.drivers.redis.link import Push, pack
@@ -61,14 +61,7 @@ class RedisFanout:
         options = transport_options or {}
         self._where = address.parse(url, options.get("ssl"))
         self._clock = clock
-        given = options.get("fanout_prefix", True)
-        between = (
-            str(given).format(db=self._where.db)
-            if isinstance(given, str)
-            else f"/{self._where.db}."
-        )
-        self._prefix = f"{options.get('global_keyprefix') or ''}{between if given else ''}"
-        self._keyed = bool(options.get("fanout_patterns", True))
+        self._channels = Channels(options, self._where.db)
         self._keys = Keys(options)
         self._patience = ClientOptions(
             connect_timeout=option(options, "socket_connect_timeout", connect_timeout),
@@ -194,15 +187,13 @@ class RedisFanout:
         return b"".join(commands), len(commands)
 
     def _channel(self, exchange: Exchange, key: str) -> str:
-        if exchange.type == "topic" and key and self._keyed:
-            return f"{self._prefix}{exchange.name}/{key}"
-        return self._prefix + exchange.name
+        return self._channels.name(exchange.name, key if exchange.type == "topic" else "")
 
     def _glob(self, queue: Queue) -> str:
         exchange = queue.exchange
         assert exchange is not None, "it is a channel"
-        channel = _escaped(self._prefix + exchange.name)
-        if exchange.type == "topic" and self._keyed:
+        channel = self._channels.glob(exchange.name)
+        if exchange.type == "topic" and self._channels.has_patterns:
             return f"{channel}/{_glob(queue.key)}"
         return channel
 
@@ -274,13 +265,9 @@ def _glob(topic: str) -> str:
     """
     found = re.search("[*#]", topic)
     if found is None:
-        return _escaped(topic)
+        return escaped(topic)
     head = topic[: found.start()]
     if found[0] == "#":
         # "task.#" is "task" too.
         head = head.removesuffix(".")
-    return _escaped(head) + "*"
-
-
-def _escaped(text: str) -> str:
-    return re.sub(r"([\\?*\[\]^])", r"\\\1", text)
+    return escaped(head) + "*"

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import hiredis
 
 from umbel.drivers.redis.bindings import Bindings
+from umbel.drivers.redis.channels import Channels
 from umbel.drivers.redis.connection import Client, explain
 from umbel.drivers.redis.keys import Keys
 from umbel.drivers.redis.link import Reply, pack
-from umbel.drivers.redis.marks import has, marked
+from umbel.drivers.redis.marks import MARK, has, marked, unmarked
 from umbel.drivers.redis.scripts import script
 from umbel.exceptions import (
     BatchError,
@@ -31,17 +32,52 @@ _LARGEST = 512 * 1024 * 1024 - 4096
 """Redis closes the connection on anything larger than 512 MB."""
 
 
+class _Sorted:
+    """Messages by what has to be done with them, with their places in the batch."""
+
+    __slots__ = (
+        *("said", "said_places", "raws_by_list", "places_by_list", "later", "later_places"),
+    )
+
+    def __init__(self) -> None:
+        self.said: list[bytes] = []
+        self.said_places: list[int] = []
+        self.raws_by_list: dict[str, list[bytes]] = {}
+        self.places_by_list: dict[str, list[int]] = {}
+        self.later: list[str | bytes | int | float] = []
+        self.later_places: list[int] = []
+
+    def places(self) -> list[Sequence[int]]:
+        """Whose replies come back, in order."""
+        return [
+            *([place] for place in self.said_places),
+            *self.places_by_list.values(),
+            *([place] for place in self.later_places),
+        ]
+
+
 class Publisher:
     """Writes messages where kombu's producers write them."""
 
     def __init__(
-        self, client: Client, keys: Keys, bindings: Bindings, clock: Clock, *, name: str
+        self,
+        client: Client,
+        keys: Keys,
+        bindings: Bindings,
+        clock: Clock,
+        *,
+        name: str,
+        channels: Channels,
+        exchange_type: Callable[[str], str | None],
     ) -> None:
         self._client = client
         self._keys = keys
         self._bindings = bindings
         self._clock = clock
         self._name = name
+        self._channels = channels
+        self._exchange_type = exchange_type
+        self._enqueue_keys = keys.unacked, keys.unacked_index, keys.delayed, keys.wake
         self._numbers = itertools.count(1)
 
     async def publish(self, messages: Sequence[Message]) -> None:
@@ -52,10 +88,31 @@ class Publisher:
             BrokerUnavailable: No connection, or Redis refused all of them.
         """
         errors: dict[int, Exception] = {}
-        raws_by_list: dict[str, list[bytes]] = {}
-        places_by_list: dict[str, list[int]] = {}
-        later: list[str | bytes | int | float] = []
-        later_places: list[int] = []
+        sorted_ = await self._sort(messages, errors)
+        packed = sorted_.said
+        packed += [pack("LPUSH", name, *raws) for name, raws in sorted_.raws_by_list.items()]
+        later = sorted_.later
+        if later:
+            packed.append(self._client.packed(_ENQUEUE, self._enqueue_keys, later))
+        if packed:
+            replies = await self._client.send(b"".join(packed), len(packed))
+            for place, listeners in zip(sorted_.said_places, replies, strict=False):
+                if listeners == 0:
+                    errors[place] = _unheard(messages[place])
+            if later:
+                answers = await self._client.settled(
+                    replies.pop(), _ENQUEUE, self._enqueue_keys, later
+                )
+                replies += [
+                    hiredis.ReplyError(answer.decode()) if answer else 0 for answer in answers
+                ]
+            _collect(replies, sorted_.places(), errors)
+        if errors:
+            self._raise(errors, len(messages))
+
+    async def _sort(self, messages: Sequence[Message], errors: dict[int, Exception]) -> _Sorted:
+        into = _Sorted()
+        raws_by_list, places_by_list = into.raws_by_list, into.places_by_list
         now = self._clock.time()
         for place, message in enumerate(messages):
             try:
@@ -66,43 +123,33 @@ class Publisher:
                     raise
                 errors[place] = exc
                 continue
+            if queues is None:
+                channel = self._channels.name(message.exchange, message.routing_key)
+                plain = unmarked(raw) if raw.startswith(MARK) else raw
+                into.said.append(pack("PUBLISH", channel, plain))
+                into.said_places.append(place)
+                continue
             due = message.not_before
             for queue in queues:
                 name = self._keys.list_name(queue, message.priority)
                 if due is not None and due > now:
-                    later += self._enqueued(message, queue, name, raw, due)
-                    later_places.append(place)
+                    into.later += self._enqueued(message, queue, name, raw, due)
+                    into.later_places.append(place)
                 elif name in raws_by_list:
                     raws_by_list[name].append(raw)
                     places_by_list[name].append(place)
                 else:
                     raws_by_list[name] = [raw]
                     places_by_list[name] = [place]
-        packed = [pack("LPUSH", name, *raws) for name, raws in raws_by_list.items()]
-        keys = self._keys
-        script_keys = (keys.unacked, keys.unacked_index, keys.delayed, keys.wake)
-        if later:
-            packed.append(self._client.packed(_ENQUEUE, script_keys, later))
-        if packed:
-            replies = await self._client.send(b"".join(packed), len(packed))
-            if later:
-                answers = await self._client.settled(replies.pop(), _ENQUEUE, script_keys, later)
-                replies += [
-                    hiredis.ReplyError(answer.decode()) if answer else 0 for answer in answers
-                ]
-            _collect(
-                replies, [*places_by_list.values(), *([place] for place in later_places)], errors
-            )
-        if errors:
-            self._raise(errors, len(messages))
+        return into
 
-    async def _queues(self, message: Message) -> Sequence[str]:
+    async def _queues(self, message: Message) -> Sequence[str] | None:
+        """The queues that a message for an exchange goes to; None: it is said to who listens."""
+        if self._exchange_type(message.exchange) == "fanout":
+            return None
         queues = await self._bindings.queues(message.exchange, message.routing_key)
         if not queues:
-            raise OperationalError(
-                f"exchange {message.exchange!r} has no queue bound for routing key"
-                f" {message.routing_key!r}; declare the queue, or publish to it by name"
-            )
+            raise _unheard(message)
         return queues
 
     def _encode(self, message: Message) -> bytes:
@@ -133,6 +180,13 @@ class Publisher:
         raise BatchError(
             f"{len(errors)} of {total} messages were refused; the first: {first}", errors
         )
+
+
+def _unheard(message: Message) -> OperationalError:
+    return OperationalError(
+        f"exchange {message.exchange!r} has no queue bound for routing key"
+        f" {message.routing_key!r}; declare the queue, or publish to it by name"
+    )
 
 
 class _RefusedByRedis(OperationalError):

@@ -16,6 +16,9 @@ __all__ = ["Inbox", "Subscriptions", "subscribe"]
 
 Item = TypeVar("Item")
 
+_DEAF_FOR = 1.0
+"""Seconds between two attempts to listen again while Redis is away."""
+
 
 class Inbox(Generic[Item]):
     """What has arrived for one listener, until it fetches it: an asynchronous iterator of batches.
@@ -44,6 +47,12 @@ class Inbox(Generic[Item]):
                 raise self._failure
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
+
+    def take(self, limit: int) -> list[Item]:
+        """What has arrived, at most ``limit`` items, without waiting."""
+        taken = self._arrived[:limit]
+        del self._arrived[:limit]
+        return taken
 
     def add(self, item: Item) -> None:
         """Hand over an item."""
@@ -129,12 +138,14 @@ class Subscriptions(Generic[Item]):
 
     async def _keep(self) -> None:
         """Notice a connection that died silently; renew the subscriptions after a loss."""
+        is_deaf = False
         while True:
             try:
-                async with asyncio.timeout(self._health_interval):
+                async with asyncio.timeout(_DEAF_FOR if is_deaf else self._health_interval):
                     await self._disturbed.wait()
             except TimeoutError:
-                pass
+                if is_deaf:
+                    self._disturbed.set()
             try:
                 if self._disturbed.is_set():
                     # Cleared first: a loss while we renew sets it again.
@@ -143,9 +154,11 @@ class Subscriptions(Generic[Item]):
                         await self._begin(list(self._listeners_by_name))
                 elif self._listeners_by_name:
                     await self._client.send(pack("PING"), 1)
+                is_deaf = False
             except (BackendError, OperationalError) as exc:
                 # Lost once more (then we are here again at once), or the driver gave up.
                 if not self._disturbed.is_set():
+                    is_deaf = True
                     self._fail_all(exc)
 
     def _fail_all(self, exc: Exception) -> None:
