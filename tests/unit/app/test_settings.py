@@ -181,7 +181,6 @@ def test_errors_do_not_show_secrets() -> None:
         ("task_time_limit", 30, "time limits are not in this release"),
         ("broker_use_ssl", True, "rediss://"),
         ("broker_host", "localhost", "set broker_url"),
-        ("task_serializer", "auth", "signed messages"),
     ],
 )
 def test_a_setting_whose_absence_would_change_what_becomes_of_tasks_is_refused(
