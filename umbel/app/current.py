@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overlo
 from weakref import WeakSet
 
 from umbel.canvas.signature import send_through
+from umbel.current import answer_with
 from umbel.execution import context
 from umbel.result.waiting import look_through
 
@@ -218,3 +219,4 @@ def _share(function: Callable[..., Any], options: dict[str, Any]) -> Any:
 
 look_through(get_current_app)
 send_through(get_current_app)
+answer_with(get_current_app)
