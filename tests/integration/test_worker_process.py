@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from umbel import Umbel
 from umbel.exceptions import WorkerLostError
+
+from .site import Site
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
@@ -41,70 +41,13 @@ def late(number, seconds=0.0):
 """
 
 
-class Site:
-    """A project folder with tasks and a queue, and a client of it."""
-
-    def __init__(self, folder: Path, url: str) -> None:
-        (folder / "tasks.py").write_text(TASKS)
-        self.folder = folder
-        self.url = url
-        self.log = folder / "worker.log"
-        self.app = Umbel("shop", broker=url, backend=url, set_as_current=False)
-        self.processes: list[subprocess.Popen[bytes]] = []
-
-    def worker(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "umbel", "-A", "tasks", "worker", "-l", "INFO"]
-        settings = {"UMBEL_BROKER_URL": self.url, "UMBEL_RESULT_BACKEND": self.url}
-        with self.log.open("wb") as log:
-            process = subprocess.Popen(
-                [*command, *(arguments or ("-c", "2"))],
-                cwd=self.folder,
-                env={**os.environ, **settings, **environment},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        self.processes.append(process)
-        return process
-
-    def ready(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
-        process = self.worker(*arguments, **environment)
-        self.until(lambda: " ready." in self.log.read_text(), "the worker is ready")
-        return process
-
-    def started(self) -> list[int]:
-        """The numbers of the tasks that were started, in order."""
-        notes = self.folder / "notes"
-        return [int(line) for line in notes.read_text().split()] if notes.exists() else []
-
-    def until(self, condition: Callable[[], bool], what: str) -> None:
-        """Wait for what another process does; it has no way to tell us."""
-        deadline = time.monotonic() + 30
-        while not condition():
-            assert time.monotonic() < deadline, f"{what}: not in time\n{self.log.read_text()}"
-            time.sleep(0.02)
-
-    def end(self, process: subprocess.Popen[bytes], number: signal.Signals) -> int:
-        """Send a signal of the OS; returns the exit code."""
-        process.send_signal(number)
-        return process.wait(30)
-
-    def close(self) -> None:
-        self.app.close()
-        for process in self.processes:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait(10)
-
-
 @pytest.fixture(params=["sqlite", "redis"])
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path / 'queue.db'}"
     else:
         url = request.getfixturevalue("redis_url")
-    site = Site(tmp_path, url)
+    site = Site(tmp_path, url, TASKS)
     yield site
     site.close()
 
@@ -185,7 +128,7 @@ def test_a_hundred_unreadable_messages_are_one_line_each_and_no_obstacle(site: S
 
 
 def test_a_worker_waits_for_a_broker_that_is_away(tmp_path: Path) -> None:
-    site = Site(tmp_path, "redis://127.0.0.1:9/0")
+    site = Site(tmp_path, "redis://127.0.0.1:9/0", TASKS)
     try:
         process = site.worker("-c", "1", "broker_connection_max_retries=1")
         site.until(lambda: "rying again" in site.log.read_text(), "it says what it waits for")
@@ -198,7 +141,7 @@ def test_a_worker_waits_for_a_broker_that_is_away(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="for root only")
 def test_root_is_warned_unless_it_insists(tmp_path: Path) -> None:
-    site = Site(tmp_path, f"sqlite:///{tmp_path / 'queue.db'}")
+    site = Site(tmp_path, f"sqlite:///{tmp_path / 'queue.db'}", TASKS)
     try:
         site.end(site.ready(), signal.SIGTERM)
         assert "C_FORCE_ROOT" in site.log.read_text()

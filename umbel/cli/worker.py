@@ -24,7 +24,6 @@ _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 
 _MISSING = {
     "detach": ("-D, --detach", "let your init system start it"),
-    "statedb": ("-S, --statedb", "revoking tasks is not there yet"),
     "task_events": ("-E, --task-events", "events are not there yet"),
     "time_limit": ("--time-limit", "time limits are not there yet"),
     "soft_time_limit": ("--soft-time-limit", "time limits are not there yet"),
@@ -91,6 +90,7 @@ def _accepted(*flags: str, why: str) -> Callable[[_F], _F]:
     type=click.Choice(["fork", "spawn", "forkserver"]),
     help="How child processes start.",
 )
+@click.option("-S", "--statedb", help="The file that remembers what was revoked.")
 @click.option("--pidfile", help="The file to write the process id to.")
 @click.option("--uid", help="The user to become.")
 @click.option("--gid", help="The group to become.")
@@ -99,7 +99,6 @@ def _accepted(*flags: str, why: str) -> Callable[[_F], _F]:
 @_accepted("--without-mingle", why="workers do not mingle")
 @_accepted("--without-heartbeat", why="workers send no heartbeats")
 @_missing("-D", "--detach", is_flag=True)
-@_missing("-S", "--statedb")
 @_missing("-E", "--task-events", "--events", is_flag=True)
 @_missing("--time-limit", type=float)
 @_missing("--soft-time-limit", type=float)

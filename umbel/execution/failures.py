@@ -41,6 +41,7 @@ __all__ = [
     "lost",
     "report",
     "revoked",
+    "revoked_unseen",
     "terminated",
     "timed_out",
     "unregistered",
@@ -165,6 +166,11 @@ def terminated(request: Request, codec: ResultCodec) -> ResultRecord:
 def revoked(request: Request, reason: str, codec: ResultCodec) -> ResultRecord:
     """The REVOKED of a task, for a reason: ``revoked``, ``expired`` or ``terminated``."""
     return codec.state(request, REVOKED, TaskRevokedError(reason))
+
+
+def revoked_unseen(id: str, codec: ResultCodec) -> ResultRecord:
+    """The REVOKED of a task of which only the id is known."""
+    return codec.state(_Link(id, None, None), REVOKED, TaskRevokedError("revoked"))
 
 
 class _Link(msgspec.Struct, frozen=True):

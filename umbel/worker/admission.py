@@ -8,6 +8,7 @@ import msgspec
 
 from umbel.execution.runnable import TaskOptions
 from umbel.model import Delivery, Request
+from umbel.worker.revocations import Revocations
 
 __all__ = ["Accepted", "Ruling", "admit"]
 
@@ -33,6 +34,7 @@ class Ruling(msgspec.Struct, frozen=True):
     put_off: list[Accepted]
     """Not due yet: given back to the broker until :attr:`Request.eta`."""
     expired: list[Accepted]
+    revoked: list[Accepted]
     unknown: list[tuple[Request, Delivery]]
 
 
@@ -42,6 +44,7 @@ def admit(
     *,
     now: float,
     broker_delays: bool,
+    revocations: Revocations,
 ) -> Ruling:
     """Sort a batch into what runs now, what waits and what goes.
 
@@ -50,7 +53,8 @@ def admit(
         now: Unix seconds.
         broker_delays: ``Capabilities.delay`` of the broker that the batch came from.
     """
-    ruling = Ruling([], [], [], [], [], [])
+    ruling = Ruling([], [], [], [], [], [], [])
+    any_revoked = len(revocations) > 0
     wait = ruling.put_off if broker_delays else ruling.hold
     run = ruling.run
     early = ruling.acknowledge_early
@@ -62,6 +66,8 @@ def admit(
         accepted = Accepted(request, delivery, options)
         if request.expires is not None and request.expires <= now:
             ruling.expired.append(accepted)
+        elif any_revoked and revocations.find(request) is not None:
+            ruling.revoked.append(accepted)
         elif request.eta is not None and request.eta > now:
             wait.append(accepted)
         else:

@@ -50,6 +50,7 @@ class Conclusions:
         self._codec = codec
         self._error_callbacks = error_callbacks
         self._abandoning = False
+        self._terminating: dict[int, tuple[int, object]] = {}
 
     def abandon(self) -> None:
         """Cold shutdown: what is lost from now on is our doing, and goes back where it can."""
@@ -57,6 +58,10 @@ class Conclusions:
 
     def of(self, accepted: Accepted, outcome: Outcome) -> Settlement:
         """What the end of a request that ran asks for."""
+        if self._terminating:
+            ordered = self._terminating.pop(outcome.key, None)
+            if ordered is not None and _says_nothing(outcome):
+                return self._terminated(accepted, *ordered)
         if self._abandoning and _says_nothing(outcome):
             if outcome.runtime == 0 and isinstance(outcome, Revoked):
                 return self._never_started(accepted)
@@ -90,10 +95,30 @@ class Conclusions:
 
     def expired(self, accepted: Accepted) -> Settlement:
         """A message whose time was over before it was started: recorded as revoked."""
+        return self._revoked(accepted, accepted.delivery, "expired")
+
+    def revoked(self, accepted: Accepted, delivery: Delivery | None) -> Settlement:
+        """A message that was revoked before it was started.
+
+        Args:
+            delivery: None when it was acknowledged before.
+        """
+        return self._revoked(accepted, delivery, "revoked")
+
+    def terminate(self, key: int, signum: int, task: object) -> None:
+        """What becomes of this one from now on is our doing: it was revoked as it ran."""
+        self._terminating[key] = signum, task
+
+    def _terminated(self, accepted: Accepted, signum: int, task: object) -> Settlement:
+        reports.terminated(accepted, task, signum)
+        delivery = accepted.delivery if accepted.options.acks_late else None
+        return self._revoked(accepted, delivery, "terminated")
+
+    def _revoked(self, accepted: Accepted, delivery: Delivery | None, reason: str) -> Settlement:
         record = None
         if not _ignores(accepted.request, accepted.options):
-            record = failures.expired(accepted.request, self._codec)
-        return Settlement(delivery=accepted.delivery, verdict=_DONE, record=record)
+            record = failures.revoked(accepted.request, reason, self._codec)
+        return Settlement(delivery=delivery, verdict=_DONE, record=record)
 
     def unknown(self, request: Request, delivery: Delivery) -> Settlement:
         """A message for a task that is not here: a failure, and dead-lettered where possible."""

@@ -108,7 +108,13 @@ class Intake:
         deliveries = [accepted.delivery for accepted in waiting]
         for ruling in self._handover:
             deliveries += [
-                accepted.delivery for accepted in (*ruling.run, *ruling.put_off, *ruling.expired)
+                accepted.delivery
+                for accepted in (
+                    *ruling.run,
+                    *ruling.put_off,
+                    *ruling.expired,
+                    *ruling.revoked,
+                )
             ]
             deliveries += [delivery for _, delivery in ruling.unknown]
         self._handover.clear()
@@ -163,6 +169,7 @@ class Intake:
             self._known.of(arrived),
             now=self._clock.time(),
             broker_delays=capabilities.delay,
+            revocations=self._state.revocations,
         )
         late = [accepted.delivery for accepted in ruling.run if accepted.options.acks_late]
         self._leases.hold(late)
@@ -175,7 +182,7 @@ class Intake:
         self._credit.changed()
 
     async def _carry_out(self, ruling: Ruling) -> None:
-        if ruling.expired or ruling.unknown:
+        if ruling.expired or ruling.revoked or ruling.unknown:
             self._refuse(ruling)
         try:
             await self._run(ruling)
@@ -221,6 +228,7 @@ class Intake:
         active, totals = self._state.active, self._state.totals
         while run:
             free = self._pool.free
+            run = self._without_revoked(run)
             if self._stopping:
                 self._keep(run)
                 return
@@ -237,6 +245,20 @@ class Intake:
                 totals[name] = totals.get(name, 0) + 1
             await self._pool.submit([_within_limits(accepted) for accepted in now])
 
+    def _without_revoked(self, run: list[Accepted]) -> list[Accepted]:
+        """Leave out what was revoked while it waited here."""
+        revocations = self._state.revocations
+        if not len(revocations):
+            return run
+        revoked = [accepted for accepted in run if revocations.find(accepted.request)]
+        if not revoked:
+            return run
+        self._discard(
+            revoked,
+            [accepted.delivery if accepted.options.acks_late else None for accepted in revoked],
+        )
+        return [accepted for accepted in run if accepted not in revoked]
+
     def _keep(self, run: list[Accepted]) -> None:
         for accepted in run:
             kept = self._unacknowledged if accepted.options.acks_late else self._acknowledged
@@ -244,8 +266,9 @@ class Intake:
 
     def _refuse(self, ruling: Ruling) -> None:
         for accepted in ruling.expired:
-            reports.expired(accepted)
+            reports.expired(accepted, self._known.task(accepted.request.task))
         self._finish.enter([self._conclusions.expired(accepted) for accepted in ruling.expired])
+        self._discard(ruling.revoked, [accepted.delivery for accepted in ruling.revoked])
         for request, delivery in ruling.unknown:
             reports.unknown(request)
             if signals.task_unknown.receivers:
@@ -253,6 +276,18 @@ class Intake:
                     sender=self, message=request.message, exc=None, name=request.task, id=request.id
                 )
             self._finish.enter([self._conclusions.unknown(request, delivery)])
+
+    def _discard(self, revoked: Sequence[Accepted], deliveries: Sequence[Delivery | None]) -> None:
+        find = self._state.revocations.find
+        for accepted in revoked:
+            task = self._known.task(accepted.request.task)
+            reports.revoked(accepted, task, find(accepted.request))
+        self._finish.enter(
+            [
+                self._conclusions.revoked(accepted, delivery)
+                for accepted, delivery in zip(revoked, deliveries, strict=True)
+            ]
+        )
 
     async def _put_off(self, early: Sequence[Accepted]) -> None:
         now = self._clock.time()

@@ -17,6 +17,10 @@ class KnownTasks:
         self._tasks = tasks
         self._options_by_task: dict[str, TaskOptions] = {}
 
+    def task(self, name: str) -> Runnable | None:
+        """The task of that name."""
+        return self._tasks.get(name)
+
     def of(self, arrived: Sequence[tuple[Request, Delivery]]) -> Mapping[str, TaskOptions]:
         """The options by name: at least those of all tasks that the requests name and we have."""
         known = self._options_by_task

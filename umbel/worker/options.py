@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 import msgspec
 
 from umbel.exceptions import ImproperlyConfigured
+from umbel.utils.nodenames import node_format
 
 if TYPE_CHECKING:
     from umbel.app.settings import Settings
@@ -53,6 +54,8 @@ class WorkerArguments(TypedDict, total=False):
     """Seconds, for tasks that set none themselves."""
     soft_time_limit: float | None
     """Seconds, likewise."""
+    statedb: str | None
+    """The file that remembers what was revoked; ``%h``, ``%n`` and ``%d`` as in ``hostname``."""
     purge: bool
     """Whether to drop what waits in the queues before starting."""
     quiet: bool
@@ -78,6 +81,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     eta_task_limit: int | None
     soft_shutdown_timeout: float
     """Seconds that running tasks have to finish before a cold shutdown ends them."""
+    statedb: str | None
     retry_on_startup: bool
     """Whether to wait for a broker that is away when the worker starts."""
     purge: bool
@@ -94,8 +98,10 @@ def resolve(given: WorkerArguments, conf: Settings) -> WorkerOptions:
     multiplier = given.get("prefetch_multiplier")
     if multiplier is None and conf.is_set("worker_prefetch_multiplier"):
         multiplier = conf.worker_prefetch_multiplier
+    hostname = node_name(given.get("hostname"))
+    statedb = _given(given.get("statedb"), conf.worker_state_db)
     return WorkerOptions(
-        hostname=node_name(given.get("hostname")),
+        hostname=hostname,
         pool=kind,
         concurrency=_concurrency(_given(given.get("concurrency"), conf.worker_concurrency), kind),
         queues=_names(given.get("queues")),
@@ -110,6 +116,7 @@ def resolve(given: WorkerArguments, conf: Settings) -> WorkerOptions:
         soft_time_limit=given.get("soft_time_limit"),
         eta_task_limit=conf.worker_eta_task_limit,
         soft_shutdown_timeout=conf.worker_soft_shutdown_timeout or 0.0,
+        statedb=node_format(statedb, hostname) if statedb else None,
         retry_on_startup=conf.broker_connection_retry_on_startup is not False,
         purge=given.get("purge", False),
         quiet=given.get("quiet", False),

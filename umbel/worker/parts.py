@@ -11,7 +11,7 @@ import msgspec
 
 from umbel.execution.runnable import Runnable
 from umbel.model import Delivery, Message, Request, Settlement
-from umbel.protocols import Clock, Compose, Pool, ResultBackend
+from umbel.protocols import Clock, Compose, KeepsRevocations, Pool, ResultBackend
 from umbel.wire.results import ResultCodec
 from umbel.worker.admission import Accepted
 from umbel.worker.conclusion import Conclusions, republished
@@ -22,10 +22,12 @@ from umbel.worker.intake import Intake
 from umbel.worker.known import KnownTasks
 from umbel.worker.leases import Leases
 from umbel.worker.patience import Patience
+from umbel.worker.revoking import Revoking
 from umbel.worker.settle import Settler
 from umbel.worker.shutdown import Shutdown
 from umbel.worker.source import Source
 from umbel.worker.state import State
+from umbel.worker.statedb import StateFile
 
 __all__ = ["Parts", "Surroundings"]
 
@@ -51,6 +53,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """What to publish for a request whose process is gone."""
     clock: Clock
     prefetch: bool
+    state_file: StateFile | None
     soft_shutdown_timeout: float
     """Seconds; see :class:`umbel.worker.options.WorkerOptions`."""
 
@@ -86,10 +89,23 @@ class Parts:
             exposure=exposure,
             unsettled=unsettled,
         )
+        known = KnownTasks(on.tasks)
+        self.revoking = Revoking(
+            store=broker.revocations if isinstance(broker, KeepsRevocations) else None,
+            file=on.state_file,
+            backend=on.backend,
+            codec=on.codec,
+            pool=on.pool,
+            known=known,
+            state=state,
+            conclusions=self._conclusions,
+            enter=self._finish.enter,
+            clock=on.clock,
+        )
         self._intake = Intake(
             on.source,
             on.pool,
-            KnownTasks(on.tasks),
+            known,
             clock=on.clock,
             credit=self._credit,
             leases=self._leases,
@@ -105,6 +121,7 @@ class Parts:
 
         A part that fails ends the others, and is raised.
         """
+        await self.revoking.load()
         async with asyncio.TaskGroup() as group:
             receiving = group.create_task(self._intake.receive(), name="umbel-receive")
             starting = group.create_task(self._intake.start(), name="umbel-start")
@@ -112,6 +129,7 @@ class Parts:
                 group.create_task(self._finish.collect(), name="umbel-collect"),
                 group.create_task(self._finish.settle(), name="umbel-settle"),
                 group.create_task(self._leases.run(), name="umbel-leases"),
+                group.create_task(self.revoking.run(), name="umbel-revocations"),
             ]
             cold = group.create_task(shutdown.cold(), name="umbel-cold")
             await shutdown.asked()
@@ -121,6 +139,7 @@ class Parts:
             await self._settle_the_rest()
             for task in (*serving, cold):
                 task.cancel()
+            self.revoking.write()
 
     async def _stop_intake(
         self, receiving: asyncio.Task[None], starting: asyncio.Task[None]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from umbel import signals
 from umbel.execution.runnable import Runnable
-from umbel.model import Delivery, Failed, Request
+from umbel.model import Delivery, Failed, Request, Revocation
 from umbel.worker.admission import Accepted
 from umbel.worker.request import Request as RequestView
 
@@ -17,7 +17,9 @@ __all__ = [
     "lost_before_start",
     "malformed",
     "received",
+    "revoked",
     "stopped",
+    "terminated",
     "unknown",
     "without_effect",
 ]
@@ -99,18 +101,42 @@ def unknown(request: Request) -> None:
     )
 
 
-def expired(accepted: Accepted) -> None:
+def expired(accepted: Accepted, task: object) -> None:
     """One line per message whose time was over; the signal too."""
     request = accepted.request
     values = {"name": request.task, "id": request.id}
     logger.info("Discarding expired task: %(name)s[%(id)s]", values, extra={"data": values})
+    _tell_revoked(accepted, task, expired=True)
+
+
+def revoked(accepted: Accepted, task: object, by: Revocation | None) -> None:
+    """One line per message that was revoked before it was started; the signal too.
+
+    Source:
+        ``celery.worker.request.Request.revoked``.
+    """
+    request = accepted.request
+    stamp = f" (revoked by header: { ({by.header: by.value}) })" if by and by.header else ""
+    logger.info("Discarding revoked task: %s[%s]%s", request.task, request.id, stamp)
+    _tell_revoked(accepted, task)
+
+
+def terminated(accepted: Accepted, task: object, signum: int) -> None:
+    """The signal for a task that was ended while it ran."""
+    _tell_revoked(accepted, task, signum=signum)
+
+
+def _tell_revoked(
+    accepted: Accepted, task: object, *, signum: int | None = None, expired: bool = False
+) -> None:
+    """Source: Celery user guide, Signals, ``task_revoked``."""
     if signals.task_revoked.receivers:
         signals.task_revoked.send(
-            sender=request.task,
+            sender=task,
             request=RequestView(accepted),
-            terminated=False,
-            signum=None,
-            expired=True,
+            terminated=signum is not None,
+            signum=signum,
+            expired=expired,
         )
 
 

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 from umbel.worker.admission import Accepted
 from umbel.worker.holding import Holding
+from umbel.worker.revocations import Revocations
 
-__all__ = ["State"]
+__all__ = ["REVOKES_MAX", "REVOKE_EXPIRES", "State"]
+
+REVOKES_MAX = int(os.environ.get("CELERY_WORKER_REVOKES_MAX", "50000"))
+"""How many revocations a worker remembers."""
+REVOKE_EXPIRES = float(os.environ.get("CELERY_WORKER_REVOKE_EXPIRES", "10800"))
+"""Seconds after which they may be forgotten, once there are that many."""
 
 
 class State:
     """The worker's books, in plain dictionaries. Belongs to the worker's loop."""
 
-    def __init__(self, holding: Holding) -> None:
+    def __init__(self, holding: Holding, revocations: Revocations) -> None:
+        self.revocations = revocations
+        """What is not to be run."""
         self.holding = holding
         """What waits here until it is due."""
         self.active: dict[int, Accepted] = {}

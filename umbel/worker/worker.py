@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from importlib import import_module
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 from umbel import signals
 from umbel.app.drivers import shown_url
 from umbel.model import Composed
-from umbel.worker import reports
+from umbel.worker import reports, revocations, state
 from umbel.worker.banner import Introduction, banner
 from umbel.worker.holding import Holding
 from umbel.worker.mourning import ErrorCallbacks
@@ -23,9 +23,11 @@ from umbel.worker.options import WorkerArguments, WorkerOptions, resolve
 from umbel.worker.parts import Parts, Surroundings
 from umbel.worker.patience import Patience
 from umbel.worker.pools import make_pool
+from umbel.worker.revocations import Revocations
 from umbel.worker.shutdown import How, Shutdown
 from umbel.worker.source import Source
 from umbel.worker.state import State
+from umbel.worker.statedb import StateFile
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -66,7 +68,11 @@ class Worker:
         self.app = app
         self.options: WorkerOptions = resolve(given, app.conf)
         self.hostname = self.options.hostname
-        self.state = State(Holding(self.options.eta_task_limit))
+        self.state = State(
+            Holding(self.options.eta_task_limit),
+            Revocations(app.wall_clock, most=state.REVOKES_MAX, seconds=state.REVOKE_EXPIRES),
+        )
+        self._parts: Parts | None = None
         self._shutdown = Shutdown(self._on_shutdown)
         self._ready = asyncio.Event()
         self._loaded = False
@@ -127,6 +133,41 @@ class Worker:
         """
         self._shutdown.ask(how, reason)
 
+    async def revoke(
+        self,
+        ids: str | Iterable[str],
+        *,
+        terminate: bool = False,
+        signal: str | int | None = None,
+    ) -> list[str]:
+        """See that the tasks do not run: here, and on workers that share what was revoked.
+
+        Args:
+            terminate: Whether to end those that run here, by ``signal`` (TERM).
+
+        Returns:
+            The ids of the tasks that are being ended.
+
+        Raises:
+            ValueError: There is no such signal.
+        """
+        names = [ids] if isinstance(ids, str) else list(ids)
+        return await self._running.revoking.revoke(
+            revocations.of_ids(names), terminate=terminate, signal=signal
+        )
+
+    async def revoke_by_stamped_headers(
+        self,
+        headers: Mapping[str, object],
+        *,
+        terminate: bool = False,
+        signal: str | int | None = None,
+    ) -> list[str]:
+        """The same for tasks by their stamps: a value, or several, for each header."""
+        return await self._running.revoking.revoke(
+            revocations.of_headers(headers), terminate=terminate, signal=signal
+        )
+
     async def ready(self) -> None:
         """Wait until it takes messages."""
         await self._ready.wait()
@@ -157,6 +198,12 @@ class Worker:
     async def _serve(self) -> int:
         self._shutdown.listen(asyncio.get_running_loop())
         return await self.arun()
+
+    @property
+    def _running(self) -> Parts:
+        if self._parts is None:
+            raise RuntimeError(f"{self!r} does not run yet: await ready() first")
+        return self._parts
 
     def _load(self) -> None:
         """Make the app complete: its modules imported, its tasks registered."""
@@ -218,9 +265,10 @@ class Worker:
             ),
             clock=app.wall_clock,
             prefetch=not self.options.disable_prefetch,
+            state_file=None if self.options.statedb is None else StateFile(self.options.statedb),
             soft_shutdown_timeout=self.options.soft_shutdown_timeout,
         )
-        parts = Parts(surroundings, self.state, Patience(app.wall_clock))
+        parts = self._parts = Parts(surroundings, self.state, Patience(app.wall_clock))
         self._introduce(queues)
         reports.without_effect(app.tasks)
         logger.info("%s ready.", self.hostname)

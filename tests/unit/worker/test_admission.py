@@ -5,11 +5,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from umbel.clock import ManualClock
 from umbel.execution.runnable import TaskOptions
 from umbel.model import Delivery, Message, Request
 from umbel.worker.admission import Ruling, admit
+from umbel.worker.revocations import Revocations, of_ids
 
 NOW = 1_000_000.0
+NONE = Revocations(ManualClock(), most=10, seconds=60)
 KNOWN = {"early": TaskOptions(), "late": TaskOptions(acks_late=True)}
 
 
@@ -29,6 +32,7 @@ def keys(ruling: Ruling) -> dict[str, list[int]]:
         "run": [accepted.request.key for accepted in ruling.run],
         "hold": [accepted.request.key for accepted in ruling.hold],
         "put_off": [accepted.request.key for accepted in ruling.put_off],
+        "revoked": [accepted.request.key for accepted in ruling.revoked],
         "expired": [accepted.request.key for accepted in ruling.expired],
         "unknown": [request.key for request, _ in ruling.unknown],
     }
@@ -37,26 +41,39 @@ def keys(ruling: Ruling) -> dict[str, list[int]]:
 def test_what_is_known_and_due_runs_in_the_order_it_came() -> None:
     batch = [arrival(1), arrival(2, "late"), arrival(3, eta=NOW), arrival(4, expires=NOW + 1)]
 
-    ruling = admit(batch, KNOWN, now=NOW, broker_delays=True)
+    ruling = admit(batch, KNOWN, now=NOW, broker_delays=True, revocations=NONE)
 
     assert keys(ruling)["run"] == [1, 2, 3, 4]
 
 
 def test_only_tasks_without_acks_late_are_acknowledged_early() -> None:
-    ruling = admit([arrival(1), arrival(2, "late")], KNOWN, now=NOW, broker_delays=True)
+    ruling = admit(
+        [arrival(1), arrival(2, "late")], KNOWN, now=NOW, broker_delays=True, revocations=NONE
+    )
 
     assert [delivery.tag for delivery in ruling.acknowledge_early] == ["tag-1"]
 
 
+def test_what_was_revoked_does_not_run_however_far_away_it_is() -> None:
+    revocations = Revocations(ManualClock(), most=10, seconds=60)
+    revocations.add(of_ids(["id-1", "id-2"]))
+    batch = [arrival(1), arrival(2, eta=NOW + 1), arrival(3)]
+
+    ruling = admit(batch, KNOWN, now=NOW, broker_delays=True, revocations=revocations)
+
+    assert (keys(ruling)["revoked"], keys(ruling)["run"]) == ([1, 2], [3])
+    assert [delivery.tag for delivery in ruling.acknowledge_early] == ["tag-3"]
+
+
 def test_what_is_not_due_waits_in_the_broker_where_that_can_wait() -> None:
-    ruling = admit([arrival(1, eta=NOW + 1)], KNOWN, now=NOW, broker_delays=True)
+    ruling = admit([arrival(1, eta=NOW + 1)], KNOWN, now=NOW, broker_delays=True, revocations=NONE)
 
     assert keys(ruling)["put_off"] == [1]
     assert ruling.acknowledge_early == []
 
 
 def test_what_is_not_due_waits_here_where_the_broker_cannot_wait() -> None:
-    ruling = admit([arrival(1, eta=NOW + 1)], KNOWN, now=NOW, broker_delays=False)
+    ruling = admit([arrival(1, eta=NOW + 1)], KNOWN, now=NOW, broker_delays=False, revocations=NONE)
 
     assert keys(ruling)["hold"] == [1]
     assert ruling.acknowledge_early == []
@@ -65,13 +82,15 @@ def test_what_is_not_due_waits_here_where_the_broker_cannot_wait() -> None:
 def test_what_expired_does_not_run_even_if_it_is_not_due_yet() -> None:
     batch = [arrival(1, expires=NOW), arrival(2, expires=NOW - 1, eta=NOW + 1)]
 
-    ruling = admit(batch, KNOWN, now=NOW, broker_delays=True)
+    ruling = admit(batch, KNOWN, now=NOW, broker_delays=True, revocations=NONE)
 
     assert keys(ruling)["expired"] == [1, 2]
 
 
 def test_what_nobody_here_knows_is_unknown_even_if_it_expired() -> None:
-    ruling = admit([arrival(1, "other", expires=NOW - 1)], KNOWN, now=NOW, broker_delays=True)
+    ruling = admit(
+        [arrival(1, "other", expires=NOW - 1)], KNOWN, now=NOW, broker_delays=True, revocations=NONE
+    )
 
     assert keys(ruling)["unknown"] == [1]
 
@@ -94,7 +113,7 @@ def test_every_message_is_ruled_on_exactly_once(
         for key, (task, eta, expires) in enumerate(batch)
     ]
 
-    ruling = admit(arrived, KNOWN, now=NOW, broker_delays=broker_delays)
+    ruling = admit(arrived, KNOWN, now=NOW, broker_delays=broker_delays, revocations=NONE)
 
     ruled = [key for some in keys(ruling).values() for key in some]
     assert sorted(ruled) == list(range(len(batch)))

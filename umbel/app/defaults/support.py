@@ -148,7 +148,6 @@ MISSING: tuple[Missing, ...] = (
             "control_queue_durable",
             "control_exchange",
             "worker_pool_restarts",
-            "worker_state_db",
         ),
     ),
     Missing(

@@ -1,0 +1,99 @@
+"""Revoking tasks that run in processes, and remembering it over a restart."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from umbel.exceptions import TaskRevokedError
+from umbel.testing.servers import ServerMissing, rabbitmq_server, required
+
+from .site import Site
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+
+TASKS = """
+import os, time
+from umbel import Umbel
+
+app = Umbel("shop")
+notes = os.open("notes", os.O_APPEND | os.O_CREAT | os.O_WRONLY)
+
+
+@app.task(name="early")
+def early(number, seconds=0.0):
+    os.write(notes, f"{number}\\n".encode())
+    time.sleep(seconds)
+    return number
+
+
+@app.task(name="late", acks_late=True)
+def late(number, seconds=0.0):
+    os.write(notes, f"{number}\\n".encode())
+    time.sleep(seconds)
+    return number
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    site = Site(tmp_path, f"sqlite:///{tmp_path / 'queue.db'}", TASKS)
+    yield site
+    site.close()
+
+
+@pytest.mark.parametrize("name", ["early", "late"])
+@pytest.mark.parametrize("number", ["TERM", "SIGKILL"])
+def test_terminating_ends_the_process_and_the_task_never_runs_again(
+    site: Site, name: str, number: str
+) -> None:
+    process = site.ready("-c", "1")
+    running = site.app.send_task(name, (1, 60.0))
+    site.until(lambda: site.started() == [1], "the task has started")
+
+    assert site.order("revoke", running.id, terminate=True, signal=number) == [running.id]
+    with pytest.raises(TaskRevokedError, match="terminated"):
+        running.get(timeout=10)
+    assert site.app.send_task(name, (2,)).get(timeout=10) == 2
+    assert site.end(process, signal.SIGTERM) == 0
+
+    assert site.started() == [1, 2]
+    assert f"Terminating {running.id}" in site.log.read_text()
+
+
+def test_a_state_file_remembers_revokes_over_a_restart(tmp_path: Path) -> None:
+    try:
+        # A broker that cannot hold them.
+        with rabbitmq_server() as server:
+            results = f"sqlite:///{tmp_path / 'results.db'}"
+            site = Site(tmp_path, server.url(), TASKS, backend=results)
+            try:
+                _remembers(site)
+            finally:
+                site.close()
+    except ServerMissing as missing:
+        if required("rabbitmq"):
+            raise
+        pytest.skip(str(missing))
+
+
+def _remembers(site: Site) -> None:
+    options = ("-c", "1", "--statedb", "%n.state")
+    process = site.ready(*options)
+    waiting = site.app.send_task("early", (1,), queue="other")
+    site.order("revoke", waiting.id)
+    process.kill()
+    process.wait(10)
+    assert (site.folder / "celery.state").exists()
+
+    process = site.ready(*options, "-Q", "other")
+    last = site.app.send_task("early", (2,), queue="other")
+
+    assert last.get(timeout=20) == 2
+    assert site.started() == [2]
+    assert "Discarding revoked task" in site.log.read_text()
+    assert site.end(process, signal.SIGTERM) == 0
