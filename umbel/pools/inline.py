@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -12,7 +13,7 @@ from umbel.pools.grace import within
 from umbel.pools.outbox import Outbox
 from umbel.pools.pace import Pace
 from umbel.pools.verdicts import broken, cancelled
-from umbel.protocols import Runner
+from umbel.protocols import Runner, Running
 
 __all__ = ["InlinePool"]
 
@@ -37,6 +38,7 @@ class InlinePool:
         self._make_runner = make_runner
         self._waiting: deque[Request] = deque()
         self._running: Request | None = None
+        self._since = 0.0
         self._run: asyncio.Task[Outcome] | None = None
         self._pump: asyncio.Task[None] | None = None
         self._work = asyncio.Event()
@@ -82,6 +84,11 @@ class InlinePool:
         Empty after ``stop``, once everything was handed out.
         """
         return await self._outbox.take()
+
+    def running(self) -> list[Running]:
+        """What has been started and not finished."""
+        running = self._running
+        return [] if running is None else [Running(running.key, self._since, os.getpid())]
 
     async def withdraw(self, keys: Sequence[int] | None = None) -> list[Request]:
         """Take back requests that have not started: those of ``keys``, or all."""
@@ -173,7 +180,7 @@ class InlinePool:
         return count
 
     async def _one(self, runner: Runner, request: Request) -> Outcome:
-        started = _CLOCK.monotonic()
+        started = self._since = _CLOCK.monotonic()
         try:
             if not runner.is_async(request):
                 return runner.run(request)

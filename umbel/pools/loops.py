@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from umbel.pools.grace import within
 from umbel.pools.outbox import Outbox
 from umbel.pools.threads import Crew
 from umbel.pools.verdicts import broken, cancelled
-from umbel.protocols import Runner
+from umbel.protocols import Runner, Running
 
 __all__ = ["AsyncioPool"]
 
@@ -34,6 +35,7 @@ class AsyncioPool:
         self._size = size
         self._threads = threads
         self._running: dict[int, tuple[Request, asyncio.Task[None] | None]] = {}
+        self._since: dict[int, float] = {}
         self._outbox = Outbox()
         self._crew: Crew | None = None
         self._runner: Runner | None = None
@@ -83,6 +85,12 @@ class AsyncioPool:
         Empty after ``stop``, once everything was handed out.
         """
         return await self._outbox.take()
+
+    def running(self) -> list[Running]:
+        """What has been started and not finished."""
+        pid = os.getpid()
+        coroutines = [Running(key, since, pid) for key, since in self._since.items()]
+        return coroutines if self._crew is None else coroutines + self._crew.running()
 
     async def withdraw(self, keys: Sequence[int] | None = None) -> list[Request]:
         """Take back requests that wait for a thread: those of ``keys``, or all."""
@@ -148,7 +156,7 @@ class AsyncioPool:
             self._running[request.key] = (request, task)
 
     async def _run(self, runner: Runner, request: Request) -> None:
-        started = _CLOCK.monotonic()
+        started = self._since[request.key] = _CLOCK.monotonic()
         outcome: Outcome
         try:
             outcome = await runner.arun(request)
@@ -156,6 +164,7 @@ class AsyncioPool:
             outcome = cancelled(request, runtime=_CLOCK.monotonic() - started)
         except BaseException as error:  # noqa: BLE001 - the pool outlives a runner's bug, whatever it raises
             outcome = broken(request, error)
+        del self._since[request.key]
         # Gone: stop has given the request back.
         if self._running.pop(request.key, None) is not None:
             self._outbox.put((outcome,))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from umbel.pools.grace import within
 from umbel.pools.outbox import Outbox
 from umbel.pools.pace import Pace
 from umbel.pools.verdicts import broken, cancelled
-from umbel.protocols import Runner
+from umbel.protocols import Runner, Running
 
 __all__ = ["Crew", "ThreadPool"]
 
@@ -50,6 +51,8 @@ class Crew:
         # Filled on the loop. Whoever pops a request decides about it: a thread runs it, the
         # loop cancels it or gives it back. What is queued and not in here is skipped.
         self._unstarted: dict[int, Request] = {}
+        # Written by the threads, read and emptied on the loop.
+        self._since: dict[int, float] = {}
 
     @property
     def held(self) -> int:
@@ -92,6 +95,13 @@ class Crew:
         self._note_emptiness()
         return requests
 
+    def running(self) -> list[Running]:
+        """What threads have started and not finished."""
+        pid = os.getpid()
+        # A copy, made in one step: threads add to it.
+        since = dict(self._since)
+        return [Running(key, since[key], pid) for key in self._held if key in since]
+
     def abandon(self) -> list[Request]:
         """Give up what runs: its outcomes, if there ever are any, are dropped."""
         # Outcomes that are already here still count.
@@ -132,7 +142,7 @@ class Crew:
         while (request := get()) is not None:
             if claim(request.key, None) is not request:
                 continue
-            started = monotonic()
+            started = self._since[request.key] = monotonic()
             try:
                 outcome = run(request)
             except BaseException as error:  # noqa: BLE001 - a runner's bug costs a task, not the thread
@@ -157,6 +167,7 @@ class Crew:
             outcome, took = self._done.popleft()
             busy += took
             count += 1
+            del self._since[outcome.key]
             # Not held: abandoned.
             if self._held.pop(outcome.key, None) is not None:
                 outcomes.append(outcome)
@@ -216,6 +227,10 @@ class ThreadPool:
         Empty after ``stop``, once everything was handed out.
         """
         return await self._outbox.take()
+
+    def running(self) -> list[Running]:
+        """What threads have started and not finished."""
+        return [] if self._crew is None else self._crew.running()
 
     async def withdraw(self, keys: Sequence[int] | None = None) -> list[Request]:
         """Take back requests that have not started: those of ``keys``, or all."""

@@ -4,7 +4,7 @@ from umbel.protocols.backend import ResultBackend
 from umbel.protocols.broker import Broker, Capabilities, Compose, Transactional
 from umbel.protocols.clock import Clock
 from umbel.protocols.fanout import Fanout
-from umbel.protocols.pool import Pool, Runner
+from umbel.protocols.pool import Pool, Runner, Running
 from umbel.protocols.revocations import KeepsRevocations, RevocationStore
 from umbel.protocols.serializer import Serializer
 
@@ -19,6 +19,7 @@ __all__ = [
     "ResultBackend",
     "RevocationStore",
     "Runner",
+    "Running",
     "Serializer",
     "Transactional",
 ]

@@ -5,9 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+import msgspec
+
 from umbel.model import Outcome, Request
 
-__all__ = ["Pool", "Runner"]
+__all__ = ["Pool", "Runner", "Running"]
+
+
+class Running(msgspec.Struct, frozen=True):
+    """A request that has been started."""
+
+    key: int
+    since: float
+    """On the monotonic clock."""
+    pid: int
+    """The process that runs it."""
 
 
 class Runner(Protocol):
@@ -66,6 +78,10 @@ class Pool(Protocol):
 
     async def outcomes(self) -> list[Outcome]:
         """Wait until something has finished, then return everything that has."""
+        ...
+
+    def running(self) -> list[Running]:
+        """What has been started and has no outcome yet."""
         ...
 
     async def withdraw(self, keys: Sequence[int] | None = None) -> list[Request]:

@@ -16,6 +16,7 @@ from umbel.pools.pace import Pace
 from umbel.pools.prefork.channel import REQUESTS, Link, encode, frame
 from umbel.pools.prefork.slots import Slots
 from umbel.pools.verdicts import unencodable
+from umbel.protocols import Running
 
 __all__ = ["Member"]
 
@@ -131,6 +132,13 @@ class Member:
         """The key of the request that it has started last, unless that one has an outcome."""
         key = self._slots.keys[self.slot]
         return key if key in self.held else None
+
+    def running(self) -> Running | None:
+        """The same, with when it was started."""
+        key = self.started()
+        if key is None or self.pid is None:
+            return None
+        return Running(key, self._slots.times[self.slot], self.pid)
 
     def order_to_end(self) -> None:
         """Let it obey the SIGTERM that comes next."""

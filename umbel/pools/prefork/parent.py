@@ -19,7 +19,7 @@ from umbel.pools.prefork.nursery import Nursery, SpawnNursery, ZygoteNursery
 from umbel.pools.prefork.process import exit_reason, signal_named
 from umbel.pools.prefork.slots import SLOTS, Slots
 from umbel.pools.verdicts import cancelled, lost
-from umbel.protocols import Runner
+from umbel.protocols import Runner, Running
 
 __all__ = ["PreforkPool"]
 
@@ -161,6 +161,10 @@ class PreforkPool:
         Empty after ``stop``, once everything was handed out.
         """
         return await self._outbox.take()
+
+    def running(self) -> list[Running]:
+        """What the children have started and not finished."""
+        return [each for member in self._members.values() if (each := member.running()) is not None]
 
     async def withdraw(self, keys: Sequence[int] | None = None) -> list[Request]:
         """Take back requests that have not started: those of ``keys``, or all."""

@@ -324,6 +324,24 @@ class PoolContract:
         assert isinstance(found[2], Revoked)
         assert isinstance(rest[1], Succeeded)
 
+    async def test_what_runs_is_known_with_its_process_and_since_when(
+        self, make_pool: MakePool, gate: Gate
+    ) -> None:
+        pool = await make_pool(ContractRunner)
+        assert pool.running() == []
+        before = time.monotonic()
+        await pool.submit([request(1, self.hold, gate.body)])
+        await gate.reached(1)
+
+        [running] = pool.running()
+        gate.open()
+        await collect(pool, 1)
+
+        assert running.key == 1
+        assert running.pid > 0
+        assert before <= running.since <= time.monotonic()
+        assert pool.running() == []
+
     async def test_what_has_not_started_can_be_withdrawn_and_has_no_outcome(
         self, make_pool: MakePool, gate: Gate
     ) -> None:
