@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from itertools import count
 
 import amqp
+import msgspec
 import pytest
 
 from umbel.drivers.rabbitmq.broker import RabbitMQBroker
 from umbel.drivers.rabbitmq.fanout import RabbitMQFanout
-from umbel.model import Queue
-from umbel.protocols import Broker, Fanout
+from umbel.drivers.rabbitmq.mailbox import Mailbox
+from umbel.drivers.rabbitmq.rpc import RpcBackend
+from umbel.drivers.rabbitmq.topology import default_queue
+from umbel.model import Queue, ResultRecord
+from umbel.protocols import Broker, Fanout, ResultBackend
+from umbel.testing.conformance.backend import MakeBackend, RecordsContract
 from umbel.testing.conformance.broker import BrokerContract, MakeBroker
 from umbel.testing.conformance.clocks import WaitingClock
 from umbel.testing.conformance.fanout import FanoutContract, MakeFanout
+from umbel.testing.conformance.messages import message
 from umbel.testing.servers import RabbitMQServer
+
+_numbers = count(1)
 
 
 def with_priorities(name: str) -> Queue:
@@ -83,6 +92,49 @@ class TestRabbitMQFanout(FanoutContract):
         yield make
         for fanout in made:
             await fanout.close()
+
+
+class AddressingBackend(RpcBackend):
+    """Sends every record to one mailbox, as if one process had asked for them all."""
+
+    def __init__(self, url: str, mailbox: Mailbox, clock: WaitingClock) -> None:
+        super().__init__(url, clock=clock, mailbox=mailbox)
+        self.address = mailbox.queue.name
+
+    async def store(self, records: Sequence[ResultRecord]) -> None:
+        await super().store(
+            [msgspec.structs.replace(record, reply_to=self.address) for record in records]
+        )
+
+
+class TestRpcBackend(RecordsContract):
+    @pytest.fixture
+    def clock(self) -> WaitingClock:
+        return WaitingClock()
+
+    @pytest.fixture
+    async def make_backend(
+        self, clock: WaitingClock, rabbitmq: RabbitMQServer
+    ) -> AsyncIterator[MakeBackend]:
+        made: list[AddressingBackend] = []
+        mailbox = Mailbox(f"replies-{next(_numbers)}", 60.0)
+
+        async def make() -> ResultBackend:
+            backend = AddressingBackend(rabbitmq.url(), mailbox, clock)
+            await backend.open()
+            made.append(backend)
+            # Whoever sends tasks has made the queue before.
+            broker = RabbitMQBroker(rabbitmq.url(), clock=clock, replies=mailbox.queue)
+            await broker.open()
+            await broker.publish([message(routing_key=f"{mailbox.queue.name}-tasks")])
+            await broker.purge([f"{mailbox.queue.name}-tasks"])
+            await broker.close()
+            return backend
+
+        yield make
+        for backend in made:
+            await backend.close()
+        delete(rabbitmq, [mailbox.queue, default_queue(f"{mailbox.queue.name}-tasks")])
 
 
 def delete(server: RabbitMQServer, queues: Sequence[Queue]) -> None:

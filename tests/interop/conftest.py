@@ -72,8 +72,12 @@ def client_of(side: str, url: str) -> Iterator[Any]:
     """What a program of either side calls with."""
     kind: type[Any] = {"celery": celery.Celery, "umbel": Umbel}[side]
     broker = os.environ.get("INTEROP_BROKER", url)
-    app = kind(f"{side}-client", broker=broker, backend=url, set_as_current=False)
+    backend = os.environ.get("INTEROP_BACKEND", url)
+    app = kind(f"{side}-client", broker=broker, backend=backend, set_as_current=False)
     yield app
+    if side == "celery" and backend == "rpc://" and app.backend.result_consumer._consumer:
+        # Celery leaves its connection for results open.
+        app.backend.result_consumer.stop()
     app.close()
 
 
@@ -93,6 +97,13 @@ def celery_client(redis_url: str) -> Iterator[celery.Celery]:
 def umbel_client(redis_url: str) -> Iterator[Umbel]:
     with client_of("umbel", redis_url) as app:
         yield app
+
+
+@pytest.fixture
+def make_client(redis_url: str) -> Iterator[Callable[[str], Any]]:
+    """What either side calls with, once the test has said over which broker."""
+    with ExitStack() as stack:
+        yield lambda side: stack.enter_context(client_of(side, redis_url))
 
 
 @pytest.fixture(scope="session")

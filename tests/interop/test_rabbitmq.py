@@ -11,17 +11,22 @@ import pytest
 from umbel.testing.servers import RabbitMQServer, ServerMissing, rabbitmq_server, required
 
 
-@pytest.fixture(autouse=True)
-def rabbitmq(monkeypatch: pytest.MonkeyPatch) -> Iterator[RabbitMQServer]:
-    """A private RabbitMQ, which programs and clients of this module use as their broker."""
+@pytest.fixture(scope="module")
+def rabbitmq() -> Iterator[RabbitMQServer]:
+    """A private RabbitMQ for all tests of this module."""
     try:
         with rabbitmq_server() as server:
-            monkeypatch.setenv("INTEROP_BROKER", server.url())
             yield server
     except ServerMissing as missing:
         if required("rabbitmq"):
             raise
         pytest.skip(str(missing))
+
+
+@pytest.fixture(autouse=True)
+def over_rabbitmq(rabbitmq: RabbitMQServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs and clients of this module use it as their broker."""
+    monkeypatch.setenv("INTEROP_BROKER", rabbitmq.url())
 
 
 def test_calls_go_both_ways(
@@ -39,6 +44,34 @@ def test_calls_go_both_ways(
         with pytest.raises(ValueError, match="no luck"):
             caller.send_task("interop.fail", ("no luck",), queue=queue).get(timeout=20)
         worker.end()
+
+
+@pytest.mark.parametrize(
+    ("caller", "runner"), [("celery", "umbel"), ("umbel", "celery"), ("umbel", "umbel")]
+)
+def test_results_as_messages_go_both_ways(
+    monkeypatch: pytest.MonkeyPatch,
+    start: Callable[..., Any],
+    make_client: Callable[[str], Any],
+    caller: str,
+    runner: str,
+) -> None:
+    monkeypatch.setenv("INTEROP_BACKEND", "rpc://")
+    start(runner, task_track_started=True, result_serializer="json")
+    client = make_client(caller)
+    seen: list[str] = []
+
+    sum_ = client.send_task("interop.add", (2, 2))
+    many = [client.send_task("interop.add", (n, n)) for n in range(200)]
+    failed = client.send_task("interop.fail", ("no luck",))
+
+    assert sum_.get(timeout=20, on_message=lambda meta: seen.append(meta["status"])) == 4
+    assert [each.get(timeout=20) for each in many] == [2 * n for n in range(200)]
+    with pytest.raises(ValueError, match="no luck"):
+        failed.get(timeout=20)
+    assert sum_.state == "SUCCESS"
+    assert "SUCCESS" in seen
+    assert set(seen) <= {"STARTED", "SUCCESS"}
 
 
 def test_two_kinds_of_workers_share_a_queue_and_run_each_task_once(

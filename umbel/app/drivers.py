@@ -7,9 +7,10 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from umbel.exceptions import ImproperlyConfigured
+from umbel.serialization import registry
 
 if TYPE_CHECKING:
     from umbel.model import Queue
@@ -18,13 +19,17 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_URL",
     "DISABLED",
+    "Replies",
     "default_database",
     "driver_of",
     "keeps_results",
     "make_backend",
     "make_broker",
     "make_fanout",
+    "make_mailbox",
+    "make_rpc_backend",
     "safe_url",
+    "sends_results",
     "shown_url",
 ]
 
@@ -59,6 +64,20 @@ _RESULT_DRIVERS = {"memory", "sqlite", "redis"}
 
 _Role = Literal["broker", "backend", "fanout"]
 
+_SENDING_DRIVERS = {"rabbitmq"}
+"""Those that can carry results as messages."""
+
+
+class Replies(NamedTuple):
+    """How results come back to a process as messages, with ``rpc://``."""
+
+    mailbox: Any
+    """Where they are kept until they are asked for; the driver's own."""
+    persistent: bool
+    """Whether they survive a restart of the broker."""
+    serializer: str
+    """By name."""
+
 
 def driver_of(url: str) -> str:
     """The name of the driver that serves ``url``.
@@ -86,6 +105,61 @@ def keeps_results(broker_url: str) -> bool:
     return driver_of(broker_url) in _RESULT_DRIVERS
 
 
+def sends_results(backend_url: str) -> bool:
+    """Whether results are messages, over the broker.
+
+    >>> sends_results("rpc://"), sends_results("redis://localhost/0")
+    (True, False)
+    """
+    return backend_url.partition("://")[0].lower() == "rpc"
+
+
+def make_mailbox(broker_url: str, name: str, expires: float | None) -> Any:
+    """Where a process keeps the results that come as messages.
+
+    Args:
+        name: The address that results are sent to.
+        expires: Seconds that they are kept; None: for ever.
+
+    Raises:
+        ImproperlyConfigured: The broker cannot carry them.
+    """
+    driver = driver_of(broker_url)
+    if driver not in _SENDING_DRIVERS:
+        message = (
+            f"result_backend='rpc://' sends results over the broker, and {safe_url(broker_url)!r} "
+            "cannot carry them: it needs RabbitMQ (amqp://…). Set result_backend to the URL of a "
+            "result backend."
+        )
+        raise ImproperlyConfigured(message)
+    return _load(driver, "mailbox").Mailbox(name, expires)
+
+
+def make_rpc_backend(
+    broker_url: str,
+    replies: Replies,
+    *,
+    clock: Clock,
+    options: Mapping[str, Any],
+    connect_timeout: float = 4.0,
+    max_retries: int = 0,
+) -> ResultBackend:
+    """What sends results over the broker, and receives them; see :func:`make_broker`."""
+    serializer = registry.serializer(replies.serializer)
+    backend: ResultBackend = _load(driver_of(broker_url), "rpc").RpcBackend(
+        broker_url,
+        clock=clock,
+        mailbox=replies.mailbox,
+        persistent=replies.persistent,
+        content_type=serializer.content_type,
+        content_encoding=serializer.content_encoding,
+        transport_options=options,
+        connect_timeout=connect_timeout,
+        max_retries=max_retries,
+    )
+    return backend
+
+
 def make_broker(
     url: str,
     *,
@@ -97,6 +171,7 @@ def make_broker(
     max_retries: int | None = 0,
     make_queue: Callable[[str], Queue] | None = None,
     exchange_type: Callable[[str], str | None] = lambda _: None,
+    replies: Replies | None = None,
 ) -> Broker:
     """A broker client for ``url``, not opened yet; it belongs to the loop that opens it.
 
@@ -110,6 +185,7 @@ def make_broker(
             exist, for brokers that must be told.
         exchange_type: The type of an exchange, as far as the configuration says, for brokers that
             have no exchanges of their own.
+        replies: How the results of what is published come back, where they are messages.
     """
     driver = driver_of(url)
     module = _load(driver, "broker")
@@ -127,6 +203,7 @@ def make_broker(
             connect_timeout=connect_timeout,
             max_retries=max_retries,
             **({} if make_queue is None else {"make_queue": make_queue}),
+            **({} if replies is None else {"replies": replies.mailbox.queue}),
         )
     else:
         broker = module.RedisBroker(

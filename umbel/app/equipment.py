@@ -12,6 +12,7 @@ from umbel.serialization import registry as serializers
 from umbel.wire.results import ResultCodec
 
 if TYPE_CHECKING:
+    from umbel.app.drivers import Replies
     from umbel.app.settings import Settings
     from umbel.model import Message, Queue, ResultRecord
     from umbel.protocols import Broker, Fanout, ResultBackend, Runner
@@ -62,6 +63,7 @@ class Equipment(TaskSending):
             compression=conf.result_compression,
             limit=self.decompress_limit,
             clock=self.wall_clock,
+            addressed=drivers.sends_results(self.backend_url),
         )
 
     @property
@@ -127,6 +129,7 @@ class Equipment(TaskSending):
             max_retries=0,
             make_queue=self._make_queue,
             exchange_type=self.router.exchange_type,
+            replies=self._replies,
         )
 
     def make_fanout(self, url: str | None = None) -> Fanout:
@@ -144,6 +147,24 @@ class Equipment(TaskSending):
             max_retries=1,
         )
 
+    @property
+    def _replies(self) -> Replies | None:
+        """How results come back to this process, where they are messages."""
+        if not drivers.sends_results(self.backend_url):
+            return None
+        kept = self._derived.get("replies")
+        if kept is None or kept[0] != self.oid:
+            conf = self.conf
+            expires = _seconds(conf.result_expires)
+            made = drivers.Replies(
+                mailbox=drivers.make_mailbox(self.broker_url, self.oid, expires),
+                persistent=bool(conf.result_persistent),
+                serializer=conf.result_serializer,
+            )
+            kept = self._derived["replies"] = (self.oid, made)
+        replies: Replies = kept[1]
+        return replies
+
     def _broker_options(self) -> dict[str, Any]:
         """``broker_transport_options``, and the settings that say the same by another name."""
         conf = self.conf
@@ -159,6 +180,15 @@ class Equipment(TaskSending):
 
     def make_backend(self) -> ResultBackend:
         """A result backend client, not opened yet."""
+        replies = self._replies
+        if replies is not None:
+            return drivers.make_rpc_backend(
+                self.broker_url,
+                replies,
+                clock=self.wall_clock,
+                options=self._broker_options(),
+                connect_timeout=self.conf.broker_connection_timeout or 4.0,
+            )
         return drivers.make_backend(
             self.backend_url,
             clock=self.wall_clock,

@@ -151,7 +151,13 @@ class TaskSending(Parts):
         """The message of a signature that follows ``parent``, called with ``args``."""
         options: Any = sig.get("options") or {}
         kwargs: Any = sig.get("kwargs") or {}
-        given = {"parent_id": parent.id, "root_id": parent.root_id or parent.id, **options}
+        given = {
+            "parent_id": parent.id,
+            "root_id": parent.root_id or parent.id,
+            # Whoever waits for what follows waits where the first task was sent from.
+            "reply_to": parent.message.reply_to,
+            **options,
+        }
         name = str(sig["task"])
         call = self._make_call(name, args, kwargs, given)
         return self.producer.encode((call,), self.publish_policy({}))[0]

@@ -361,7 +361,9 @@ def update_state(
     tools = tools if run is None else run.tools
     subject = request if task_id is None or request is None or task_id == request.id else None
     if subject is None and task_id is not None:
-        subject = Request(key=0, id=task_id, task=task.name, message=Message(id=task_id, body=b""))
+        reply_to = None if request is None else request.message.reply_to
+        message = Message(id=task_id, body=b"", reply_to=reply_to)
+        subject = Request(key=0, id=task_id, task=task.name, message=message)
     if subject is None or tools is None:
         msg = f"{task.name}.update_state() needs a running task, or the id of one."
         raise RuntimeError(msg)

@@ -22,7 +22,7 @@ from umbel.exceptions import (
     WorkerLostError,
 )
 from umbel.execution.context import Run
-from umbel.model import Request, ResultRecord
+from umbel.model import Message, Request, ResultRecord
 from umbel.states import REVOKED
 from umbel.utils.saferepr import saferepr
 from umbel.wire.results import ResultCodec
@@ -179,13 +179,16 @@ class _Link(msgspec.Struct, frozen=True):
     id: str
     group_id: str | None
     parent_id: str | None
+    message: Message
 
 
 def _link(signature: Mapping[str, Any]) -> _Link | None:
     options: dict[str, Any] = signature.get("options") or {}
     if not isinstance(options.get("task_id"), str):
         return None
-    return _Link(options["task_id"], options.get("group_id"), options.get("parent_id"))
+    id_ = options["task_id"]
+    address = Message(id=id_, body=b"", reply_to=options.get("reply_to"))
+    return _Link(id_, options.get("group_id"), options.get("parent_id"), address)
 
 
 def _failure(codec: ResultCodec, request: Request, error: Exception) -> ResultRecord:

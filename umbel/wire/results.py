@@ -14,7 +14,7 @@ import msgspec
 
 from umbel.clock import SystemClock
 from umbel.exceptions import DecodeError, EncodeError
-from umbel.model import ResultRecord
+from umbel.model import Message, ResultRecord
 from umbel.protocols.clock import Clock
 from umbel.serialization import json, registry
 from umbel.serialization.compression import DEFAULT_LIMIT, compress
@@ -64,6 +64,11 @@ class Finished(Protocol):
         """The task that sent it."""
         ...
 
+    @property
+    def message(self) -> Message:
+        """What asked for it: says where results that are messages go to."""
+        ...
+
 
 class ResultMeta(msgspec.Struct, frozen=True, kw_only=True):
     """A stored result, read."""
@@ -100,6 +105,7 @@ class ResultCodec:
         extended: Whether ``extra`` is written, as ``result_extended``.
         compression: As ``result_compression``.
         limit: Bytes that a compressed result may unpack to.
+        addressed: Whether records say whom they are for: the backend sends them.
     """
 
     def __init__(
@@ -113,7 +119,9 @@ class ResultCodec:
         compression: str | None = None,
         limit: int = DEFAULT_LIMIT,
         clock: Clock = _SYSTEM,
+        addressed: bool = False,
     ) -> None:
+        self._addressed = addressed
         self._serializer = registry.serializer(serializer)
         self._plain = self._serializer.name == "json" and compression is None
         self._accept = accept or frozenset({self._serializer.content_type})
@@ -168,12 +176,13 @@ class ResultCodec:
                 b"" if group is None else b',"group_id":%b' % _quote(group),
                 b"" if parent is None else b',"parent_id":%b' % _quote(parent),
             )
-        return ResultRecord(
+        record = ResultRecord(
             id=request.id,
             state=SUCCESS,
             body=body,
             expires_at=None if expires is None else now + expires,
         )
+        return _addressed(record, request) if self._addressed else record
 
     def failed(
         self,
@@ -209,12 +218,13 @@ class ResultCodec:
             result = self._exception(result)
         document = self._document(request, state, result, traceback, children, extra, now)
         expires = self._failure_expires if state == FAILURE else self._expires
-        return ResultRecord(
+        record = ResultRecord(
             id=request.id,
             state=state,
             body=self._sealed(document, result),
             expires_at=None if expires is None else now + expires,
         )
+        return _addressed(record, request) if self._addressed else record
 
     def read(self, record: ResultRecord) -> ResultMeta:
         """What a record says.
@@ -277,6 +287,13 @@ class ResultCodec:
                 return errors.encode(exc, dumps=self._serializer.dumps)
             return exc
         return errors.encode(exc, dumps=self._serializer.dumps)
+
+
+def _addressed(record: ResultRecord, request: Finished) -> ResultRecord:
+    message = request.message
+    return msgspec.structs.replace(
+        record, reply_to=message.reply_to, correlation_id=message.correlation_id or request.id
+    )
 
 
 def _extended(extra: Mapping[str, object]) -> dict[str, object]:

@@ -12,7 +12,11 @@ from kombu import Queue
 from kombu.common import Broadcast
 
 redis = os.environ["INTEROP_REDIS"]
-app = Celery("interop", broker=os.environ.get("INTEROP_BROKER", redis), backend=redis)
+app = Celery(
+    "interop",
+    broker=os.environ.get("INTEROP_BROKER", redis),
+    backend=os.environ.get("INTEROP_BACKEND", redis),
+)
 app.conf.update(
     accept_content=["json", "yaml", "msgpack", "pickle"], result_accept_content=["json"]
 )

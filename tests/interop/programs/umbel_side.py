@@ -11,7 +11,11 @@ import work
 from umbel import Broadcast, Queue, Umbel
 
 redis = os.environ["INTEROP_REDIS"]
-app = Umbel("interop", broker=os.environ.get("INTEROP_BROKER", redis), backend=redis)
+app = Umbel(
+    "interop",
+    broker=os.environ.get("INTEROP_BROKER", redis),
+    backend=os.environ.get("INTEROP_BACKEND", redis),
+)
 app.conf.update(
     accept_content=["json", "yaml", "msgpack", "pickle"], result_accept_content=["json"]
 )

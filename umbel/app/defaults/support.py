@@ -151,16 +151,17 @@ MISSING: tuple[Missing, ...] = (
         ),
     ),
     Missing(
-        "this release neither delays messages in RabbitMQ nor sends results over it",
+        "this release does not delay messages in RabbitMQ",
         (
             "broker_native_delayed_delivery_queue_type",
             "broker_channel_error_retry",
             "broker_heartbeat_checkrate",
             "worker_detect_quorum_queues",
-            "result_exchange",
-            "result_exchange_type",
-            "result_persistent",
         ),
+    ),
+    Missing(
+        "results that are messages go straight to the queue of who waits, as Celery's do",
+        ("result_exchange", "result_exchange_type"),
     ),
     Missing(
         "a process needs only one connection to send",

@@ -35,6 +35,8 @@ class RabbitMQBroker:
         max_retries: Further attempts to connect before a call fails; None: for ever.
         make_queue: What is made of the name of a queue that does not exist; by default what
             Celery makes of it.
+        replies: The queue that the results of what is published here come to; it exists before
+            the first message is out.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class RabbitMQBroker:
         connect_timeout: float = 4.0,
         max_retries: int | None = 3,
         make_queue: Callable[[str], Queue] = default_queue,
+        replies: Queue | None = None,
     ) -> None:
         options = transport_options or {}
         addresses = address.parse(url, options.get("ssl"))
@@ -66,6 +69,10 @@ class RabbitMQBroker:
             addresses, clock=clock, options=client_options, error=BrokerUnavailable
         )
         self._topology = Topology(self._outgoing, make_queue)
+        self._needed: list[str] = []
+        if replies is not None:
+            self._topology.know(replies)
+            self._needed.append(replies.name)
         self._publisher = Publisher(
             self._outgoing,
             self._topology,
@@ -106,6 +113,7 @@ class RabbitMQBroker:
     async def publish(self, messages: Sequence[Message]) -> None:
         """Publish; one write for all of them, then wait for RabbitMQ to confirm each."""
         if messages:
+            await self._topology.ensure(self._needed)
             await self._publisher.publish(messages)
 
     async def receive(self, queues: Sequence[str], *, limit: int, wait: float) -> list[Delivery]:

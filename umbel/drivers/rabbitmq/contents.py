@@ -64,9 +64,9 @@ def short(text: str) -> bytes:
 
 
 @lru_cache(maxsize=4096)
-def _publish(channel: int, exchange: str, routing_key: str) -> bytes:
-    """The method frame of a mandatory publication: what reaches no queue comes back."""
-    arguments = b"\x00\x00" + short(exchange) + short(routing_key) + b"\x01"
+def _publish(channel: int, exchange: str, routing_key: str, mandatory: bool) -> bytes:
+    """The method frame of a publication; of a mandatory one, what reaches no queue comes back."""
+    arguments = b"\x00\x00" + short(exchange) + short(routing_key) + bytes((mandatory,))
     return _method(1, channel, 4 + len(arguments), PUBLISH) + arguments + _END
 
 
@@ -78,11 +78,13 @@ def publication(
     expiration: str | None,
     exchange: str,
     routing_key: str,
+    mandatory: bool = True,
 ) -> bytes:
     """The frames that publish a message.
 
     Args:
         frame_limit: The most bytes of a body in one frame.
+        mandatory: Whether what reaches no queue comes back; it is dropped otherwise.
 
     Raises:
         EncodeError: AMQP cannot carry it; says why.
@@ -123,7 +125,7 @@ def publication(
     header = _header(2, channel, 14 + len(values), 60, 0, size, flags)
     if len(values) + 14 > frame_limit:
         raise EncodeError(f"cannot send the message: its headers have {len(values)} bytes.")
-    start = _publish(channel, exchange, routing_key)
+    start = _publish(channel, exchange, routing_key, mandatory)
     if 0 < size <= frame_limit:
         return b"".join((start, header, values, _END, _frame(3, channel, size), body, _END))
     parts = [start, header, values, _END]

@@ -59,11 +59,12 @@ class _Batch:
 class Publisher:
     """Publishes on a channel in confirm mode; a call returns once its messages are safe.
 
-    Every message is mandatory: what reaches no queue comes back, and is refused or, when it was
-    for a queue by name, sent again to a queue that is made for it.
+    What reaches no queue comes back, and is refused or, when it was for a queue by name, sent
+    again to a queue that is made for it.
 
     Args:
         confirm_timeout: Seconds to wait for RabbitMQ to take a batch.
+        mandatory: False: what reaches no queue is dropped.
     """
 
     def __init__(
@@ -74,12 +75,14 @@ class Publisher:
         *,
         confirm_timeout: float,
         route: Route,
+        mandatory: bool = True,
     ) -> None:
         self._client = client
         self._topology = topology
         self._clock = clock
         self._confirm_timeout = confirm_timeout
         self._route = route
+        self._mandatory = mandatory
         self._channel: Channel | None = None
         self._opening = asyncio.Lock()
         self._next = 1
@@ -171,6 +174,7 @@ class Publisher:
                         expiration=_expiration(message, now),
                         exchange=exchange,
                         routing_key=key,
+                        mandatory=self._mandatory,
                     )
                 )
             except EncodeError as exc:

@@ -66,6 +66,10 @@ class Topology:
         """Queues that were there on this connection when somebody last looked."""
         self._exchanges: set[str] = set()
 
+    def know(self, queue: Queue) -> None:
+        """Say what a queue is like, for when it must exist."""
+        self._queue_by_name[queue.name] = queue
+
     def forget(self) -> None:
         """The connection is gone, and with it the certainty that anything exists."""
         self._existing.clear()
@@ -165,7 +169,7 @@ class Topology:
             (binding.exchange, binding.routing_key, binding.arguments) for binding in queue.bindings
         ]
         if queue.exchange is not None:
-            ways.insert(0, (queue.exchange, queue.key, {}))
+            ways.insert(0, (queue.exchange, queue.key, queue.binding_arguments))
         methods: list[Frame] = [
             DeclareQueue(
                 queue=name,

@@ -1,6 +1,7 @@
 """What every result backend must pass.
 
-A driver's test file is its fixture; see :mod:`umbel.testing.conformance.broker`.
+A driver's test file is its fixture; see :mod:`umbel.testing.conformance.broker`. A backend that
+stores nothing, because its records are messages, passes :class:`RecordsContract` alone.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from umbel.protocols import ResultBackend
 from umbel.testing.conformance.clocks import MovableClock
 from umbel.testing.conformance.messages import PATIENCE, every_await
 
-__all__ = ["BackendContract", "MakeBackend", "record"]
+__all__ = ["BackendContract", "MakeBackend", "RecordsContract", "record"]
 
 MakeBackend = Callable[[], Awaitable[ResultBackend]]
 """Gives one more open instance on the same store; the fixture closes them all."""
@@ -71,8 +72,9 @@ async def watch_for(
     return heard
 
 
-class BackendContract:
-    """Fixtures to give: ``make_backend``; for servers also ``clock``."""
+class RecordsContract:
+    """Storing, loading and watching. Fixtures to give: ``make_backend``; for servers also
+    ``clock``."""
 
     @pytest.fixture
     def clock(self) -> MovableClock:
@@ -183,17 +185,10 @@ class BackendContract:
         await backend.store(
             [record("brief", expires_at=now + 1), record("long", expires_at=now + 1000)]
         )
-        await backend.store_groups(
-            [
-                GroupRecord(id="brief", body=b"{}", expires_at=now + 1),
-                GroupRecord(id="long", body=b"{}", expires_at=now + 1000),
-            ]
-        )
 
         await clock.advance(2.1)
 
         assert set(await backend.load(["brief", "long"])) == {"long"}
-        assert set(await backend.load_groups(["brief", "long"])) == {"long"}
 
     async def test_prune_leaves_what_has_not_expired(
         self, backend: ResultBackend, clock: MovableClock
@@ -313,7 +308,9 @@ class BackendContract:
             await watch_for(first, {"a": "SUCCESS"})
             await watch_for(second, {"a": "SUCCESS"})
 
-    # Groups and chords
+
+class BackendContract(RecordsContract):
+    """All of it: records, groups and chords."""
 
     async def test_groups_are_kept_as_they_are(
         self, backend: ResultBackend, make_backend: MakeBackend
@@ -328,6 +325,21 @@ class BackendContract:
         loaded = await other.load_groups(["g", "unknown"])
         assert set(loaded) == {"g"}
         assert (loaded["g"].id, loaded["g"].body) == ("g", body)
+
+    async def test_a_group_that_has_expired_is_gone(
+        self, backend: ResultBackend, clock: MovableClock
+    ) -> None:
+        now = clock.time()
+        await backend.store_groups(
+            [
+                GroupRecord(id="brief", body=b"{}", expires_at=now + 1),
+                GroupRecord(id="long", body=b"{}", expires_at=now + 1000),
+            ]
+        )
+
+        await clock.advance(2.1)
+
+        assert set(await backend.load_groups(["brief", "long"])) == {"long"}
 
     async def test_a_chord_is_full_when_every_index_has_arrived(
         self, backend: ResultBackend, make_backend: MakeBackend
