@@ -170,7 +170,9 @@ def revoked(request: Request, reason: str, codec: ResultCodec) -> ResultRecord:
 
 def revoked_unseen(id: str, codec: ResultCodec) -> ResultRecord:
     """The REVOKED of a task of which only the id is known."""
-    return codec.state(_Link(id, None, None), REVOKED, TaskRevokedError("revoked"))
+    return codec.state(
+        _Link(id, None, None, Message(id=id, body=b"")), REVOKED, TaskRevokedError("revoked")
+    )
 
 
 class _Link(msgspec.Struct, frozen=True):
