@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from umbel.app.ids import new_id
 from umbel.execution import context
+from umbel.result import AsyncResult
 from umbel.routing.routes import NOWHERE
 from umbel.wire.call import Call
 
 if TYPE_CHECKING:
     from umbel.app.base import Umbel
     from umbel.execution.runnable import TaskOptions
-    from umbel.result import AsyncResult
 
-__all__ = ["CALL_OPTIONS", "Defaults", "adopt", "defaults_of", "make_call", "moment"]
+__all__ = ["CALL_OPTIONS", "Defaults", "adopt", "defaults_of", "make_call", "moment", "result_of"]
 
 CALL_OPTIONS = frozenset(
     {
@@ -224,6 +224,14 @@ def _check_limits(fields: Mapping[str, Any]) -> None:
     if hard and soft and soft > hard:
         message = f"soft_time_limit must be less than or equal to time_limit: {soft!r} > {hard!r}"
         raise ValueError(message)
+
+
+def result_of(call: Call, app: Umbel) -> AsyncResult[Any]:
+    """The result that a call will have."""
+    result = AsyncResult[Any](call.id, None, call.task, app)
+    if call.ignore_result:
+        result.ignored = True
+    return result
 
 
 def adopt(results: Iterable[AsyncResult[Any]], options: Mapping[str, Any]) -> None:

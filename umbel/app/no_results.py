@@ -54,6 +54,9 @@ class NoResults:
         """Raises: NotImplementedError: there is nothing to keep groups in."""
         _refuse("groups cannot be restored")
 
+    async def forget_groups(self, ids: Sequence[str]) -> None:
+        """Nothing to forget."""
+
     async def arrive(self, arrivals: Sequence[Arrival]) -> list[FullChord]:
         """Raises: NotImplementedError: there is nothing to count chords in."""
         if arrivals:

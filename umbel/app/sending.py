@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from umbel.app.arguments import complete
-from umbel.app.calls import adopt, defaults_of, make_call
+from umbel.app.calls import adopt, defaults_of, make_call, result_of
 from umbel.app.parts import Parts
 from umbel.app.producer import PublishPolicy
 from umbel.canvas.signature import Signature
 from umbel.exceptions import AlwaysEagerIgnored
-from umbel.result import AsyncResult
+from umbel.result import AsyncResult, Groups, ResultSet
 
 if TYPE_CHECKING:
     from umbel.app.base import Umbel
@@ -78,7 +78,7 @@ class TaskSending(Parts):
         self, calls: Iterable[Call], options: Mapping[str, Any]
     ) -> list[AsyncResult[Any]]:
         app = cast("Umbel", self)
-        results = [AsyncResult[Any](call.id, None, call.task, app) for call in calls]
+        results = [result_of(call, app) for call in calls]
         adopt(results, options)
         return results
 
@@ -92,6 +92,15 @@ class TaskSending(Parts):
     def AsyncResult(self, id: str, **kwargs: Any) -> AsyncResult[Any]:  # noqa: N802
         """The result of a task, by its id."""
         return AsyncResult(id, app=cast("Umbel", self), **kwargs)
+
+    @property
+    def GroupResult(self) -> Groups:  # noqa: N802
+        """:class:`umbel.result.GroupResult`, looking through this app."""
+        return Groups(cast("Umbel", self))
+
+    def ResultSet(self, results: Iterable[Any], **kwargs: Any) -> ResultSet:  # noqa: N802
+        """Several results as one."""
+        return ResultSet(results, app=cast("Umbel", self), **kwargs)
 
     def publish_policy(self, options: Mapping[str, Any]) -> PublishPolicy:
         """How persistently to publish, as ``retry`` and ``retry_policy`` or the settings say."""

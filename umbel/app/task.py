@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, ca
 
 from umbel.app import current
 from umbel.app.arguments import ArgumentCheck, complete
-from umbel.app.calls import Defaults, adopt, defaults_of, make_call
+from umbel.app.calls import Defaults, adopt, defaults_of, make_call, result_of
 from umbel.app.ids import new_id
 from umbel.app.options import FromConfig, resolve
 from umbel.canvas.signature import Signature
@@ -352,14 +352,14 @@ class Task(Generic[P, R]):
         return self._eagerly(call, {**options, "throw": throw}, serialize=False)
 
     def _sent(self, call: Call, options: Mapping[str, Any]) -> AsyncResult[R]:
-        result: AsyncResult[R] = AsyncResult(call.id, None, self.name, self.app)
+        result: AsyncResult[R] = result_of(call, self.app)
         if context.current() is not None:
             adopt((result,), options)
         return result
 
     def _all_sent(self, calls: Sequence[Call], options: Mapping[str, Any]) -> list[AsyncResult[R]]:
-        app, name = self.app, self.name
-        results: list[AsyncResult[R]] = [AsyncResult(call.id, None, name, app) for call in calls]
+        app = self.app
+        results: list[AsyncResult[R]] = [result_of(call, app) for call in calls]
         adopt(results, options)
         return results
 

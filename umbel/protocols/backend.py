@@ -45,9 +45,15 @@ class ResultBackend(Protocol):
         """
         ...
 
-    async def store_groups(self, groups: Sequence[GroupRecord]) -> None: ...
+    async def store_groups(self, groups: Sequence[GroupRecord]) -> None:
+        """Keep the groups. Storing one again replaces it."""
 
-    async def load_groups(self, ids: Sequence[str]) -> dict[str, GroupRecord]: ...
+    async def load_groups(self, ids: Sequence[str]) -> dict[str, GroupRecord]:
+        """The groups that exist; unknown ids are simply absent."""
+        ...
+
+    async def forget_groups(self, ids: Sequence[str]) -> None:
+        """Delete the groups, not the results of their members; unknown ids are ignored."""
 
     async def arrive(self, arrivals: Sequence[Arrival]) -> list[FullChord]:
         """Count chord members in, each task once; returns the chords among them that are

@@ -1,4 +1,4 @@
-"""The result of one task: ``AsyncResult``, ``EagerResult``.
+"""The result of one task: ``AsyncResult``.
 
 Source:
     Celery reference, ``celery.result``: names, arguments, tuple forms.
@@ -6,12 +6,16 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from umbel.exceptions import ImproperlyConfigured
 from umbel.exceptions import TimeoutError as ResultTimeout
+from umbel.result.base import ResultBase, result_from_tuple, stands_for
 from umbel.result.blocking import assert_will_not_block
+from umbel.result.callbacks import Callbacks
+from umbel.result.revoking import revoke, revoke_stamped
+from umbel.result.trees import Tree
 from umbel.result.waiting import OnMessage, ResultSource, default_source, load_meta, wait_for
 from umbel.states import FAILURE, PENDING, PROPAGATE_STATES, READY_STATES, SUCCESS
 
@@ -20,25 +24,26 @@ if TYPE_CHECKING:
 
     from umbel.wire.results import ResultMeta
 
-__all__ = ["AsyncResult", "EagerResult", "ResultBase", "result_from_tuple"]
+__all__ = ["AsyncResult", "raise_failure"]
 
 R = TypeVar("R")
 
 
-class ResultBase:
-    """What all results have: a parent."""
-
-    parent: ResultBase | None = None
-
-
-class AsyncResult(ResultBase, Generic[R]):
+class AsyncResult(Tree, Generic[R]):
     """What became of one task, by its id: ask, wait, or ``await`` it.
 
     Making one costs nothing and asks nobody; ids that no task ever had look like tasks that
     wait.
     """
 
+    id: str
     TimeoutError = ResultTimeout
+    supports_native_join = True
+    """Results are never polled for."""
+    ignored = False
+    """Whether nothing is kept of what the task returns: :meth:`get` returns None at once."""
+    # A group may have a hundred thousand of them: what few have is not set on each.
+    _callbacks: Callbacks | None = None
 
     def __init__(
         self,
@@ -106,13 +111,22 @@ class AsyncResult(ResultBase, Generic[R]):
             RuntimeError: Called inside a task, without :func:`allow_join_result`.
             Exception: What the task raised.
         """
+        if self.ignored:
+            return cast("R", None)
         if disable_sync_subtasks:
             assert_will_not_block()
         if self._final is None:
-            self._final = self._source().portal.call(
-                self._wait, timeout, interval, follow_parents and propagate, on_message, on_interval
+            self.settle(
+                self._source().portal.call(
+                    self._wait,
+                    timeout,
+                    interval,
+                    follow_parents and propagate,
+                    on_message,
+                    on_interval,
+                )
             )
-        return self._finish(self._final, propagate=propagate, callback=callback)
+        return self._finish(self._meta(), propagate=propagate, callback=callback)
 
     wait = get
 
@@ -125,11 +139,13 @@ class AsyncResult(ResultBase, Generic[R]):
         on_message: OnMessage | None = None,
     ) -> R:
         """:meth:`get`, without blocking the running loop. ``await result`` is the same."""
+        if self.ignored:
+            return cast("R", None)
         if self._final is None:
-            self._final = await self._wait(
-                timeout, 0.5, follow_parents and propagate, on_message, None
+            self.settle(
+                await self._wait(timeout, 0.5, follow_parents and propagate, on_message, None)
             )
-        return self._finish(self._final, propagate=propagate)
+        return self._finish(await self._ameta(), propagate=propagate)
 
     def __await__(self) -> Generator[Any, None, R]:
         return self.aget().__await__()
@@ -148,11 +164,11 @@ class AsyncResult(ResultBase, Generic[R]):
         return await wait_for(source, self.id, timeout, interval, on_message, on_interval)
 
     async def _raise_of_parents(self, source: ResultSource) -> None:
-        parents = [node.id for node in self._parents() if isinstance(node, AsyncResult)]
+        parents = [node.id for node in self.lineage() if isinstance(node, AsyncResult)]
         if parents:
             for meta in (await load_meta(source, parents)).values():
                 if meta.status in PROPAGATE_STATES:
-                    _raise(meta)
+                    raise_failure(meta)
 
     def _finish(
         self,
@@ -162,7 +178,7 @@ class AsyncResult(ResultBase, Generic[R]):
         callback: Callable[[str, R], object] | None = None,
     ) -> R:
         if propagate and meta.status in PROPAGATE_STATES:
-            _raise(meta)
+            raise_failure(meta)
         value = cast("R", meta.result)
         if callback is not None:
             callback(self.id, value)
@@ -292,26 +308,88 @@ class AsyncResult(ResultBase, Generic[R]):
         if meta is None:
             return _pending(self.id)
         if meta.status in READY_STATES:
-            self._final = meta
+            self.settle(meta)
         return meta
 
-    # -- the tree
+    def leaves(self) -> Iterator[AsyncResult[Any]]:
+        """Itself."""
+        yield self
 
-    def _parents(self) -> Iterator[ResultBase]:
-        node = self.parent
-        while node is not None:
-            yield node
-            node = node.parent
+    def settle(self, meta: ResultMeta) -> None:
+        """Take in how the task ended, from whoever has seen it; that does not change any more."""
+        self._final = meta
+        if self._callbacks is not None:
+            self._callbacks.fire(self)
 
-    def as_tuple(self) -> tuple[tuple[str, Any], None]:
-        """``((id, parent), None)``, for :func:`result_from_tuple`."""
-        parent = cast("AsyncResult[Any] | None", self.parent)
-        return (self.id, None if parent is None else parent.as_tuple()), None
+    def known(self) -> ResultMeta | None:
+        """How the task ended, if that is known without asking."""
+        return self._final
+
+    # -- acting
+
+    def then(
+        self,
+        callback: Callable[[AsyncResult[R]], object],
+        on_error: Callable[[BaseException], object] | None = None,
+        weak: bool = False,
+    ) -> AsyncResult[R]:
+        """Have ``callback`` called with this result by whoever finds that the task has ended.
+
+        Results do not wait by themselves: it is called inside :meth:`get`, :meth:`ready` and the
+        like, here or in a group that this is a member of; at once when the end is known already.
+
+        Args:
+            on_error: Called with the exception that ``callback`` raises.
+            weak: Whether the callback is dropped when nobody else holds it.
+        """
+        if self._callbacks is None:
+            self._callbacks = Callbacks()
+        self._callbacks.add(callback, on_error, weak=weak)
+        if self.known() is not None:
+            self._callbacks.fire(self)
+        return self
+
+    def throw(self, error: BaseException, *, propagate: bool = True) -> None:
+        """Give up what :meth:`then` promised: tell every ``on_error``, and raise ``error``."""
+        if self._callbacks is not None:
+            self._callbacks.throw(error)
+        if propagate:
+            raise error
+
+    def revoke(
+        self,
+        connection: object = None,
+        terminate: bool = False,
+        signal: str | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> Any:
+        """Tell all workers not to run the task.
+
+        Args:
+            connection: Accepted for Celery's sake.
+            terminate: Whether it is stopped if it runs already.
+            signal: By which signal; TERM by default.
+            wait: Whether to wait for the workers' replies, which are returned.
+            timeout: Seconds to wait for them.
+        """
+        return revoke(self._source(), [self.id], terminate, signal, wait, timeout)
+
+    def revoke_by_stamped_headers(
+        self,
+        headers: Mapping[str, Any],
+        connection: object = None,
+        terminate: bool = False,
+        signal: str | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> Any:
+        """Tell all workers not to run tasks with these stamps; arguments as :meth:`revoke`."""
+        return revoke_stamped(self._source(), headers, terminate, signal, wait, timeout)
 
     def as_list(self) -> list[str]:
         """The ids of this task and its parents."""
-        parents = [node.id for node in self._parents() if isinstance(node, AsyncResult)]
-        return [self.id, *parents]
+        return [self.id, *(node.id for node in self.lineage() if isinstance(node, AsyncResult))]
 
     def _source(self) -> ResultSource:
         source = self.app or default_source()
@@ -347,110 +425,6 @@ class AsyncResult(ResultBase, Generic[R]):
         return AsyncResult, (self.id, None, self._name, None, self.parent)
 
 
-class EagerResult(AsyncResult[R]):
-    """The result of a task that ran in place (``apply``, ``task_always_eager``)."""
-
-    def __init__(
-        self,
-        id: str,
-        ret_value: Any,
-        state: str,
-        traceback: str | None = None,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(id, task_name=name)
-        self._value = ret_value
-        self._state = state
-        self._traceback = traceback
-
-    def get(  # type: ignore[override]  # there is nothing to wait for
-        self,
-        timeout: float | None = None,
-        propagate: bool = True,
-        disable_sync_subtasks: bool = True,
-        **_: object,
-    ) -> R:
-        """The value; or the exception, raised or returned."""
-        if disable_sync_subtasks:
-            assert_will_not_block()
-        if propagate and self._state in PROPAGATE_STATES:
-            raise self._value if isinstance(self._value, Exception) else Exception(self._value)
-        return cast("R", self._value)
-
-    wait = get  # type: ignore[assignment]  # as above
-
-    async def aget(self, timeout: float | None = None, *, propagate: bool = True, **_: object) -> R:
-        """:meth:`get`."""
-        return self.get(propagate=propagate, disable_sync_subtasks=False)
-
-    def ready(self) -> bool:
-        """True: it has run."""
-        return True
-
-    def forget(self) -> None:
-        """Nothing is stored."""
-
-    async def aforget(self) -> None:
-        """Nothing is stored."""
-
-    def exists(self) -> bool:
-        """True: it has run."""
-        return True
-
-    def revoke(self, *_: object, **__: object) -> None:
-        """Too late to revoke; the state says REVOKED from now on."""
-        self._state = "REVOKED"
-
-    def _meta(self) -> ResultMeta:
-        # Result documents are read with msgspec, which a program that only defines tasks has.
-        from umbel.wire.results import ResultMeta
-
-        return ResultMeta(
-            task_id=self.id,
-            status=self._state,
-            result=self._value,
-            traceback=self._traceback,
-            name=self._name,
-        )
-
-    async def _ameta(self) -> ResultMeta:
-        return self._meta()
-
-    def __repr__(self) -> str:
-        return f"<EagerResult: {self.id}>"
-
-    def __copy__(self) -> EagerResult[R]:
-        return EagerResult(self.id, self._value, self._state, self._traceback, self._name)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return EagerResult, (self.id, self._value, self._state, self._traceback, self._name)
-
-
-def result_from_tuple(r: Any, app: ResultSource | None = None) -> ResultBase:
-    """The result that ``as_tuple`` described; a result is returned as it is.
-
-    Raises:
-        ValueError: ``r`` is not of the form ``((id, parent), children)``.
-    """
-    if isinstance(r, ResultBase):
-        return r
-    head: Any
-    members: Any
-    task_id: Any
-    parent: Any
-    try:
-        head, members = r
-        task_id, parent = (head, None) if isinstance(head, str) else head
-    except (TypeError, ValueError):
-        message = f"cannot make a result of {r!r}: expected ((id, parent), None)"
-        raise ValueError(message) from None
-    if members is not None:
-        message = f"cannot make a result of {r!r}: groups come with the workflows release"
-        raise ValueError(message)
-    above = result_from_tuple(parent, app) if parent else None
-    return AsyncResult[Any](str(task_id), app=app, parent=above)
-
-
 def _pending(task_id: str) -> ResultMeta:
     # See EagerResult._meta.
     from umbel.wire.results import ResultMeta
@@ -458,10 +432,21 @@ def _pending(task_id: str) -> ResultMeta:
     return ResultMeta(task_id=task_id, status=PENDING, result=None)
 
 
-def _raise(meta: ResultMeta) -> None:
+def raise_failure(meta: ResultMeta) -> None:
+    """Raise the exception that a task ended with, with the worker's traceback as a note."""
     error = meta.result
     if not isinstance(error, BaseException):
         error = Exception(error)
     if meta.traceback and not getattr(error, "__notes__", None):
         error.add_note(f"In the worker:\n{meta.traceback}")
     raise error
+
+
+def _of_tuple(
+    id: str, *, members: list[ResultBase], parent: ResultBase | None, app: Any
+) -> ResultBase:
+    del members
+    return AsyncResult[Any](id, app=app, parent=parent)
+
+
+stands_for("task", _of_tuple)

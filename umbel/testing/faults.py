@@ -231,6 +231,10 @@ class FaultyBackend:
         """The inner backend's; watching has no faults of its own."""
         return self.inner.watch(ids)
 
+    async def forget_groups(self, ids: Sequence[str]) -> None:
+        """See :class:`umbel.protocols.ResultBackend`."""
+        await self.plan.run("forget_groups", lambda: self.inner.forget_groups(ids))
+
     async def store_groups(self, groups: Sequence[GroupRecord]) -> None:
         await self.plan.run("store_groups", lambda: self.inner.store_groups(groups))
 

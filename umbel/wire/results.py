@@ -14,7 +14,7 @@ import msgspec
 
 from umbel.clock import SystemClock
 from umbel.exceptions import DecodeError, EncodeError
-from umbel.model import Message, ResultRecord
+from umbel.model import GroupRecord, Message, ResultRecord
 from umbel.protocols.clock import Clock
 from umbel.serialization import json, registry
 from umbel.serialization.compression import DEFAULT_LIMIT, compress
@@ -239,6 +239,39 @@ class ResultCodec:
             record.body, self._serializer, accept=self._accept, limit=self._limit
         )
         return _meta(document, record.id)
+
+    def group(self, id: str, parent: object, members: Sequence[object]) -> GroupRecord:
+        """The record of a group.
+
+        Args:
+            parent: The result tuple of what came before, or None.
+            members: The members' result tuples, in order.
+
+        Raises:
+            EncodeError: A tuple cannot be written.
+        """
+        body = encode_group(id, parent, members, serializer=self._serializer.name)
+        if self._compression is not None:
+            body = sealed(*compress(body, self._compression))
+        expires = self._expires
+        return GroupRecord(
+            id=id, body=body, expires_at=None if expires is None else self._time() + expires
+        )
+
+    def read_group(self, record: GroupRecord) -> tuple[str, Any, list[Any]]:
+        """What a group's record says: its id, its parent's result tuple, its members' ones.
+
+        Raises:
+            ContentDisallowed: It is in a form that is not accepted.
+            TooLarge: It unpacks to more than the limit.
+            DecodeError: It is no group.
+        """
+        return decode_group(
+            record.body,
+            serializer=self._serializer.name,
+            accept=self._accept,
+            limit=self._limit,
+        )
 
     def _document(
         self,

@@ -14,8 +14,7 @@ import pytest
 
 from umbel import Umbel
 from umbel.exceptions import ImproperlyConfigured, TimeoutError  # noqa: A004 - ours
-from umbel.result import AsyncResult, EagerResult, result_from_tuple
-from umbel.result.single import ResultBase
+from umbel.result import AsyncResult, EagerResult, ResultBase, result_from_tuple
 
 from .conftest import Store
 
@@ -322,7 +321,7 @@ def test_tuples_describe_results_and_their_parents(app: Store) -> None:
     assert result_from_tuple(("b", None), app).as_tuple() == (("b", None), None)  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("wrong", [None, 5, "text", (), ("a",), (("a", None), []), {}])
+@pytest.mark.parametrize("wrong", [None, 5, "text", (), ("a",), (("a", None), "b"), {}])
 def test_what_describes_no_result_is_refused(wrong: Any) -> None:
     with pytest.raises(ValueError, match="cannot make a result"):
         result_from_tuple(wrong)

@@ -89,6 +89,12 @@ class MemoryBackend:
         with self._store.mutex:
             return self._store.results.load_groups(ids, self._clock.time())
 
+    async def forget_groups(self, ids: Sequence[str]) -> None:
+        """Delete the groups; unknown ids are ignored."""
+        self._require_open()
+        with self._store.mutex:
+            self._store.results.forget_groups(ids)
+
     async def arrive(self, arrivals: Sequence[Arrival]) -> list[FullChord]:
         """Count chord members in, each index once; returns the chords that are full."""
         self._require_open()

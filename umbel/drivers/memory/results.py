@@ -90,6 +90,11 @@ class Results:
             if group is not None and (group.expires_at is None or group.expires_at > now)
         }
 
+    def forget_groups(self, ids: Sequence[str]) -> None:
+        """Delete the groups."""
+        for id_ in ids:
+            self._groups.pop(id_, None)
+
     def arrive(self, arrivals: Sequence[Arrival]) -> list[FullChord]:
         """Count members in; returns the chords among them that are full and not sealed."""
         for arrival in arrivals:

@@ -214,6 +214,9 @@ class RpcBackend:
             raise NotImplementedError(_NO_GROUPS)
         return {}
 
+    async def forget_groups(self, ids: Sequence[str]) -> None:
+        """Nothing to forget."""
+
     async def arrive(self, arrivals: Sequence[Arrival]) -> list[FullChord]:
         """Refused: nothing is counted.
 

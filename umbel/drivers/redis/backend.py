@@ -174,6 +174,11 @@ class RedisBackend:
             if body is not None
         }
 
+    async def forget_groups(self, ids: Sequence[str]) -> None:
+        """Delete the groups."""
+        if ids:
+            await self._client.call(["UNLINK", *(self._group + id_ for id_ in ids)], again=True)
+
     async def arrive(self, arrivals: Sequence[Arrival]) -> list[FullChord]:
         """Count chord members in; the chords among them that are full and not sealed."""
         if not arrivals:

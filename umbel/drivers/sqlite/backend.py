@@ -98,6 +98,10 @@ class SQLiteBackend:
             lambda session: results.load_groups(session, ids, now), writes=False
         )
 
+    async def forget_groups(self, ids: Sequence[str]) -> None:
+        """Delete the groups; unknown ids are ignored."""
+        await self._connection.run(lambda session: results.forget_groups(session, ids))
+
     async def arrive(self, arrivals: Sequence[Arrival]) -> list[FullChord]:
         """Count chord members in, each index once; returns the chords that are full."""
         now = self._clock.time()

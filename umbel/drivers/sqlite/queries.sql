@@ -195,6 +195,9 @@ INSERT OR REPLACE INTO umbel_groups (id, expires_at, body) VALUES (?, ?, ?);
 SELECT body, expires_at FROM umbel_groups
 WHERE id = ? AND (expires_at IS NULL OR expires_at > ?);
 
+-- name: forget_group
+DELETE FROM umbel_groups WHERE id = ?;
+
 -- name: begin_chord
 INSERT OR IGNORE INTO umbel_chords (id, size, forget_at) VALUES (?, ?, ?);
 

@@ -15,6 +15,7 @@ __all__ = [
     "arrive",
     "changed_since",
     "forget",
+    "forget_groups",
     "last_change",
     "load",
     "load_groups",
@@ -117,6 +118,11 @@ def load_groups(session: Session, ids: Sequence[str], now: float) -> dict[str, G
         if row is not None:
             found[id_] = GroupRecord(id=id_, body=row[0], expires_at=row[1])
     return found
+
+
+def forget_groups(session: Session, ids: Sequence[str]) -> None:
+    """Delete the groups."""
+    session.executemany(session.sql["forget_group"], [(id_,) for id_ in ids])
 
 
 def arrive(session: Session, arrivals: Sequence[Arrival], now: float) -> list[FullChord]:

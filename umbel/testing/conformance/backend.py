@@ -341,6 +341,16 @@ class BackendContract(RecordsContract):
 
         assert set(await backend.load_groups(["brief", "long"])) == {"long"}
 
+    async def test_a_forgotten_group_is_gone_and_the_others_stay(
+        self, backend: ResultBackend
+    ) -> None:
+        await backend.store_groups([GroupRecord(id=name, body=b"{}") for name in "gh"])
+
+        await backend.forget_groups(["g", "unknown"])
+        await backend.forget_groups([])
+
+        assert set(await backend.load_groups(["g", "h"])) == {"h"}
+
     async def test_a_chord_is_full_when_every_index_has_arrived(
         self, backend: ResultBackend, make_backend: MakeBackend
     ) -> None:
