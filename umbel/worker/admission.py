@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -31,6 +31,8 @@ class Ruling(msgspec.Struct, frozen=True):
     """To be acknowledged before anything of ``run`` starts (tasks without ``acks_late``)."""
     hold: list[Accepted]
     """Not due yet, and the broker cannot wait: held here until :attr:`Request.eta`."""
+    limited: list[Accepted]
+    """May run as soon as their type's rate limit lets them."""
     put_off: list[Accepted]
     """Not due yet: given back to the broker until :attr:`Request.eta`."""
     expired: list[Accepted]
@@ -45,6 +47,7 @@ def admit(
     now: float,
     broker_delays: bool,
     revocations: Revocations,
+    is_limited: Callable[[str], bool] | None = None,
 ) -> Ruling:
     """Sort a batch into what runs now, what waits and what goes.
 
@@ -52,8 +55,9 @@ def admit(
         options_by_task: The tasks that this worker knows.
         now: Unix seconds.
         broker_delays: ``Capabilities.delay`` of the broker that the batch came from.
+        is_limited: Which tasks have to wait for their turn; None: none of these.
     """
-    ruling = Ruling([], [], [], [], [], [], [])
+    ruling = Ruling([], [], [], [], [], [], [], [])
     any_revoked = len(revocations) > 0
     wait = ruling.put_off if broker_delays else ruling.hold
     run = ruling.run
@@ -70,6 +74,8 @@ def admit(
             ruling.revoked.append(accepted)
         elif request.eta is not None and request.eta > now:
             wait.append(accepted)
+        elif is_limited is not None and is_limited(request.task):
+            ruling.limited.append(accepted)
         else:
             run.append(accepted)
             if not options.acks_late:

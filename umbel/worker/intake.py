@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Sequence
 from itertools import count
-from math import floor, inf
+from math import ceil, floor, inf
+from typing import Any
 
 import msgspec
 
@@ -75,6 +77,9 @@ class Intake:
         # What could not be submitted, with what must happen to it should the worker stop.
         self._unacknowledged: list[Accepted] = []
         self._acknowledged: list[Accepted] = []
+        self._parked: list[tuple[Accepted, float]] = []
+        self._receiving: asyncio.Task[Any] | None = None
+        self._nudged = False
         self._stopping = False
 
     async def receive(self) -> None:
@@ -83,9 +88,13 @@ class Intake:
             while self._handover:
                 await self._credit.wait()
             room = min(await self._credit.available(), self._source.broker.capabilities.batch_limit)
-            arrived = await self._arrivals(room)
-            if arrived:
-                self._hand_over(arrived)
+            turns = self._state.rates.take(room) if self._state.rates.any else None
+            if turns:
+                self._hand_over([(each.request, each.delivery) for each in turns], limit=False)
+            else:
+                arrived = await self._arrivals(room)
+                if arrived:
+                    self._hand_over(arrived)
 
     async def start(self) -> None:
         """Carry out what :meth:`receive` found, batch after batch, until :meth:`stop`."""
@@ -102,10 +111,19 @@ class Intake:
         self._stopping = True
         self._credit.changed()
 
+    def nudge(self) -> None:
+        """Look again at once at what there is to receive, and how much."""
+        if self._receiving is not None and not self._nudged:
+            self._nudged = True
+            self._receiving.cancel()
+        self._credit.changed()
+
     def leftovers(self) -> Leftovers:
         """What has not been started, once both loops have ended."""
-        waiting = self._unacknowledged + self._state.holding.take_all()
+        state = self._state
+        waiting = self._unacknowledged + state.holding.take_all() + state.rates.take_all()
         deliveries = [accepted.delivery for accepted in waiting]
+        deliveries += [accepted.delivery for accepted, _ in self._parked]
         for ruling in self._handover:
             deliveries += [
                 accepted.delivery
@@ -122,7 +140,7 @@ class Intake:
 
     async def _arrivals(self, room: int) -> list[tuple[Request, Delivery]]:
         holding = self._state.holding
-        wait = _WAIT
+        wait = min(_WAIT, self._state.rates.next_turn()) if self._state.rates.any else _WAIT
         if holding:
             now = self._clock.time()
             due = holding.take_due(now, room)
@@ -132,10 +150,24 @@ class Intake:
             if holding.is_full:
                 await self._clock.sleep(wait)
                 return []
-        deliveries = await self._insist(
-            self._source.broker.receive, self._source.queues, limit=room, wait=wait
-        )
-        return self._understand(deliveries)
+        return self._understand(await self._receive(room, wait))
+
+    async def _receive(self, room: int, wait: float) -> list[Delivery]:
+        """Receive, unless something changes meanwhile that makes it worth asking again."""
+        task = asyncio.current_task()
+        assert task is not None, "runs in the receiving task"
+        self._receiving = task
+        try:
+            return await self._insist(
+                self._source.broker.receive, self._source.queues, limit=room, wait=wait
+            )
+        except asyncio.CancelledError:
+            if not self._nudged or task.uncancel() > 0:
+                raise
+            return []
+        finally:
+            self._receiving = None
+            self._nudged = False
 
     def _understand(self, deliveries: Sequence[Delivery]) -> list[tuple[Request, Delivery]]:
         """Read what can be read; what cannot be is reported, and dropped (dead-lettered)."""
@@ -162,7 +194,10 @@ class Intake:
             )
         self._finish.enter([self._conclusions.malformed(delivery)])
 
-    def _hand_over(self, arrived: Sequence[tuple[Request, Delivery]]) -> None:
+    def _hand_over(
+        self, arrived: Sequence[tuple[Request, Delivery]], *, limit: bool = True
+    ) -> None:
+        rates = self._state.rates
         capabilities = self._source.broker.capabilities
         ruling = admit(
             arrived,
@@ -170,7 +205,10 @@ class Intake:
             now=self._clock.time(),
             broker_delays=capabilities.delay,
             revocations=self._state.revocations,
+            is_limited=rates.limits if limit and rates.any else None,
         )
+        if ruling.limited:
+            self._limit(ruling.limited)
         late = [accepted.delivery for accepted in ruling.run if accepted.options.acks_late]
         self._leases.hold(late)
         if ruling.hold:
@@ -184,12 +222,15 @@ class Intake:
     async def _carry_out(self, ruling: Ruling) -> None:
         if ruling.expired or ruling.revoked or ruling.unknown:
             self._refuse(ruling)
+        # First: what runs may have to wait for a slot.
+        if ruling.put_off:
+            await self._put_off(ruling.put_off)
+        if self._parked:
+            await self._park()
         try:
             await self._run(ruling)
         finally:
             self._credit.give_back(len(ruling.run))
-        if ruling.put_off:
-            await self._put_off(ruling.put_off)
 
     async def _run(self, ruling: Ruling) -> None:
         run = ruling.run
@@ -288,6 +329,28 @@ class Intake:
                 for accepted, delivery in zip(revoked, deliveries, strict=True)
             ]
         )
+
+    def _limit(self, limited: Sequence[Accepted]) -> None:
+        """Let them wait for their turn: a few here, the others in the broker."""
+        rates, broker_delays = self._state.rates, self._source.broker.capabilities.delay
+        for accepted in limited:
+            seconds = rates.offer(accepted)
+            if seconds is not None and broker_delays:
+                self._parked.append((accepted, seconds))
+                continue
+            if seconds is not None:
+                rates.keep(accepted)
+            self._leases.hold((accepted.delivery,))
+
+    async def _park(self) -> None:
+        parked, self._parked = self._parked, []
+        deliveries_by_delay: dict[float, list[Delivery]] = {}
+        for accepted, seconds in parked:
+            # A few calls for all of them; a little late is what the line here is for.
+            delay = ceil(seconds * 4) / 4
+            deliveries_by_delay.setdefault(delay, []).append(accepted.delivery)
+        for delay, deliveries in deliveries_by_delay.items():
+            await self._insist(self._source.broker.nack, deliveries, requeue=True, delay=delay)
 
     async def _put_off(self, early: Sequence[Accepted]) -> None:
         now = self._clock.time()

@@ -116,6 +116,10 @@ class Parts:
             patience=patience,
         )
 
+    def nudge(self) -> None:
+        """Something about what may run has changed: look again at once."""
+        self._intake.nudge()
+
     async def run(self, shutdown: Shutdown) -> None:
         """Work until asked to end, then end: warm, and colder when asked again.
 

@@ -30,7 +30,7 @@ _EXCERPT = 200
 """Bytes of an unreadable message that the log shows."""
 
 
-_NOT_HERE = ("time_limit", "soft_time_limit", "rate_limit")
+_NOT_HERE = ("time_limit", "soft_time_limit")
 """Options of tasks that this release does not carry out."""
 
 

@@ -7,6 +7,7 @@ import os
 
 from umbel.worker.admission import Accepted
 from umbel.worker.holding import Holding
+from umbel.worker.ratelimit import RateLimits
 from umbel.worker.revocations import Revocations
 
 __all__ = ["REVOKES_MAX", "REVOKE_EXPIRES", "State"]
@@ -20,7 +21,9 @@ REVOKE_EXPIRES = float(os.environ.get("CELERY_WORKER_REVOKE_EXPIRES", "10800"))
 class State:
     """The worker's books, in plain dictionaries. Belongs to the worker's loop."""
 
-    def __init__(self, holding: Holding, revocations: Revocations) -> None:
+    def __init__(self, holding: Holding, revocations: Revocations, rates: RateLimits) -> None:
+        self.rates = rates
+        """How often tasks may start, and those that wait here for their turn."""
         self.revocations = revocations
         """What is not to be run."""
         self.holding = holding

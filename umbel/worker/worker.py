@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from umbel import signals
 from umbel.app.drivers import shown_url
+from umbel.exceptions import ImproperlyConfigured, NotRegistered
 from umbel.model import Composed
 from umbel.worker import reports, revocations, state
 from umbel.worker.banner import Introduction, banner
@@ -23,6 +24,7 @@ from umbel.worker.options import WorkerArguments, WorkerOptions, resolve
 from umbel.worker.parts import Parts, Surroundings
 from umbel.worker.patience import Patience
 from umbel.worker.pools import make_pool
+from umbel.worker.ratelimit import RateLimits
 from umbel.worker.revocations import Revocations
 from umbel.worker.shutdown import How, Shutdown
 from umbel.worker.source import Source
@@ -71,6 +73,7 @@ class Worker:
         self.state = State(
             Holding(self.options.eta_task_limit),
             Revocations(app.wall_clock, most=state.REVOKES_MAX, seconds=state.REVOKE_EXPIRES),
+            RateLimits(app.wall_clock, enabled=not app.conf.worker_disable_rate_limits),
         )
         self._parts: Parts | None = None
         self._shutdown = Shutdown(self._on_shutdown)
@@ -168,6 +171,22 @@ class Worker:
             revocations.of_headers(headers), terminate=terminate, signal=signal
         )
 
+    def set_rate_limit(self, task: str, rate: str | float | None) -> None:
+        """Limit how often tasks of a type start in this worker, from now on.
+
+        Args:
+            rate: ``"100/s"``, ``"10/m"``, ``"2/h"``, a number per second; None or 0: no limit.
+
+        Raises:
+            NotRegistered: There is no such task here.
+            ValueError: It is not a rate limit.
+        """
+        if task not in self.app.tasks:
+            raise NotRegistered(task)
+        self.state.rates.set(task, rate)
+        if self._parts is not None:
+            self._parts.nudge()
+
     async def ready(self) -> None:
         """Wait until it takes messages."""
         await self._ready.wait()
@@ -221,6 +240,11 @@ class Worker:
         self.app.conf.update({name: limit for name, limit in limits.items() if limit is not None})
         self.app.loader.import_default_modules()
         self.app.finalize()
+        for name, task in self.app.tasks.items():
+            try:
+                self.state.rates.set(name, task.options.rate_limit)
+            except ValueError as error:
+                raise ImproperlyConfigured(f"rate_limit of task {name!r}: {error}") from None
         if signals.worker_init.receivers:
             signals.worker_init.send(sender=self)
 

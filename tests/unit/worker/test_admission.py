@@ -32,6 +32,7 @@ def keys(ruling: Ruling) -> dict[str, list[int]]:
         "run": [accepted.request.key for accepted in ruling.run],
         "hold": [accepted.request.key for accepted in ruling.hold],
         "put_off": [accepted.request.key for accepted in ruling.put_off],
+        "limited": [accepted.request.key for accepted in ruling.limited],
         "revoked": [accepted.request.key for accepted in ruling.revoked],
         "expired": [accepted.request.key for accepted in ruling.expired],
         "unknown": [request.key for request, _ in ruling.unknown],
@@ -63,6 +64,22 @@ def test_what_was_revoked_does_not_run_however_far_away_it_is() -> None:
 
     assert (keys(ruling)["revoked"], keys(ruling)["run"]) == ([1, 2], [3])
     assert [delivery.tag for delivery in ruling.acknowledge_early] == ["tag-3"]
+
+
+def test_what_is_limited_waits_for_its_turn_when_it_is_due() -> None:
+    batch = [arrival(1), arrival(2, "late"), arrival(3, "late", eta=NOW + 1)]
+
+    ruling = admit(
+        batch,
+        KNOWN,
+        now=NOW,
+        broker_delays=True,
+        revocations=NONE,
+        is_limited=lambda task: task == "late",
+    )
+
+    found = keys(ruling)
+    assert (found["run"], found["limited"], found["put_off"]) == ([1], [2], [3])
 
 
 def test_what_is_not_due_waits_in_the_broker_where_that_can_wait() -> None:

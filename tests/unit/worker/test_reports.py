@@ -20,5 +20,4 @@ def test_options_that_nothing_carries_out_are_named_with_their_tasks(
 
     assert caplog.messages == [
         "time_limit has no effect in this release, and these tasks set it: busy, slow",
-        "rate_limit has no effect in this release, and these tasks set it: busy",
     ]

@@ -32,7 +32,6 @@ MISSING: tuple[Missing, ...] = (
         ("task_time_limit", "task_soft_time_limit"),
         refused=True,
     ),
-    Missing("rate limits are not in this release", ("task_default_rate_limit",), refused=True),
     Missing(
         "limits to the memory of child processes are not in this release; "
         "worker_max_tasks_per_child replaces them by count",
