@@ -31,6 +31,7 @@ from umbel.execution import context
 from umbel.signals import Signal
 
 if TYPE_CHECKING:
+    from umbel.app.control import Control
     from umbel.app.log import Logging
     from umbel.protocols import Clock
 
@@ -289,6 +290,14 @@ class Umbel(TaskDecorators, Equipment):
         from umbel.app.log import Logging
 
         return self._derive("log", lambda _: Logging(self))
+
+    @property
+    def control(self) -> Control:
+        """Steers workers, and asks them."""
+        # Few programs steer workers; see log.
+        from umbel.app.control import Control
+
+        return self._derive("control", lambda _: Control(self))
 
     def bugreport(self) -> str:
         """Versions, addresses, tasks and changed settings, for a report of a bug; no secrets."""

@@ -17,6 +17,7 @@ from umbel import __version__
 from umbel.cli.calling import call, result
 from umbel.cli.options import UmbelGroup, global_options
 from umbel.cli.queues import list_group, purge
+from umbel.cli.remote import control, inspect, status
 from umbel.cli.session import Session
 from umbel.cli.showing import report, settings
 from umbel.cli.worker import worker
@@ -44,7 +45,10 @@ def umbel() -> None:
     """Run workers, send tasks, look at results and settings."""
 
 
-for _command in (worker, call, result, purge, list_group, report, settings):
+for _command in (
+    *(worker, status, inspect, control),
+    *(call, result, purge, list_group, report, settings),
+):
     umbel.add_command(_command)
 
 

@@ -215,16 +215,13 @@ class UmbelGroup(click.Group):
 _LATER = {
     "amqp": "there is no AMQP broker yet",
     "beat": "periodic tasks come later",
-    "control": "remote control comes later",
     "events": "events come later",
     "flower": "events come later",
     "graph": "drawing comes later",
-    "inspect": "remote control comes later",
     "logtool": "reading logs comes later",
     "migrate": "moving messages between brokers comes later",
     "multi": "use your init system to start several workers",
     "shell": "start python, and import your app",
-    "status": "remote control comes later",
     "upgrade": "old names of settings are understood as they are",
 }
 """Celery's commands that are missing, and why."""

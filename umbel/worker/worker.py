@@ -6,18 +6,20 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from umbel import signals
 from umbel.app.drivers import shown_url
+from umbel.app.mailbox import mailbox_of
 from umbel.exceptions import ImproperlyConfigured, NotRegistered
 from umbel.model import Composed
 from umbel.worker import reports, revocations, state
 from umbel.worker.banner import Introduction, banner
+from umbel.worker.commands.state import Consumer, ControlState
 from umbel.worker.holding import Holding
 from umbel.worker.mourning import ErrorCallbacks
 from umbel.worker.options import WorkerArguments, WorkerOptions, resolve
@@ -25,6 +27,7 @@ from umbel.worker.parts import Parts, Surroundings
 from umbel.worker.patience import Patience
 from umbel.worker.pools import make_pool
 from umbel.worker.ratelimit import RateLimits
+from umbel.worker.remote import Remote
 from umbel.worker.revocations import Revocations
 from umbel.worker.shutdown import How, Shutdown
 from umbel.worker.source import Source
@@ -76,6 +79,7 @@ class Worker:
             RateLimits(app.wall_clock, enabled=not app.conf.worker_disable_rate_limits),
         )
         self._parts: Parts | None = None
+        self._started = app.wall_clock.monotonic()
         self._shutdown = Shutdown(self._on_shutdown)
         self._ready = asyncio.Event()
         self._loaded = False
@@ -187,6 +191,11 @@ class Worker:
         if self._parts is not None:
             self._parts.nudge()
 
+    @property
+    def uptime(self) -> float:
+        """Seconds since it was made."""
+        return self.app.wall_clock.monotonic() - self._started
+
     async def ready(self) -> None:
         """Wait until it takes messages."""
         await self._ready.wait()
@@ -295,11 +304,26 @@ class Worker:
         parts = self._parts = Parts(surroundings, self.state, Patience(app.wall_clock))
         self._introduce(queues)
         reports.without_effect(app.tasks)
-        logger.info("%s ready.", self.hostname)
-        if signals.worker_ready.receivers:
-            signals.worker_ready.send(sender=self)
-        self._ready.set()
-        await parts.run(self._shutdown)
+        async with self._remote(Consumer(self, pool, queues)):
+            logger.info("%s ready.", self.hostname)
+            if signals.worker_ready.receivers:
+                signals.worker_ready.send(sender=self)
+            self._ready.set()
+            await parts.run(self._shutdown)
+
+    @asynccontextmanager
+    async def _remote(self, consumer: Consumer) -> AsyncGenerator[None]:
+        """Listen to remote control meanwhile, unless that is switched off."""
+        app = self.app
+        if not app.conf.worker_enable_remote_control:
+            yield
+            return
+        fanout = app.make_fanout(app.broker_read_url)
+        try:
+            async with Remote(fanout, mailbox_of(app.conf), ControlState(consumer)).running():
+                yield
+        finally:
+            await fanout.close()
 
     async def _unless_asked(self, work: Coroutine[Any, Any, T]) -> T | None:
         """Do the work, but drop it when the worker is asked to end meanwhile."""

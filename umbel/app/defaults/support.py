@@ -140,14 +140,7 @@ MISSING: tuple[Missing, ...] = (
     ),
     Missing(
         "remote control is not in this release",
-        (
-            "control_queue_ttl",
-            "control_queue_expires",
-            "control_queue_exclusive",
-            "control_queue_durable",
-            "control_exchange",
-            "worker_pool_restarts",
-        ),
+        ("worker_pool_restarts",),
     ),
     Missing(
         "this release does not delay messages in RabbitMQ",

@@ -1,0 +1,280 @@
+"""Asking and steering workers, over each broker."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from umbel import Umbel
+from umbel.exceptions import TaskRevokedError
+from umbel.model import Message
+from umbel.testing.servers import ServerMissing, rabbitmq_server, required
+from umbel.worker import Worker
+from umbel.worker.control import Panel, control_command, inspect_command
+
+
+@pytest.fixture(scope="module")
+def rabbitmq_url() -> Iterator[str]:
+    """A RabbitMQ for this module."""
+    try:
+        with rabbitmq_server() as server:
+            yield server.url()
+    except ServerMissing as missing:
+        if required("rabbitmq"):
+            raise
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis", "rabbitmq"])
+async def app(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Umbel]:
+    """An app with a broker of its own."""
+    urls: dict[str, Callable[[], str]] = {
+        "memory": lambda: f"memory://{tmp_path}",
+        "sqlite": lambda: f"sqlite:///{tmp_path}/q.db",
+        "redis": lambda: request.getfixturevalue("redis_url"),
+        "rabbitmq": lambda: request.getfixturevalue("rabbitmq_url"),
+    }
+    url = urls[request.param]()
+    backend = f"memory://{tmp_path}" if request.param == "rabbitmq" else url
+    app = Umbel("test", broker=url, backend=backend, set_as_current=False)
+    app.conf.task_default_queue = f"q-{tmp_path.name}"
+    yield app
+    await app.aclose()
+
+
+@pytest.fixture
+def quick(tmp_path: Path) -> Umbel:
+    """An app in memory, for what is the same on every broker."""
+    url = f"memory://{tmp_path}"
+    return Umbel("test", broker=url, backend=url, set_as_current=False)
+
+
+@asynccontextmanager
+async def working(app: Umbel, *names: str, **options: Any) -> AsyncIterator[list[Worker]]:
+    given = {"pool": "threads", "concurrency": 1, "quiet": True, **options}
+    async with asyncio.timeout(60), AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(Worker(app, hostname=f"{name}@here", **given))
+            for name in names or ("one",)
+        ]
+
+
+async def ask(app: Umbel, command: str, /, *to: str, **arguments: Any) -> dict[str, Any]:
+    """The replies by node."""
+    replies = await app.control.abroadcast(command, arguments, list(to), reply=True, timeout=1)
+    return {node: value for reply in replies or () for node, value in reply.items()}
+
+
+async def ask_one(app: Umbel, command: str, /, **arguments: Any) -> Any:
+    """The reply of the worker called ``one``."""
+    return (await ask(app, command, "one@here", **arguments))["one@here"]
+
+
+async def until(question: Callable[[], Awaitable[object]]) -> None:
+    """Ask again and again until the answer is yes."""
+    async with asyncio.timeout(20):
+        while not await question():  # noqa: ASYNC110 - a worker has no event for each answer
+            await asyncio.sleep(0.01)
+
+
+async def _is(question: Awaitable[object], answer: object) -> bool:
+    return await question == answer
+
+
+async def test_every_worker_answers_or_only_those_that_are_asked(app: Umbel) -> None:
+    pong = {"ok": "pong"}
+    async with working(app, "one", "two", "mail"):
+        assert await ask(app, "ping") == {f"{name}@here": pong for name in ("one", "two", "mail")}
+        assert await ask(app, "ping", "two@here") == {"two@here": pong}
+        for pattern, matcher in (("m*", "glob"), ("^ma", "pcre")):
+            replies = await app.control.abroadcast(
+                "ping", reply=True, timeout=0.5, pattern=pattern, matcher=matcher
+            )
+            assert replies == [{"mail@here": pong}]
+
+
+async def test_what_a_worker_does_can_be_seen(app: Umbel) -> None:
+    gate = threading.Event()
+
+    @app.task(name="wait")
+    def wait(number: int, *, polite: bool = True) -> None:
+        gate.wait(20)
+
+    async with working(app) as [worker]:
+        for number in range(2):
+            await wait.aapply_async((number,), {"polite": False}, task_id=f"id{number}")
+        later = await wait.aapply_async((9,), countdown=3600, task_id="later")
+        await until(lambda: ask_one(app, "active"))
+
+        [active] = await ask_one(app, "active")
+        assert (active["id"], active["name"], active["type"]) == ("id0", "wait", "wait")
+        assert (active["args"], active["kwargs"]) == ([0], {"polite": False})
+        assert active["hostname"] == "one@here"
+        assert active["worker_pid"] > 0
+        assert active["time_start"] > 1.6e9
+        assert active["acknowledged"] is True
+        assert set(active["delivery_info"]) >= {"exchange", "routing_key", "priority"}
+        [safe] = await ask_one(app, "active", safe=True)
+        assert (safe["args"], safe["kwargs"]) == ("(0,)", "{'polite': False}")
+        found = await ask_one(app, "query_task", ids=["id0", later.id, "unknown"])
+        assert found["id0"][0] == "active"
+        assert "unknown" not in found
+        stats = await ask_one(app, "stats")
+        assert stats["total"]["wait"] >= 1
+        assert stats["pool"]["max-concurrency"] == 1
+        assert isinstance(stats["clock"], str)
+        queues = await ask_one(app, "active_queues")
+        assert [queue["name"] for queue in queues] == [app.conf.task_default_queue]
+        assert await ask_one(app, "registered") == ["wait"]
+        gate.set()
+        await worker.settled(2)
+
+
+async def test_a_revoked_task_does_not_run(app: Umbel) -> None:
+    @app.task(name="never")
+    def never() -> str:
+        return "it ran"
+
+    async with working(app) as [worker]:
+        reply = await ask_one(app, "revoke", task_id="doomed")
+        assert reply == {"ok": "tasks {'doomed'} flagged as revoked"}
+        assert await ask_one(app, "revoked") == ["doomed"]
+        result = await never.aapply_async(task_id="doomed")
+        await worker.settled(1)
+        with pytest.raises(TaskRevokedError):
+            await result.aget(timeout=10)
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("nonsense", {}),
+        ("revoke", {}),
+        ("revoke", {"task_id": 3}),
+        ("revoke", {"task_id": "a", "terminate": True, "signal": "NOPE"}),
+        ("revoke_by_stamped_headers", {"headers": ["no equals sign"]}),
+        ("query_task", {"ids": 7}),
+        ("rate_limit", {"task_name": "add", "rate_limit": "fast"}),
+        ("rate_limit", {"task_name": "unknown", "rate_limit": "1/s"}),
+        ("time_limit", {"task_name": "unknown"}),
+        ("pool_grow", {"n": "many"}),
+        ("pool_shrink", {"n": 100}),
+        ("pool_restart", {}),
+        ("autoscale", {"max": 3, "min": 1}),
+        ("election", {"id": 1}),
+        ("registered", {"taskinfoitems": 5}),
+        ("add_consumer", {}),
+        ("cancel_consumer", {"queue": []}),
+        ("memdump", {"samples": "x"}),
+    ],
+)
+async def test_bad_arguments_are_answered_and_harm_nobody(
+    quick: Umbel, command: str, arguments: dict[str, Any]
+) -> None:
+    async with working(quick):
+        reply = await ask_one(quick, command, **arguments)
+
+        assert "error" in reply
+        assert await ask_one(quick, "ping") == {"ok": "pong"}
+
+
+async def test_noise_on_the_control_channel_harms_nobody(app: Umbel) -> None:
+    async with working(app):
+        fanout = await app.connections.fanout()
+        exchange = app.control.mailbox.exchange
+        for body in (b"", b"{", b"[]", b"{}", b'{"method": 3}', b'{"method":"ping","reply_to":7}'):
+            noise = Message(id="", body=body, exchange=exchange.name, routing_key="")
+            await fanout.broadcast(exchange, [noise])
+        pickled = Message(
+            id="",
+            body=b"\x80",
+            content_type="application/x-python-serialize",
+            exchange=exchange.name,
+            routing_key="",
+        )
+        await fanout.broadcast(exchange, [pickled])
+
+        assert await ask_one(app, "ping") == {"ok": "pong"}
+
+
+async def test_a_worker_can_be_ended_and_does_not_reply(app: Umbel) -> None:
+    async with working(app, "one", "two"):
+        assert await ask(app, "shutdown", "one@here") == {}
+        await until(lambda: _is(ask(app, "ping"), {"two@here": {"ok": "pong"}}))
+
+
+async def test_the_pool_grows_and_shrinks(quick: Umbel) -> None:
+    async with working(quick):
+        assert await ask_one(quick, "pool_grow", n=2) == {"ok": "pool will grow"}
+        assert (await ask_one(quick, "stats"))["pool"]["max-concurrency"] == 3
+        assert await ask_one(quick, "pool_shrink") == {"ok": "pool will shrink"}
+        assert (await ask_one(quick, "stats"))["pool"]["max-concurrency"] == 2
+
+
+async def test_commands_of_ones_own_are_carried_out(quick: Umbel) -> None:
+    @control_command(args=[("n", int)], signature="[N=1]")
+    def double(state: Any, n: int = 1) -> Any:
+        return {"ok": [state.hostname, 2 * n]}
+
+    @inspect_command(name="slowly")
+    async def answer_slowly(state: Any) -> str:
+        await asyncio.sleep(0)
+        return f"{state.consumer.qos.value >= 0}"
+
+    try:
+        async with working(quick):
+            assert await ask_one(quick, "double", n=21) == {"ok": ["one@here", 42]}
+            assert await ask_one(quick, "slowly") == "True"
+        assert Panel.meta["double"].type == "control"
+        assert Panel.meta["slowly"].type == "inspect"
+    finally:
+        for name in ("double", "slowly"):
+            del Panel.data[name], Panel.meta[name]
+
+
+async def test_a_worker_may_be_deaf(quick: Umbel) -> None:
+    quick.conf.worker_enable_remote_control = False
+
+    async with working(quick):
+        assert await ask(quick, "ping") == {}
+
+
+def test_synchronous_callers_ask_as_in_celery(quick: Umbel) -> None:
+    stop = threading.Event()
+    up = threading.Event()
+
+    async def work() -> None:
+        async with working(quick, "one", "two"):
+            up.set()
+            await asyncio.to_thread(stop.wait, 30)
+
+    thread = threading.Thread(target=asyncio.run, args=(work(),))
+    thread.start()
+    try:
+        assert up.wait(20)
+        control = quick.control
+        heard: list[dict[str, Any]] = []
+
+        assert len(control.ping()) == 2
+        assert control.ping(["one@here"]) == [{"one@here": {"ok": "pong"}}]
+        assert set(control.inspect(callback=heard.append).ping()) == {"one@here", "two@here"}
+        assert len(heard) == 2
+        assert control.inspect("two@here").clock()["clock"] > 0
+        assert control.inspect(["nobody@here"], timeout=0.2).ping() is None
+        assert control.inspect(pattern="o*", matcher="glob", timeout=0.3).ping() == {
+            "one@here": {"ok": "pong"}
+        }
+        assert control.inspect(limit=1).ping().keys() < {"one@here", "two@here"}
+        assert control.revoke("a") is None
+        assert control.revoke(["a", "b"], reply=True, limit=2) is not None
+        assert control.purge() == 0
+    finally:
+        stop.set()
+        thread.join()
+        quick.close()
