@@ -105,7 +105,7 @@ async def test_a_waiting_receive_finds_the_server_again_by_itself() -> None:
 
         async with asyncio.timeout(10):
             [again] = await receiving
-        assert (again.message.id, again.attempt) == ("a", 2)
+        assert (again.message.id, again.redelivered) == ("a", True)
         assert await broker.ack([stale]) == [stale]
         assert await broker.ack([again]) == []
         await broker.close()
@@ -120,7 +120,7 @@ async def test_a_lost_connection_gives_back_what_was_held(
     await asyncio.to_thread(rabbitmq.control, "close_all_connections", "a test")
     again = await take(broker, 2, queue)
 
-    assert [(each.message.id, each.attempt) for each in again] == [("a", 2), ("b", 2)]
+    assert [(each.message.id, each.redelivered) for each in again] == [("a", True), ("b", True)]
     assert await broker.ack(held) == held
     assert await broker.nack(held) == held
     assert await broker.ack(again) == []

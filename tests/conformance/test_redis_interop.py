@@ -265,7 +265,7 @@ async def test_the_count_of_attempts_survives_a_celery_worker(
 ) -> None:
     await broker.publish([message("one")])
     for _ in range(3):
-        await broker.nack(await broker.receive(["mail"], limit=1, wait=1))
+        await broker.nack(await broker.receive(["mail"], limit=1, wait=1), counts=True)
 
     def refuse() -> None:
         with kombu_channel(redis_url) as channel:

@@ -28,6 +28,7 @@ import os, signal, time
 from umbel import Umbel
 
 app = Umbel("kills")
+app.conf.worker_lease = float(os.environ.get("LEASE", 20))
 ledger = os.open(os.environ["LEDGER"], os.O_APPEND | os.O_WRONLY)
 
 
@@ -172,6 +173,28 @@ def test_a_killed_child_touches_no_other_task_and_is_replaced_within_a_second(si
     with pytest.raises(WorkerLostError):
         lost.get(timeout=40)
     assert worker.stop() == 0
+
+
+def test_early_tasks_of_a_killed_worker_fail_when_their_lease_has_run_out(site: Site) -> None:
+    # The default is 20; waiting for it proves nothing more.
+    lease = 4.0
+    site.env["LEASE"] = str(lease)
+    worker = site.worker()
+    results = [site.app.send_task("tasks.early", (n, 60.0)) for n in range(CONCURRENCY)]
+    started = partial(site.has_started_more, CONCURRENCY - 1)
+    until(started, 30, "the tasks have started")
+    worker.kill()
+    killed = time.monotonic()
+    fresh = site.app.send_task("tasks.early", (9, 0.0))
+    successor = site.worker()
+
+    assert fresh.get(timeout=20) == 9
+    for result in results:
+        with pytest.raises(WorkerLostError, match="had begun the task is gone"):
+            result.get(timeout=60)
+    assert time.monotonic() - killed < 1.5 * lease
+    assert set(site.ledger.count("start").values()) == {1}
+    assert successor.stop() == 0
 
 
 def _exists(pid: int) -> bool:

@@ -133,16 +133,14 @@ async def test_tasks_go_on_while_the_backend_is_away(app: FragileApp) -> None:
 
 
 @pytest.mark.parametrize("effect", [raising(CUT), applied_then_raising(CUT)])
-async def test_an_early_acknowledgement_that_is_cut_off_costs_nothing(
-    app: FragileApp, effect: Any
-) -> None:
+async def test_a_beginning_that_is_cut_off_costs_nothing(app: FragileApp, effect: Any) -> None:
     runs: list[int] = []
 
     @app.task
     def once() -> None:
         runs.append(1)
 
-    app.plan.on("ack", 1, effect)
+    app.plan.on("begin", 1, effect)
     async with working(app) as worker:
         await once.adelay()
         await worker.settled(1)

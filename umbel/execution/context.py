@@ -418,7 +418,7 @@ def _delivery_info(run: Run) -> dict[str, Any]:
     }
     if run.is_eager:
         return {"is_eager": True, **where}
-    return {**where, "redelivered": run.request.attempt > 1}
+    return {**where, "redelivered": run.request.redelivered}
 
 
 def _properties(request: Request) -> dict[str, Any]:

@@ -19,14 +19,15 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     tag: str
     """The broker's receipt; means nothing to anyone else. Unique for every lease granted."""
     attempt: int = 1
-    """How often the message has been handed out, this time included."""
+    """How often the message has been handed out, this time included, without those times when
+    its holder gave it back in order: what ended before was the holder's death."""
+    redelivered: bool = False
+    """Whether someone had this message before, however that ended."""
+    begun: bool = False
+    """Whether its holder died after :meth:`umbel.protocols.Broker.begin`: it must not run again;
+    whoever gets it says so to whoever waits for it."""
     leased_until: float = inf
     """On the monotonic clock; ``inf`` when the lease lasts as long as the connection."""
     defect: str | None = None
     """Why the broker could not read what it found: a sentence. ``message.body`` is then the raw
     bytes, ``message.id`` is empty, and nothing else in the message means anything."""
-
-    @property
-    def redelivered(self) -> bool:
-        """Whether someone had this message before."""
-        return self.attempt > 1

@@ -22,7 +22,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     message: Message
     queue: str = ""
     attempt: int = 1
-    """How often the message has been handed out, this time included."""
+    """See :attr:`umbel.model.Delivery.attempt`."""
+    redelivered: bool = False
+    """Whether the message had been handed out before."""
     retries: int = 0
     eta: float | None = None
     """Unix seconds."""

@@ -20,13 +20,17 @@ class Nack(msgspec.Struct, frozen=True, kw_only=True):
 
     requeue: bool = True
     delay: float = 0.0
+    counts: bool = False
+    """Whether a message that is given back has used up an attempt: the process that ran it died."""
+    reason: str = ""
+    """Why it is dropped, for whoever finds it among the dead letters."""
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     """Everything one finished request asks of the outside world."""
 
     delivery: Delivery | None
-    """None when it was acknowledged before the task ran (``acks_late=False``)."""
+    """None for what came with no message."""
     verdict: Ack | Nack
     record: ResultRecord | None = None
     tail: tuple[ResultRecord, ...] = ()

@@ -91,6 +91,16 @@ class Broker(Protocol):
         """
         ...
 
+    async def begin(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Never deliver the messages as work again; returns those whose lease had already been
+        lost. Idempotent.
+
+        They stay leased until they are settled. Should their holder die before that, each is
+        handed out once more, to any consumer of its queue, as ``Delivery(begun=True)``: so that
+        whoever gets it can record the loss. ``nack(requeue=True)`` makes them work again.
+        """
+        ...
+
     async def ack(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Forget the messages for good; returns those whose lease had already been lost.
 
@@ -99,10 +109,25 @@ class Broker(Protocol):
         ...
 
     async def nack(
-        self, deliveries: Sequence[Delivery], *, requeue: bool = True, delay: float = 0.0
+        self,
+        deliveries: Sequence[Delivery],
+        *,
+        requeue: bool = True,
+        delay: float = 0.0,
+        counts: bool = False,
+        reason: str = "",
     ) -> list[Delivery]:
-        """Give the messages back, visible after ``delay`` seconds, or drop them (dead-letter,
-        where the queue has one). Returns those whose lease had already been lost."""
+        """Give the messages back, or drop them among the dead letters.
+
+        Args:
+            delay: Seconds until what is given back is visible.
+            counts: What is given back has used up an attempt; otherwise the next delivery's
+                ``attempt`` is the same.
+            reason: Why they are dropped, for whoever finds them.
+
+        Returns:
+            Those whose lease had already been lost.
+        """
         ...
 
     async def extend(self, deliveries: Sequence[Delivery], *, lease: float) -> list[Delivery]:

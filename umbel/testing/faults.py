@@ -154,14 +154,26 @@ class FaultyBroker:
             "receive", lambda: self.inner.receive(queues, limit=limit, wait=wait)
         )
 
+    async def begin(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        return await self.plan.run("begin", lambda: self.inner.begin(deliveries))
+
     async def ack(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         return await self.plan.run("ack", lambda: self.inner.ack(deliveries))
 
     async def nack(
-        self, deliveries: Sequence[Delivery], *, requeue: bool = True, delay: float = 0.0
+        self,
+        deliveries: Sequence[Delivery],
+        *,
+        requeue: bool = True,
+        delay: float = 0.0,
+        counts: bool = False,
+        reason: str = "",
     ) -> list[Delivery]:
         return await self.plan.run(
-            "nack", lambda: self.inner.nack(deliveries, requeue=requeue, delay=delay)
+            "nack",
+            lambda: self.inner.nack(
+                deliveries, requeue=requeue, delay=delay, counts=counts, reason=reason
+            ),
         )
 
     async def extend(self, deliveries: Sequence[Delivery], *, lease: float) -> list[Delivery]:

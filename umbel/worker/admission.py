@@ -24,11 +24,11 @@ class Accepted(msgspec.Struct, frozen=True, gc=False):
 
 class Ruling(msgspec.Struct, frozen=True):
     """What becomes of a batch; every request of it is in exactly one of the lists, but for
-    ``acknowledge_early``, which repeats deliveries of ``run``."""
+    ``begin``, which repeats deliveries of ``run``."""
 
     run: list[Accepted]
-    acknowledge_early: list[Delivery]
-    """To be acknowledged before anything of ``run`` starts (tasks without ``acks_late``)."""
+    begin: list[Delivery]
+    """To be begun before anything of ``run`` starts (tasks without ``acks_late``)."""
     hold: list[Accepted]
     """Not due yet, and the broker cannot wait: held here until :attr:`Request.eta`."""
     limited: list[Accepted]
@@ -38,6 +38,8 @@ class Ruling(msgspec.Struct, frozen=True):
     expired: list[Accepted]
     revoked: list[Accepted]
     unknown: list[tuple[Request, Delivery]]
+    orphaned: list[tuple[Request, Delivery]]
+    """Begun by a worker that died: they must not run again, and nobody has been told."""
 
 
 def admit(
@@ -57,12 +59,15 @@ def admit(
         broker_delays: ``Capabilities.delay`` of the broker that the batch came from.
         is_limited: Which tasks have to wait for their turn; None: none of these.
     """
-    ruling = Ruling([], [], [], [], [], [], [], [])
+    ruling = Ruling([], [], [], [], [], [], [], [], [])
     any_revoked = len(revocations) > 0
     wait = ruling.put_off if broker_delays else ruling.hold
     run = ruling.run
-    early = ruling.acknowledge_early
+    early = ruling.begin
     for request, delivery in arrived:
+        if delivery.begun:
+            ruling.orphaned.append((request, delivery))
+            continue
         options = options_by_task.get(request.task)
         if options is None:
             ruling.unknown.append((request, delivery))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
-
 from umbel.execution import failures
 from umbel.execution.runnable import TaskOptions
 from umbel.model import (
@@ -29,11 +27,13 @@ from umbel.worker import reports
 from umbel.worker.admission import Accepted
 from umbel.worker.verdict import verdict
 
-__all__ = ["Conclusions", "republished"]
+__all__ = ["Conclusions"]
 
 _DONE = Ack()
 _GIVE_BACK = Nack(requeue=True)
 _DROP = Nack(requeue=False)
+_UNKNOWN = TaskOptions()
+"""Of tasks that are not here."""
 
 
 class Conclusions:
@@ -64,15 +64,16 @@ class Conclusions:
                 return self._terminated(accepted, *ordered)
         if self._abandoning and _says_nothing(outcome):
             if outcome.runtime == 0 and isinstance(outcome, Revoked):
-                return self._never_started(accepted)
+                # Never started: anybody may run it.
+                return Settlement(delivery=accepted.delivery, verdict=_GIVE_BACK)
             return self.abandoned(accepted)
         if not accepted.options.acks_late:
-            return self._settlement(accepted, outcome, None, _DONE)
+            return self._settlement(accepted, outcome, _DONE)
         decision = verdict(outcome, accepted.options)
         if isinstance(decision, Nack) and decision.requeue:
             # It will run again: nothing of this run may be seen.
             return Settlement(delivery=accepted.delivery, verdict=decision)
-        return self._settlement(accepted, outcome, accepted.delivery, decision)
+        return self._settlement(accepted, outcome, decision)
 
     def abandoned(self, accepted: Accepted) -> Settlement:
         """What a request asks for that a cold shutdown ended: another run, where that is left."""
@@ -85,25 +86,33 @@ class Conclusions:
             cause="worker-lost",
             reason="cold shutdown",
         )
-        return self._settlement(accepted, outcome, None, _DONE)
+        return self._settlement(accepted, outcome, _DONE)
 
-    def _never_started(self, accepted: Accepted) -> Settlement:
-        if accepted.options.acks_late:
-            return Settlement(delivery=accepted.delivery, verdict=_GIVE_BACK)
-        message = republished(accepted.request)
-        return Settlement(delivery=None, verdict=_DONE, publish=(message,))
+    def orphaned(
+        self, request: Request, delivery: Delivery, options: TaskOptions | None
+    ) -> Settlement:
+        """A task that a worker had begun when it died: a failure.
+
+        Args:
+            options: The task's; None when it is not here.
+        """
+        accepted = Accepted(request, delivery, options or _UNKNOWN)
+        outcome = Failed(
+            key=request.key,
+            runtime=0.0,
+            record=None,
+            cause="worker-lost",
+            reason="the worker that had begun the task is gone",
+        )
+        return self._settlement(accepted, outcome, _DONE)
 
     def expired(self, accepted: Accepted) -> Settlement:
         """A message whose time was over before it was started: recorded as revoked."""
-        return self._revoked(accepted, accepted.delivery, "expired")
+        return self._revoked(accepted, "expired")
 
-    def revoked(self, accepted: Accepted, delivery: Delivery | None) -> Settlement:
-        """A message that was revoked before it was started.
-
-        Args:
-            delivery: None when it was acknowledged before.
-        """
-        return self._revoked(accepted, delivery, "revoked")
+    def revoked(self, accepted: Accepted) -> Settlement:
+        """A message that was revoked before it was started."""
+        return self._revoked(accepted, "revoked")
 
     def terminate(self, key: int, signum: int, task: object) -> None:
         """What becomes of this one from now on is our doing: it was revoked as it ran."""
@@ -111,14 +120,13 @@ class Conclusions:
 
     def _terminated(self, accepted: Accepted, signum: int, task: object) -> Settlement:
         reports.terminated(accepted, task, signum)
-        delivery = accepted.delivery if accepted.options.acks_late else None
-        return self._revoked(accepted, delivery, "terminated")
+        return self._revoked(accepted, "terminated")
 
-    def _revoked(self, accepted: Accepted, delivery: Delivery | None, reason: str) -> Settlement:
+    def _revoked(self, accepted: Accepted, reason: str) -> Settlement:
         record = None
         if not _ignores(accepted.request, accepted.options):
             record = failures.revoked(accepted.request, reason, self._codec)
-        return Settlement(delivery=delivery, verdict=_DONE, record=record)
+        return Settlement(delivery=accepted.delivery, verdict=_DONE, record=record)
 
     def unknown(self, request: Request, delivery: Delivery) -> Settlement:
         """A message for a task that is not here: a failure, and dead-lettered where possible."""
@@ -133,9 +141,9 @@ class Conclusions:
         self,
         accepted: Accepted,
         outcome: Outcome,
-        delivery: Delivery | None,
         decision: Ack | Nack,
     ) -> Settlement:
+        delivery = accepted.delivery
         match outcome:
             case Succeeded() | Failed(cause="raised", reason=""):
                 return Settlement(
@@ -201,8 +209,3 @@ def _says_nothing(outcome: Outcome) -> bool:
     if isinstance(outcome, Failed):
         return outcome.cause == "worker-lost"
     return isinstance(outcome, Revoked) and outcome.record is None
-
-
-def republished(request: Request) -> Message:
-    """The request's message once more, straight into the queue that it came from."""
-    return msgspec.structs.replace(request.message, exchange="", routing_key=request.queue)

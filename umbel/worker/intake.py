@@ -1,4 +1,4 @@
-"""From the broker to the pool: receive, understand, admit, acknowledge early, submit."""
+"""From the broker to the pool: receive, understand, admit, begin, submit."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from itertools import count
-from math import ceil, floor, inf
+from math import ceil, floor
 from typing import Any
 
 import msgspec
 
 from umbel import signals
-from umbel.exceptions import BrokerUnavailable, DecodeError, InvalidTaskError, SecurityError
+from umbel.exceptions import DecodeError, InvalidTaskError, SecurityError
 from umbel.model import Delivery, Request
 from umbel.protocols import Clock, Pool
 from umbel.wire import tasks as wire
@@ -28,23 +28,15 @@ from umbel.worker.patience import Patience
 from umbel.worker.source import Source
 from umbel.worker.state import State
 
-__all__ = ["Intake", "Leftovers"]
+__all__ = ["Intake"]
 
 _WAIT = 5.0
 """Seconds one ``receive`` waits for a first message before it is asked again."""
 
 
-class Leftovers(msgspec.Struct, frozen=True):
-    """What was received and never started."""
-
-    unacknowledged: list[Delivery]
-    acknowledged: list[Request]
-    """Off the broker's books already: to be published again."""
-
-
 class Intake:
     """Feeds the pool. Two loops, so that the round trips of one batch hide behind the other:
-    :meth:`receive` gets the next batch while :meth:`start` acknowledges and submits this one."""
+    :meth:`receive` gets the next batch while :meth:`start` begins and submits this one."""
 
     def __init__(
         self,
@@ -74,9 +66,7 @@ class Intake:
         self._insist = patience
         self._keys = count(1)
         self._handover: deque[Ruling] = deque()
-        # What could not be submitted, with what must happen to it should the worker stop.
-        self._unacknowledged: list[Accepted] = []
-        self._acknowledged: list[Accepted] = []
+        self._unsubmitted: list[Accepted] = []
         self._parked: list[tuple[Accepted, float]] = []
         self._receiving: asyncio.Task[Any] | None = None
         self._nudged = False
@@ -118,10 +108,10 @@ class Intake:
             self._receiving.cancel()
         self._credit.changed()
 
-    def leftovers(self) -> Leftovers:
+    def leftovers(self) -> list[Delivery]:
         """What has not been started, once both loops have ended."""
         state = self._state
-        waiting = self._unacknowledged + state.holding.take_all() + state.rates.take_all()
+        waiting = self._unsubmitted + state.holding.take_all() + state.rates.take_all()
         deliveries = [accepted.delivery for accepted in waiting]
         deliveries += [accepted.delivery for accepted, _ in self._parked]
         for ruling in self._handover:
@@ -136,7 +126,7 @@ class Intake:
             ]
             deliveries += [delivery for _, delivery in ruling.unknown]
         self._handover.clear()
-        return Leftovers(deliveries, [accepted.request for accepted in self._acknowledged])
+        return deliveries
 
     async def _arrivals(self, room: int) -> list[tuple[Request, Delivery]]:
         holding = self._state.holding
@@ -209,8 +199,10 @@ class Intake:
         )
         if ruling.limited:
             self._limit(ruling.limited)
-        late = [accepted.delivery for accepted in ruling.run if accepted.options.acks_late]
-        self._leases.hold(late)
+        self._leases.hold([accepted.delivery for accepted in ruling.run])
+        if ruling.orphaned:
+            self._leases.hold([delivery for _, delivery in ruling.orphaned])
+            self._bury(ruling)
         if ruling.hold:
             # Here and not in start: the next receive must wait no longer than these.
             self._leases.hold(accepted.delivery for accepted in ruling.hold)
@@ -239,28 +231,18 @@ class Intake:
         reports.received(run)
         if signals.task_received.receivers:
             reports.announce(run, sender=self)
-        if ruling.acknowledge_early:
-            run = await self._acknowledge_early(run, ruling.acknowledge_early)
+        if ruling.begin:
+            run = await self._begin(run, ruling.begin)
         if self._leases.any_lost:
             run = [accepted for accepted in run if not self._leases.is_lost(accepted.delivery)]
         await self._submit(run)
 
-    async def _acknowledge_early(
-        self, run: list[Accepted], deliveries: list[Delivery]
-    ) -> list[Accepted]:
-        """Take tasks that may run at most once off the broker's books; returns what may run."""
-        self._leases.release(deliveries)
-        broker = self._source.broker
-        try:
-            lost = await broker.ack(deliveries)
-        except BrokerUnavailable:
-            # Nothing is known, so once more. What is gone then, and cannot be anyone else's yet,
-            # was acknowledged the first time: not to run it would be to lose it.
-            lost = await self._insist(broker.ack, deliveries)
-            now = self._clock.monotonic()
-            lost = [delivery for delivery in lost if not now < delivery.leased_until < inf]
+    async def _begin(self, run: list[Accepted], deliveries: list[Delivery]) -> list[Accepted]:
+        """Let tasks that may run at most once be nobody else's work; returns what may run."""
+        lost = await self._insist(self._source.broker.begin, deliveries)
         if not lost:
             return run
+        self._leases.release(lost)
         tags = {delivery.tag for delivery in lost}
         reports.lost_before_start(lost)
         return [accepted for accepted in run if accepted.delivery.tag not in tags]
@@ -271,7 +253,7 @@ class Intake:
             free = self._pool.free
             run = self._without_revoked(run)
             if self._stopping:
-                self._keep(run)
+                self._unsubmitted += run
                 return
             count = self._exposure.admits(run, free)
             if count <= 0:
@@ -294,22 +276,14 @@ class Intake:
         revoked = [accepted for accepted in run if revocations.find(accepted.request)]
         if not revoked:
             return run
-        self._discard(
-            revoked,
-            [accepted.delivery if accepted.options.acks_late else None for accepted in revoked],
-        )
+        self._discard(revoked)
         return [accepted for accepted in run if accepted not in revoked]
-
-    def _keep(self, run: list[Accepted]) -> None:
-        for accepted in run:
-            kept = self._unacknowledged if accepted.options.acks_late else self._acknowledged
-            kept.append(accepted)
 
     def _refuse(self, ruling: Ruling) -> None:
         for accepted in ruling.expired:
             reports.expired(accepted, self._known.task(accepted.request.task))
         self._finish.enter([self._conclusions.expired(accepted) for accepted in ruling.expired])
-        self._discard(ruling.revoked, [accepted.delivery for accepted in ruling.revoked])
+        self._discard(ruling.revoked)
         for request, delivery in ruling.unknown:
             reports.unknown(request)
             if signals.task_unknown.receivers:
@@ -318,17 +292,12 @@ class Intake:
                 )
             self._finish.enter([self._conclusions.unknown(request, delivery)])
 
-    def _discard(self, revoked: Sequence[Accepted], deliveries: Sequence[Delivery | None]) -> None:
+    def _discard(self, revoked: Sequence[Accepted]) -> None:
         find = self._state.revocations.find
         for accepted in revoked:
             task = self._known.task(accepted.request.task)
             reports.revoked(accepted, task, find(accepted.request))
-        self._finish.enter(
-            [
-                self._conclusions.revoked(accepted, delivery)
-                for accepted, delivery in zip(revoked, deliveries, strict=True)
-            ]
-        )
+        self._finish.enter([self._conclusions.revoked(accepted) for accepted in revoked])
 
     def _limit(self, limited: Sequence[Accepted]) -> None:
         """Let them wait for their turn: a few here, the others in the broker."""
@@ -351,6 +320,16 @@ class Intake:
             deliveries_by_delay.setdefault(delay, []).append(accepted.delivery)
         for delay, deliveries in deliveries_by_delay.items():
             await self._insist(self._source.broker.nack, deliveries, requeue=True, delay=delay)
+
+    def _bury(self, ruling: Ruling) -> None:
+        """Say for workers that died what became of the tasks they had begun."""
+        conclusions, options = self._conclusions, self._known.of(ruling.orphaned)
+        self._finish.enter(
+            [
+                conclusions.orphaned(request, delivery, options.get(request.task))
+                for request, delivery in ruling.orphaned
+            ]
+        )
 
     async def _put_off(self, early: Sequence[Accepted]) -> None:
         now = self._clock.time()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from umbel.exceptions import BrokerUnavailable
 from umbel.model import Delivery
@@ -26,6 +27,7 @@ class Leases:
         self._broker = broker
         self._clock = clock
         self._held_by_tag: dict[str, Delivery] = {}
+        self._settling_tags: set[str] = set()
         self._lost_tags: set[str] = set()
 
     def __len__(self) -> int:
@@ -43,10 +45,22 @@ class Leases:
             held[delivery.tag] = delivery
 
     def release(self, deliveries: Iterable[Delivery]) -> None:
-        """Renew these no more: they are about to be settled, or given back."""
+        """Renew these no more: they are settled, or given back."""
         held = self._held_by_tag
         for delivery in deliveries:
             held.pop(delivery.tag, None)
+
+    @contextmanager
+    def settling(self, deliveries: Sequence[Delivery]) -> Iterator[None]:
+        """While these are settled, which may take long when a server is away, they are renewed;
+        what was lost is for the settlement to say. Released in the end."""
+        tags = {delivery.tag for delivery in deliveries}
+        self._settling_tags |= tags
+        try:
+            yield
+        finally:
+            self._settling_tags -= tags
+            self.release(deliveries)
 
     def is_lost(self, delivery: Delivery) -> bool:
         """Whether someone else has the message by now."""
@@ -78,7 +92,13 @@ class Leases:
                 # Two more rounds fit into a lease; a lost one is noticed when the broker is back.
                 logger.warning("Could not renew %d leases: %s", len(held), error)
                 return
-            self._lose([gone for gone in lost if gone.tag in self._held_by_tag])
+            self._lose(
+                [
+                    gone
+                    for gone in lost
+                    if gone.tag in self._held_by_tag and gone.tag not in self._settling_tags
+                ]
+            )
 
     def _lose(self, lost: list[Delivery]) -> None:
         if not lost:

@@ -14,7 +14,7 @@ from umbel.model import Delivery, Message, Request, Settlement
 from umbel.protocols import Clock, Compose, KeepsRevocations, Pool, ResultBackend
 from umbel.wire.results import ResultCodec
 from umbel.worker.admission import Accepted
-from umbel.worker.conclusion import Conclusions, republished
+from umbel.worker.conclusion import Conclusions
 from umbel.worker.credit import Credit
 from umbel.worker.exposure import Exposure
 from umbel.worker.finish import Finish
@@ -77,7 +77,7 @@ class Parts:
             on.backend,
             compose=on.compose,
             patience=patience,
-            released=self._leases.release,
+            settling=self._leases.settling,
         )
         self._finish = Finish(
             on.pool,
@@ -153,8 +153,7 @@ class Parts:
         _, stuck = await asyncio.wait([receiving, starting], timeout=_GRACE)
         for task in stuck:
             task.cancel()
-        leftovers = self._intake.leftovers()
-        await self._give_back(leftovers.unacknowledged, leftovers.acknowledged)
+        await self._give_back(self._intake.leftovers())
 
     async def _stop_pool(
         self, stopped: asyncio.Task[list[Request]], cold: asyncio.Task[None]
@@ -166,10 +165,7 @@ class Parts:
             waiting = [self._state.active.pop(request.key) for request in stopped.result()]
         else:
             waiting = await self._abandon(stopped)
-        await self._give_back(
-            [accepted.delivery for accepted in waiting if accepted.options.acks_late],
-            [accepted.request for accepted in waiting if not accepted.options.acks_late],
-        )
+        await self._give_back([accepted.delivery for accepted in waiting])
 
     async def _abandon(self, stopped: asyncio.Task[list[Request]]) -> list[Accepted]:
         """End what runs, now; returns what never started."""
@@ -189,25 +185,19 @@ class Parts:
         await self._finish.until_collected()
         return unfinished[:waiting]
 
-    async def _give_back(
-        self, unacknowledged: Sequence[Delivery], acknowledged: Sequence[Request]
-    ) -> None:
+    async def _give_back(self, deliveries: Sequence[Delivery]) -> None:
         """Let other workers have what has not started here."""
-        count = len(unacknowledged) + len(acknowledged)
-        if not count:
+        if not deliveries:
             return
         try:
             async with asyncio.timeout(_GRACE):
-                await self._settler.publish([republished(request) for request in acknowledged])
-                await self._settler.give_back(unacknowledged)
+                await self._settler.give_back(deliveries)
         except TimeoutError:
             logger.error(  # noqa: TRY400 - where the time ran out says nothing
-                "Could not give back %d messages within %g seconds: %d of them come back when "
-                "their leases run out, %d had been acknowledged and are lost.",
-                count,
+                "Could not give back %d messages within %g seconds: they come back when their "
+                "leases run out, those of tasks without acks_late as failures.",
+                len(deliveries),
                 _GRACE,
-                len(unacknowledged),
-                len(acknowledged),
             )
 
     async def _settle_the_rest(self) -> None:
@@ -217,6 +207,6 @@ class Parts:
         except TimeoutError:
             logger.error(  # noqa: TRY400 - where the time ran out says nothing
                 "Could not store and acknowledge everything within %g seconds. Tasks with "
-                "acks_late run again elsewhere; the results of the others are lost.",
+                "acks_late run again elsewhere; the others are recorded there as failures.",
                 _GRACE,
             )

@@ -148,8 +148,7 @@ class Revoking:
             if accepted is not None:
                 task = self._known.task(request.task)
                 reports.revoked(accepted, task, self._revocations.find(request))
-                delivery = accepted.delivery if accepted.options.acks_late else None
-                self._enter([self._conclusions.revoked(accepted, delivery)])
+                self._enter([self._conclusions.revoked(accepted)])
 
     async def _terminate(self, revocations: Sequence[Revocation], signal: Signals) -> list[str]:
         found = self._matching(revocations)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 
 from umbel.exceptions import BatchError
 from umbel.model import Ack, Arrival, Delivery, Message, Nack, ResultRecord, Settlement
@@ -31,18 +32,18 @@ class Settler:
         *,
         compose: Compose,
         patience: Patience,
-        released: Callable[[Sequence[Delivery]], None],
+        settling: Callable[[Sequence[Delivery]], AbstractContextManager[None]],
     ) -> None:
         """Make one.
 
         Args:
-            released: Told of deliveries just before they are acknowledged or given back.
+            settling: Entered while deliveries are acknowledged or given back.
         """
         self._broker = broker
         self._backend = backend
         self._compose = compose
         self._insist = patience
-        self._released = released
+        self._settling = settling
         self._limit = broker.capabilities.batch_limit
         # One attribute for the question and for what makes sense only after a yes.
         self._together: Transactional | None = None
@@ -78,20 +79,20 @@ class Settler:
 
     async def give_back(self, deliveries: Sequence[Delivery]) -> None:
         """Let other workers have the messages, at once."""
-        self._released(deliveries)
-        for batch in in_batches(deliveries, self._limit):
-            await self._insist(self._broker.nack, batch)
+        with self._settling(deliveries):
+            for batch in in_batches(deliveries, self._limit):
+                await self._insist(self._broker.nack, batch)
 
     async def _settle_together(
         self, broker: Transactional, settlements: Sequence[Settlement]
     ) -> list[Delivery]:
-        self._released([s.delivery for s in settlements if s.delivery is not None])
-        try:
-            return await self._insist(broker.settle, settlements, compose=self._compose)
-        except BatchError:
-            # Something to publish was refused, so nothing happened: what can be done is done
-            # step by step, and what cannot is reported there.
-            return await self._settle_in_order(settlements)
+        with self._settling([s.delivery for s in settlements if s.delivery is not None]):
+            try:
+                return await self._insist(broker.settle, settlements, compose=self._compose)
+            except BatchError:
+                # Something to publish was refused, so nothing happened: what can be done is done
+                # step by step, and what cannot is reported there.
+                return await self._settle_in_order(settlements)
 
     async def _settle_in_order(self, settlements: Sequence[Settlement]) -> list[Delivery]:
         messages: list[Message] = []
@@ -140,11 +141,16 @@ class Settler:
     ) -> list[Delivery]:
         lost: list[Delivery] = []
         if done:
-            self._released(done)
-            lost += await self._insist(self._broker.ack, done)
+            with self._settling(done):
+                lost += await self._insist(self._broker.ack, done)
         for nack, deliveries in refused.items():
-            self._released(deliveries)
-            lost += await self._insist(
-                self._broker.nack, deliveries, requeue=nack.requeue, delay=nack.delay
-            )
+            with self._settling(deliveries):
+                lost += await self._insist(
+                    self._broker.nack,
+                    deliveries,
+                    requeue=nack.requeue,
+                    delay=nack.delay,
+                    counts=nack.counts,
+                    reason=nack.reason,
+                )
         return lost

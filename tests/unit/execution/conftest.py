@@ -122,9 +122,9 @@ class Bench:
     async def arun(self, *args: Any, **call: Any) -> Outcome:
         return await self.runner.arun(self.request(*args, **call))
 
-    def understand(self, message: Message, *, attempt: int = 1) -> Request:
+    def understand(self, message: Message, *, redelivered: bool = False) -> Request:
         """The request of a message that a broker has handed out."""
-        return understand(message, attempt=attempt)
+        return understand(message, redelivered=redelivered)
 
     def called(self, message: Message) -> tuple[str, list[Any], dict[str, Any]]:
         """Which task a message asks for, and with what."""
@@ -153,9 +153,9 @@ class Bench:
         return self.codec.read(record)
 
 
-def understand(message: Message, *, attempt: int = 1) -> Request:
+def understand(message: Message, *, redelivered: bool = False) -> Request:
     """The request of a message that a broker has handed out."""
-    delivery = Delivery(message=message, queue="celery", tag="1", attempt=attempt)
+    delivery = Delivery(message=message, queue="celery", tag="1", redelivered=redelivered)
     return wire_tasks.decode(delivery, key=7, accept=JSON, limit=LIMIT)
 
 

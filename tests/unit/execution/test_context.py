@@ -141,7 +141,7 @@ def test_a_message_handed_out_again_says_so(bench: Any) -> None:
     bench.task(lambda self: flags.append(self.request.delivery_info["redelivered"]))
     message = wire_tasks.encode(Call(task="tasks.it", id="id-1"))
 
-    bench.runner.run(bench.understand(message, attempt=2))
+    bench.runner.run(bench.understand(message, redelivered=True))
 
     assert flags == [True]
 

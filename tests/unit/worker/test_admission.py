@@ -17,10 +17,15 @@ KNOWN = {"early": TaskOptions(), "late": TaskOptions(acks_late=True)}
 
 
 def arrival(
-    key: int, task: str = "early", *, eta: float | None = None, expires: float | None = None
+    key: int,
+    task: str = "early",
+    *,
+    eta: float | None = None,
+    expires: float | None = None,
+    begun: bool = False,
 ) -> tuple[Request, Delivery]:
     message = Message(id=f"id-{key}", body=b"[]")
-    delivery = Delivery(message=message, queue="q", tag=f"tag-{key}")
+    delivery = Delivery(message=message, queue="q", tag=f"tag-{key}", begun=begun)
     request = Request(
         key=key, id=message.id, task=task, message=message, eta=eta, expires=expires, queue="q"
     )
@@ -36,6 +41,7 @@ def keys(ruling: Ruling) -> dict[str, list[int]]:
         "revoked": [accepted.request.key for accepted in ruling.revoked],
         "expired": [accepted.request.key for accepted in ruling.expired],
         "unknown": [request.key for request, _ in ruling.unknown],
+        "orphaned": [request.key for request, _ in ruling.orphaned],
     }
 
 
@@ -47,12 +53,12 @@ def test_what_is_known_and_due_runs_in_the_order_it_came() -> None:
     assert keys(ruling)["run"] == [1, 2, 3, 4]
 
 
-def test_only_tasks_without_acks_late_are_acknowledged_early() -> None:
+def test_only_tasks_without_acks_late_are_begun_before_they_run() -> None:
     ruling = admit(
         [arrival(1), arrival(2, "late")], KNOWN, now=NOW, broker_delays=True, revocations=NONE
     )
 
-    assert [delivery.tag for delivery in ruling.acknowledge_early] == ["tag-1"]
+    assert [delivery.tag for delivery in ruling.begin] == ["tag-1"]
 
 
 def test_what_was_revoked_does_not_run_however_far_away_it_is() -> None:
@@ -63,7 +69,7 @@ def test_what_was_revoked_does_not_run_however_far_away_it_is() -> None:
     ruling = admit(batch, KNOWN, now=NOW, broker_delays=True, revocations=revocations)
 
     assert (keys(ruling)["revoked"], keys(ruling)["run"]) == ([1, 2], [3])
-    assert [delivery.tag for delivery in ruling.acknowledge_early] == ["tag-3"]
+    assert [delivery.tag for delivery in ruling.begin] == ["tag-3"]
 
 
 def test_what_is_limited_waits_for_its_turn_when_it_is_due() -> None:
@@ -86,14 +92,14 @@ def test_what_is_not_due_waits_in_the_broker_where_that_can_wait() -> None:
     ruling = admit([arrival(1, eta=NOW + 1)], KNOWN, now=NOW, broker_delays=True, revocations=NONE)
 
     assert keys(ruling)["put_off"] == [1]
-    assert ruling.acknowledge_early == []
+    assert ruling.begin == []
 
 
 def test_what_is_not_due_waits_here_where_the_broker_cannot_wait() -> None:
     ruling = admit([arrival(1, eta=NOW + 1)], KNOWN, now=NOW, broker_delays=False, revocations=NONE)
 
     assert keys(ruling)["hold"] == [1]
-    assert ruling.acknowledge_early == []
+    assert ruling.begin == []
 
 
 def test_what_expired_does_not_run_even_if_it_is_not_due_yet() -> None:
@@ -112,22 +118,36 @@ def test_what_nobody_here_knows_is_unknown_even_if_it_expired() -> None:
     assert keys(ruling)["unknown"] == [1]
 
 
+def test_what_a_dead_worker_had_begun_does_not_run_whatever_it_is() -> None:
+    batch = [
+        arrival(1, begun=True),
+        arrival(2, "late", begun=True, eta=NOW + 1),
+        arrival(3, "other", begun=True, expires=NOW - 1),
+    ]
+
+    ruling = admit(batch, KNOWN, now=NOW, broker_delays=True, revocations=NONE)
+
+    assert keys(ruling)["orphaned"] == [1, 2, 3]
+    assert ruling.begin == []
+
+
 @given(
     st.lists(
         st.tuples(
             st.sampled_from(["early", "late", "other"]),
             st.none() | st.floats(NOW - 2, NOW + 2),
             st.none() | st.floats(NOW - 2, NOW + 2),
+            st.booleans(),
         )
     ),
     st.booleans(),
 )
 def test_every_message_is_ruled_on_exactly_once(
-    batch: list[tuple[str, float | None, float | None]], broker_delays: bool
+    batch: list[tuple[str, float | None, float | None, bool]], broker_delays: bool
 ) -> None:
     arrived = [
-        arrival(key, task, eta=eta, expires=expires)
-        for key, (task, eta, expires) in enumerate(batch)
+        arrival(key, task, eta=eta, expires=expires, begun=begun)
+        for key, (task, eta, expires, begun) in enumerate(batch)
     ]
 
     ruling = admit(arrived, KNOWN, now=NOW, broker_delays=broker_delays, revocations=NONE)

@@ -59,9 +59,11 @@ def test_success_stores_the_record_and_publishes_what_follows(conclusions: Concl
 
     early, late = (conclusions.of(accepted(options), outcome) for options in (EARLY, LATE))
 
-    assert early == Settlement(delivery=None, verdict=Ack(), record=RECORD, publish=(FOLLOW_UP,))
-    assert late.delivery is not None
-    assert late.delivery.tag == "tag"
+    assert early == late
+    assert early.delivery is not None
+    assert early == Settlement(
+        delivery=early.delivery, verdict=Ack(), record=RECORD, publish=(FOLLOW_UP,)
+    )
 
 
 def test_a_retry_publishes_the_next_attempt(conclusions: Conclusions) -> None:
@@ -73,9 +75,11 @@ def test_a_retry_publishes_the_next_attempt(conclusions: Conclusions) -> None:
 
 
 def test_what_is_ignored_leaves_nothing(conclusions: Conclusions) -> None:
-    settlement = conclusions.of(accepted(EARLY), Ignored(key=1))
+    one = accepted(EARLY)
 
-    assert settlement == Settlement(delivery=None, verdict=Ack())
+    settlement = conclusions.of(one, Ignored(key=1))
+
+    assert settlement == Settlement(delivery=one.delivery, verdict=Ack())
 
 
 def test_what_goes_back_leaves_no_result_and_publishes_nothing(conclusions: Conclusions) -> None:
@@ -193,6 +197,30 @@ def test_what_a_cold_shutdown_kept_from_starting_runs_elsewhere(conclusions: Con
     late = conclusions.of(accepted(LATE), never_started)
     early = conclusions.of(accepted(EARLY), never_started)
 
-    assert late.verdict == Nack(requeue=True)
-    assert [(m.id, m.exchange, m.routing_key) for m in early.publish] == [("id", "", "q")]
-    assert early.record is None
+    assert late.verdict == early.verdict == Nack(requeue=True)
+    assert (early.record, early.publish) == (None, ())
+
+
+@pytest.mark.parametrize("options", [EARLY, LATE, None])
+def test_what_a_dead_worker_had_begun_fails_and_its_error_callbacks_are_sent(
+    conclusions: Conclusions, options: TaskOptions | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = accepted(EARLY)
+
+    settlement = conclusions.orphaned(one.request, one.delivery, options)
+
+    assert stored(settlement) == ("FAILURE", "WorkerLostError")
+    assert settlement.publish == (ERROR_CALLBACK,)
+    assert (settlement.delivery, settlement.verdict) == (one.delivery, Ack())
+    assert "the worker that had begun the task is gone" in caplog.messages[0]
+
+
+def test_a_begun_task_that_ignores_its_result_is_only_logged(
+    conclusions: Conclusions, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = accepted(EARLY)
+
+    settlement = conclusions.orphaned(one.request, one.delivery, TaskOptions(ignore_result=True))
+
+    assert settlement.record is None
+    assert len(caplog.messages) == 1

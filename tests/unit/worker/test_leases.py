@@ -90,3 +90,32 @@ async def test_a_lost_lease_is_reported_once_and_remembered(
 
     leases.forget([stale])
     assert not leases.any_lost
+
+
+async def test_what_is_being_settled_is_renewed_until_it_is(
+    broker: MemoryBroker, leases: Leases, clock: ManualClock
+) -> None:
+    held = await received(broker, "a")
+    leases.hold(held)
+
+    with leases.settling(held):
+        for _ in range(4):
+            await clock.advance(LEASE / 2)
+        assert await broker.receive(["q"], limit=10, wait=0) == []
+    await clock.advance(LEASE + 1)
+
+    assert [d.message.id for d in await broker.receive(["q"], limit=10, wait=0)] == ["a"]
+
+
+async def test_what_was_settled_a_moment_ago_is_not_reported_as_lost(
+    broker: MemoryBroker, leases: Leases, caplog: pytest.LogCaptureFixture
+) -> None:
+    held = await received(broker, "a")
+    leases.hold(held)
+
+    with leases.settling(held):
+        await broker.ack(held)
+        await leases.renew(LEASE)
+
+    assert caplog.messages == []
+    assert not leases.any_lost

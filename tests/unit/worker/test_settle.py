@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 
 import pytest
 
@@ -86,7 +87,7 @@ class Site:
         # A store each: with one in common they would do it all in one step.
         self.broker = broker(MemoryStore(), self.clock, self.diary)
         self.backend = Backend(MemoryStore(), self.clock, self.diary)
-        self.released: list[str] = []
+        self.settled: list[str] = []
         self.settler = Settler(
             self.broker,
             self.backend,
@@ -94,8 +95,13 @@ class Site:
                 publish=(Message(id=f"body of {chord.id}", body=arrival.body),)
             ),
             patience=Patience(self.clock, jitter=lambda: 1.0),
-            released=lambda gone: self.released.extend(d.message.id for d in gone),
+            settling=self.settling,
         )
+
+    @contextmanager
+    def settling(self, deliveries: Sequence[Delivery]) -> Iterator[None]:
+        yield
+        self.settled += [delivery.message.id for delivery in deliveries]
 
     async def received(self, *ids: str) -> list[Delivery]:
         await self.broker.publish([Message(id=id_, body=b"", routing_key="q") for id_ in ids])
@@ -133,7 +139,7 @@ async def test_follow_ups_come_first_then_results_then_acknowledgements(site: Si
 
     assert lost == []
     assert site.diary == ["publish next", "store a b", "ack a b"]
-    assert site.released == ["a", "b"]
+    assert site.settled == ["a", "b"]
 
 
 async def test_what_was_acknowledged_before_is_not_acknowledged_again(site: Site) -> None:
@@ -153,7 +159,7 @@ async def test_what_goes_back_comes_again_and_what_is_dropped_does_not(site: Sit
     )
 
     [back] = await site.broker.receive(["q"], limit=10, wait=0)
-    assert (back.message.id, back.attempt) == ("again", 2)
+    assert (back.message.id, back.redelivered) == ("again", True)
 
 
 async def test_results_wait_for_a_backend_that_is_away_and_acknowledgements_with_them(
@@ -262,7 +268,7 @@ async def test_where_broker_and_backend_commit_together_it_is_one_step(united: S
 
     assert lost == []
     assert united.diary == ["settle 2"]
-    assert united.released == ["a", "b"]
+    assert united.settled == ["a", "b"]
 
 
 async def test_if_something_is_refused_the_rest_is_done_step_by_step(united: Site) -> None:

@@ -64,9 +64,10 @@ WORKER = (
     Setting(
         "worker_lease",
         "float",
-        30.0,
-        "Seconds after which the tasks of a worker that vanished go to another one; a living "
-        "worker renews in time.",
+        20.0,
+        "Seconds after which another worker sees to the tasks of one that vanished: those with "
+        "acks_late run again, those that had begun without are failures. A living worker renews "
+        "in time.",
         least=0.001,
         own=True,
     ),

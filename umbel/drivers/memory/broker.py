@@ -66,7 +66,7 @@ class MemoryBroker:
         """Give back every unsettled delivery. Idempotent."""
         self._opened = False
         with self._store.mutex:
-            queues = self._give_back(list(self._held), 0.0)
+            queues = self._give_back(list(self._held), 0.0, ends=True)
             sleepers = self._store.sleepers(queues)
         self._held.clear()
         _wake(sleepers | self._sleepers)
@@ -118,6 +118,17 @@ class MemoryBroker:
             if not self._opened:
                 return []
 
+    async def begin(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Never deliver the messages as work again; returns those already lost."""
+        self._require_open()
+        with self._store.mutex:
+            lost = self._lost(deliveries)
+            gone = {delivery.tag for delivery in lost}
+            for delivery in deliveries:
+                if delivery.tag not in gone:
+                    self._store.loans[delivery.tag][2].begun = True
+            return lost
+
     async def ack(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Forget the messages for good; returns those whose lease had already been lost."""
         self._require_open()
@@ -125,16 +136,22 @@ class MemoryBroker:
             return self._drop(deliveries)
 
     async def nack(
-        self, deliveries: Sequence[Delivery], *, requeue: bool = True, delay: float = 0.0
+        self,
+        deliveries: Sequence[Delivery],
+        *,
+        requeue: bool = True,
+        delay: float = 0.0,
+        counts: bool = False,
+        reason: str = "",
     ) -> list[Delivery]:
         """Give the messages back, or drop them into ``MemoryStore.dead``."""
         self._require_open()
         with self._store.mutex:
             if not requeue:
-                return self._drop(deliveries, dead=True)
+                return self._drop(deliveries, reason)
             lost = self._lost(deliveries)
             tags = [delivery.tag for delivery in deliveries]
-            sleepers = self._store.sleepers(self._give_back(tags, delay))
+            sleepers = self._store.sleepers(self._give_back(tags, delay, counts=counts))
         _wake(sleepers)
         return lost
 
@@ -257,6 +274,8 @@ class MemoryBroker:
                         queue=queue,
                         tag=tag,
                         attempt=entry.attempts,
+                        redelivered=entry.redelivered,
+                        begun=entry.begun,
                         leased_until=leased_until,
                     )
                 )
@@ -272,7 +291,8 @@ class MemoryBroker:
                 lost.append(delivery)
         return lost
 
-    def _drop(self, deliveries: Sequence[Delivery], *, dead: bool = False) -> list[Delivery]:
+    def _drop(self, deliveries: Sequence[Delivery], reason: str | None = None) -> list[Delivery]:
+        """Forget the messages; with a reason, keep them with the dead ones."""
         lost: list[Delivery] = []
         for delivery in deliveries:
             loan = self._forget(delivery.tag)
@@ -281,18 +301,23 @@ class MemoryBroker:
                 continue
             line, queue, entry = loan
             line.remove(entry)
-            if dead:
-                self._store.dead.append(DeadLetter(queue, entry.message, entry.attempts))
+            if reason is not None:
+                self._store.dead.append(DeadLetter(queue, entry.message, entry.attempts, reason))
         return lost
 
-    def _give_back(self, tags: Iterable[str], delay: float) -> set[str]:
+    def _give_back(
+        self, tags: Iterable[str], delay: float, *, counts: bool = False, ends: bool = False
+    ) -> set[str]:
         now = self._clock.time()
         queues: set[str] = set()
         for tag in tags:
             loan = self._forget(tag)
             if loan is not None and loan[2].tag == tag:
                 line, queue, entry = loan
-                line.give_back(entry, now + delay if delay > 0 else -inf, now)
+                due = now + delay if delay > 0 else -inf
+                # What was begun by a holder that ends is left to be noticed.
+                begun = ends and entry.begun
+                line.give_back(entry, due, now, counts=counts or begun, begun=begun)
                 queues.add(queue)
         return queues
 
@@ -305,10 +330,10 @@ class MemoryBroker:
             match settlement.verdict:
                 case Ack():
                     self._drop([delivery])
-                case Nack(requeue=False):
-                    self._drop([delivery], dead=True)
-                case Nack(delay=delay):
-                    queues |= self._give_back([delivery.tag], delay)
+                case Nack(requeue=False, reason=reason):
+                    self._drop([delivery], reason)
+                case Nack(delay=delay, counts=counts):
+                    queues |= self._give_back([delivery.tag], delay, counts=counts)
         return queues
 
     def _forget(self, tag: str) -> tuple[Line, str, Entry] | None:

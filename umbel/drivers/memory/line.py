@@ -15,7 +15,17 @@ _LOWEST, _HIGHEST = 0, 255
 class Entry:
     """A message in a queue, with what happens to it; belongs to its line."""
 
-    __slots__ = ("attempts", "drop_at", "due", "message", "number", "rank", "tag")
+    __slots__ = (
+        "attempts",
+        "begun",
+        "drop_at",
+        "due",
+        "message",
+        "number",
+        "rank",
+        "redelivered",
+        "tag",
+    )
 
     def __init__(self, message: Message, number: int, drop_at: float) -> None:
         self.message = message
@@ -24,6 +34,8 @@ class Entry:
         self.rank = -min(max(message.priority or 0, _LOWEST), _HIGHEST)
         self.drop_at = drop_at
         self.attempts = 0
+        self.redelivered = False
+        self.begun = False
         # None: on loan to nobody.
         self.tag: str | None = None
         # When it comes (back) into the queue; -inf: it is ready; inf: never.
@@ -56,7 +68,7 @@ class Line:
             _, _, entry = heappop(self._ready)
             if entry.number not in self._entries or entry.due != -inf:
                 continue
-            if entry.drop_at <= now:
+            if entry.drop_at <= now and not entry.begun:
                 self.expired += 1
                 del self._entries[entry.number]
                 continue
@@ -75,9 +87,13 @@ class Line:
         entry.due = until
         heappush(self._later, (until, entry.number, entry))
 
-    def give_back(self, entry: Entry, due: float, now: float) -> None:
+    def give_back(self, entry: Entry, due: float, now: float, *, counts: bool, begun: bool) -> None:
         """Nobody's again, from ``due`` on for everyone."""
         entry.tag = None
+        entry.begun = begun
+        entry.redelivered = True
+        if not counts:
+            entry.attempts -= 1
         self._place(entry, due, now)
 
     def remove(self, entry: Entry) -> None:
@@ -120,6 +136,7 @@ class Line:
     def _promote(self, now: float) -> None:
         while self.next_due() <= now:
             _, _, entry = heappop(self._later)
+            entry.redelivered = entry.redelivered or entry.tag is not None
             entry.tag = None
             entry.due = -inf
             heappush(self._ready, (entry.rank, entry.number, entry))

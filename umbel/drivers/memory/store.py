@@ -28,6 +28,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
     queue: str
     message: Message
     attempts: int
+    reason: str = ""
 
 
 class MemoryStore:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 
+from msgspec import structs
+
 from umbel.drivers.rabbitmq import address
 from umbel.drivers.rabbitmq.connection import Client, options_of
 from umbel.drivers.rabbitmq.consuming import Consumer
@@ -81,6 +83,7 @@ class RabbitMQBroker:
             route=_route,
         )
         self._consumer = Consumer(self._incoming, self._topology, clock)
+        self._begun: dict[str, Delivery] = {}
         self.client_name = client_options.name
         """As ``rabbitmqctl list_connections`` shows it."""
 
@@ -122,22 +125,54 @@ class RabbitMQBroker:
             return []
         return await self._consumer.receive(queues, limit=limit, wait=wait)
 
+    async def begin(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Acknowledge the messages; nobody notices yet when their holder dies."""
+        fresh = [delivery for delivery in deliveries if delivery.tag not in self._begun]
+        lost = self._consumer.ack(fresh)
+        gone = {delivery.tag for delivery in lost}
+        self._begun.update({each.tag: each for each in fresh if each.tag not in gone})
+        return lost
+
     async def ack(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Forget the messages for good; returns those that had been given back already."""
-        return self._consumer.ack(deliveries)
+        held, _ = self._apart(deliveries)
+        return self._consumer.ack(held)
 
     async def nack(
-        self, deliveries: Sequence[Delivery], *, requeue: bool = True, delay: float = 0.0
+        self,
+        deliveries: Sequence[Delivery],
+        *,
+        requeue: bool = True,
+        delay: float = 0.0,
+        counts: bool = False,
+        reason: str = "",
     ) -> list[Delivery]:
         """Give the messages back, or drop them into the queue's dead-letter exchange.
 
         What shall come back later stays here until then, or until the connection ends.
         """
-        return self._consumer.nack(deliveries, requeue=requeue, delay=delay)
+        held, begun = self._apart(deliveries)
+        if begun and requeue:
+            await self.publish(
+                [
+                    structs.replace(each.message, exchange="", routing_key=each.queue)
+                    for each in begun
+                ]
+            )
+        return self._consumer.nack(held, requeue=requeue, delay=delay)
 
     async def extend(self, deliveries: Sequence[Delivery], *, lease: float) -> list[Delivery]:
         """Nothing to do; returns those that had been given back already."""
-        return self._consumer.held(deliveries)
+        begun = self._begun
+        return self._consumer.held([each for each in deliveries if each.tag not in begun])
+
+    def _apart(self, deliveries: Sequence[Delivery]) -> tuple[list[Delivery], list[Delivery]]:
+        """Those that RabbitMQ holds for us, and those that were begun, which are forgotten."""
+        held: list[Delivery] = []
+        begun: list[Delivery] = []
+        for delivery in deliveries:
+            (held if self._begun.pop(delivery.tag, None) is None else begun).append(delivery)
+        return held, begun
 
     async def purge(self, queues: Sequence[str]) -> int:
         """Drop every message that no consumer has; returns how many."""

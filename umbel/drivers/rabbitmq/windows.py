@@ -63,13 +63,12 @@ def delivery_of(queue: str, arrived: Arrived, prefix: str) -> Delivery:
     except DecodeError as exc:
         message = Message(id="", body=arrived.body)
         defect = str(exc)
-    if arrived.redelivered and attempt == 1:
-        attempt = 2
     return Delivery(
         message=message,
         queue=queue,
         tag=f"{prefix}{arrived.tag}",
         attempt=attempt,
+        redelivered=arrived.redelivered or attempt > 1,
         defect=defect,
     )
 

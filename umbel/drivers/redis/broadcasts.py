@@ -28,8 +28,8 @@ logger = logging.getLogger(__name__)
 
 HEARD = "umbel|B|"
 """How the tags of what came over a channel begin: there is nothing of it in Redis."""
-_Heard = tuple[bytes, int]
-"""An envelope, and which time it is to be handed out."""
+_Heard = tuple[bytes, int, bool]
+"""An envelope, the attempt it is, and whether it has been handed out before."""
 _MOST_KEPT = 10_000
 """Messages kept for a queue whose consumer does not fetch them; then the older half is dropped."""
 
@@ -117,23 +117,25 @@ class Broadcasts:
                 self._lent.pop(tag, None)
         return lost
 
-    def give_back(self, tags: Sequence[str], delay: float) -> set[str]:
+    def give_back(self, tags: Sequence[str], delay: float, *, counts: bool) -> set[str]:
         """Have them taken again, after a while; the tags that were not lent any more."""
         lost = self.settle(tags, keep=True)
         for tag in reversed(tags):
             found = self._lent.pop(tag, None)
             if found is None:
                 continue
+            queue, (raw, attempt, _) = found
+            again = (raw, attempt + 1 if counts else attempt, True)
             if delay > 0:
-                asyncio.get_running_loop().call_later(delay, self._put, *found)
+                asyncio.get_running_loop().call_later(delay, self._put, queue, again)
             else:
-                self._put(*found)
+                self._put(queue, again)
         return lost
 
     def _heard(self, push: Push) -> None:
         if push[0] == b"pmessage":
             for inbox in self._subscriptions.listeners(push[1].decode()):
-                inbox.add((push[3], 1))
+                inbox.add((push[3], 1, False))
             self._news()
 
     def _disturb(self) -> None:
@@ -169,9 +171,9 @@ class Broadcasts:
             inbox.add(heard)
             self._news()
 
-    def _delivery(self, queue: str, raw: bytes, attempt: int) -> Delivery:
+    def _delivery(self, queue: str, raw: bytes, attempt: int, redelivered: bool) -> Delivery:
         tag = f"{HEARD}{next(self._numbers):x}"
-        self._lent[tag] = queue, (raw, attempt + 1)
+        self._lent[tag] = queue, (raw, attempt, redelivered)
         defect = None
         try:
             message = envelope.decode(raw)
@@ -183,6 +185,7 @@ class Broadcasts:
             queue=queue,
             tag=tag,
             attempt=attempt,
+            redelivered=redelivered,
             leased_until=math.inf,
             defect=defect,
         )

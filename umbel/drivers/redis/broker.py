@@ -20,16 +20,17 @@ from msgspec.structs import replace
 
 from umbel.drivers.redis import address
 from umbel.drivers.redis.bindings import Bindings
-from umbel.drivers.redis.broadcasts import HEARD, Broadcasts
+from umbel.drivers.redis.broadcasts import Broadcasts
 from umbel.drivers.redis.channels import Channels
 from umbel.drivers.redis.connection import Client, ClientOptions, option
 from umbel.drivers.redis.keys import Keys, Lists
 from umbel.drivers.redis.link import LinkLost, Reply, pack
-from umbel.drivers.redis.marks import MARK, times_handed_out, unmarked
+from umbel.drivers.redis.loans import LOADED, Loans
+from umbel.drivers.redis.marks import MARK, unmarked, was_handed_out
 from umbel.drivers.redis.news import News
 from umbel.drivers.redis.publishing import Publisher
 from umbel.drivers.redis.revocations import RedisRevocations
-from umbel.drivers.redis.scripts import Script, script
+from umbel.drivers.redis.scripts import script
 from umbel.drivers.redis.upkeep import Upkeep
 from umbel.exceptions import BrokerUnavailable, DecodeError
 from umbel.model import Delivery, Message, Queue, QueueStats
@@ -41,25 +42,18 @@ __all__ = ["RedisBroker"]
 logger = logging.getLogger(__name__)
 
 _TAKE = script("take")
-_ACK = script("ack")
-_GIVE_BACK = script("give_back")
-_DROP = script("drop")
-_EXTEND = script("extend")
-_CONFINE = script("confine")
 _RETAKE = script("retake")
 _PURGE = script("purge")
 _STATS = script("stats")
 # What every connection needs at once; the others are sent when first used.
-_LOADED = (_TAKE, _ACK, _GIVE_BACK, _EXTEND, script("enqueue"))
+_LOADED = (_TAKE, *LOADED, script("enqueue"))
 
 _VISIBILITY_TIMEOUT = 3600.0
-_DEAD_KEPT = 10_000
 _COUNTED = 100_000
 _TAIL = 512
 """Bytes at the end of an envelope in which kombu says that it was given back."""
 _LOSSES_BORNE = 3
 """Connections that may break under one receive, one after the other, before it fails."""
-_QUARANTINED = "umbel|Q|"
 
 
 class RedisBroker:
@@ -126,6 +120,7 @@ class RedisBroker:
         self.revocations = RedisRevocations(self._client, self._keys)
         bindings = Bindings(self._client, self._keys, clock)
         self._bindings = bindings
+        self._loans = Loans(self._client, self._keys, self._broadcasts, lease)
         self._publisher = Publisher(
             self._client,
             self._keys,
@@ -148,7 +143,6 @@ class RedisBroker:
         self._takes = 0
         self._under_way: set[asyncio.Future[list[Reply]]] = set()
         self._unanswered: list[tuple[str, float]] = []
-        self._held: dict[str, None] = {}
         self._lists_by_queues: dict[tuple[str, ...], Lists] = {}
 
     @property
@@ -175,10 +169,7 @@ class RedisBroker:
             if self._client.connected:
                 if self._under_way:
                     await asyncio.wait(self._under_way)
-                held, self._held = self._held, {}
-                await self._settle(
-                    _GIVE_BACK, [(tag, times_handed_out(tag) + 1) for tag in held], (0,)
-                )
+                await self._loans.leave()
                 await self._upkeep.leave()
                 await self._bindings.forget(self._broadcasts.passing())
         except BrokerUnavailable as exc:
@@ -211,7 +202,9 @@ class RedisBroker:
         while not self._closing:
             try:
                 if self._upkeep.due_in(clock.monotonic()) <= 0:
-                    await self._upkeep.run(queues)
+                    orphans = await self._care(queues, lists, limit)
+                    if orphans:
+                        return orphans
                 if self._unanswered:
                     await self._retake()
                 deliveries, next_due = await self._take(lists, limit)
@@ -230,26 +223,32 @@ class RedisBroker:
             misses = await self._news.wait(self._client, lists.look, pause, misses)
         return []
 
+    async def begin(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Never deliver the messages as work again; returns those already lost."""
+        return await self._loans.begin(deliveries)
+
     async def ack(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Forget the messages for good; returns those whose lease had already been lost."""
-        lost = await self._settle(_ACK, [(delivery.tag,) for delivery in deliveries], ())
-        return _among(deliveries, lost)
+        return await self._loans.ack(deliveries)
 
     async def nack(
-        self, deliveries: Sequence[Delivery], *, requeue: bool = True, delay: float = 0.0
+        self,
+        deliveries: Sequence[Delivery],
+        *,
+        requeue: bool = True,
+        delay: float = 0.0,
+        counts: bool = False,
+        reason: str = "",
     ) -> list[Delivery]:
-        """Give the messages back, visible after ``delay`` seconds, or put them aside: the last
-        10,000 can be found in the list ``umbel:dead``."""
+        """Give the messages back, or put them aside: the last 10,000 can be found in the list
+        ``umbel:dead``."""
         if requeue:
-            items = [(delivery.tag, delivery.attempt) for delivery in deliveries]
-            return _among(deliveries, await self._settle(_GIVE_BACK, items, (delay,)))
-        tags = [(delivery.tag,) for delivery in deliveries]
-        return _among(deliveries, await self._settle(_DROP, tags, (_DEAD_KEPT,)))
+            return await self._loans.give_back(deliveries, delay=delay, counts=counts)
+        return await self._loans.drop(deliveries, reason)
 
     async def extend(self, deliveries: Sequence[Delivery], *, lease: float) -> list[Delivery]:
         """Hold on to the messages for ``lease`` seconds from now; returns those already lost."""
-        tags = [(delivery.tag,) for delivery in deliveries]
-        return _among(deliveries, await self._settle(_EXTEND, tags, (lease,), keep=True))
+        return await self._loans.extend(deliveries, lease=lease)
 
     async def purge(self, queues: Sequence[str]) -> int:
         """Drop every message nobody holds; returns how many."""
@@ -271,8 +270,14 @@ class RedisBroker:
         endings = [keys.suffix(queue).rpartition(b",")[2] for _, queue in lists]
         counts: list[int] = await self._client.run(
             _STATS,
-            (keys.unacked, keys.unacked_index, keys.quarantine_index, *(name for name, _ in lists)),
-            (_COUNTED, *endings),
+            (
+                keys.unacked,
+                keys.unacked_index,
+                keys.quarantine_index,
+                *(name for name, _ in lists),
+                *(keys.begun(queue) for queue in queues),
+            ),
+            (_COUNTED, len(lists), *endings),
             again=True,
         )
         totals = {queue: [0, 0, 0] for queue in queues}
@@ -297,8 +302,7 @@ class RedisBroker:
 
     async def _take(self, lists: Lists, limit: int) -> tuple[list[Delivery], float]:
         """Lease what is there; and the seconds until the next parked message is due."""
-        self._takes += 1
-        beginning = f"{self._name}.{self._takes:x}."
+        beginning = self._beginning()
         arguments: tuple[str | bytes | float, ...] = (
             limit,
             self._lease,
@@ -320,7 +324,18 @@ class RedisBroker:
         next_due = math.inf if answer[0] is None else max(float(answer[0]), 0.0)
         if len(answer) == 2:
             return [], next_due
-        return self._deliveries(reply, lists, sent_at + self._lease), next_due
+        return self._deliveries(reply[2:], lists, sent_at + self._lease), next_due
+
+    def _beginning(self) -> str:
+        """What the next tags begin with."""
+        self._takes += 1
+        return f"{self._name}.{self._takes:x}."
+
+    async def _care(self, queues: Sequence[str], lists: Lists, limit: int) -> list[Delivery]:
+        """Do the upkeep; what dead workers had begun."""
+        sent_at = self._clock.monotonic()
+        found = await self._upkeep.run(queues, self._beginning(), limit)
+        return self._deliveries(found, lists, sent_at + self._lease, begun=True)
 
     async def _answer(self, packed: bytes, beginning: str, sent_at: float) -> Reply:
         """The reply of a take, which must not be missed: there may be messages in it.
@@ -347,14 +362,7 @@ class RedisBroker:
         reply = future.result()[0]
         if isinstance(reply, hiredis.ReplyError) or len(reply) == 2:
             return
-        by_kind: dict[bool, list[str | int]] = {False: [], True: []}
-        for tag in reply[2::2]:
-            text = tag.decode()
-            by_kind[text.startswith(_QUARANTINED)] += [text, times_handed_out(text)]
-        for quarantined, items in by_kind.items():
-            if items:
-                keys = self._lease_keys(_GIVE_BACK, quarantined=quarantined)
-                self._client.remark(_GIVE_BACK, keys, (0, *items))
+        self._loans.unlend(tag.decode() for tag in reply[2::2])
 
     async def _retake(self) -> None:
         """Give back what was leased by takes whose answer went down with a connection."""
@@ -369,98 +377,39 @@ class RedisBroker:
                 self._unanswered.remove(take)
 
     def _deliveries(
-        self, reply: Sequence[bytes], lists: Lists, leased_until: float
+        self, found: Sequence[bytes], lists: Lists, leased_until: float, *, begun: bool = False
     ) -> list[Delivery]:
         deliveries: list[Delivery] = []
-        held = self._held
+        hold = self._loans.hold
         queue_by_list = lists.queue_by_list
-        for place in range(2, len(reply), 2):
-            raw = reply[place + 1]
-            tag = reply[place].decode()
+        for place in range(0, len(found), 2):
+            raw = found[place + 1]
+            tag = found[place].decode()
             _, _, _, handed, _, name = tag.split("|", 5)
+            queue = queue_by_list[name]
             attempt = int(handed) + 1
-            # Only kombu writes this key, and it does not count.
-            if attempt == 1 and raw.find(b'"redelivered":', len(raw) - _TAIL) >= 0:
-                attempt = 2
+            is_marked = raw.startswith(MARK)
             defect = None
             try:
-                message = envelope.decode(unmarked(raw) if raw.startswith(MARK) else raw)
+                message = envelope.decode(unmarked(raw) if is_marked else raw)
             except DecodeError as exc:
                 message = Message(id="", body=raw)
                 defect = str(exc)
-                tag = self._confined(tag)
-            held[tag] = None
+                tag = self._loans.confine(tag)
+            hold(tag, self._keys.begun(queue) if begun else None)
             deliveries.append(
                 Delivery(
                     message=message,
-                    queue=queue_by_list[name],
+                    queue=queue,
                     tag=tag,
                     attempt=attempt,
+                    redelivered=attempt > 1
+                    or (is_marked and was_handed_out(raw))
+                    # Only kombu writes this key.
+                    or raw.find(b'"redelivered":', len(raw) - _TAIL) >= 0,
+                    begun=begun,
                     leased_until=leased_until,
                     defect=defect,
                 )
             )
         return deliveries
-
-    def _confined(self, tag: str) -> str:
-        """The tag of a lease of garbage, moved to where garbage is kept.
-
-        Not waited for: should it go down with the connection, the lease runs out.
-        """
-        if not tag.startswith(_QUARANTINED):
-            keys = self._keys
-            places = (keys.unacked, keys.unacked_index, keys.quarantine, keys.quarantine_index)
-            self._client.remark(_CONFINE, places, (tag,))
-            tag = _QUARANTINED + tag[len(_QUARANTINED) :]
-        return tag
-
-    # Settling -------------------------------------------------------------------------------
-
-    def _lease_keys(self, use: Script, *, quarantined: bool) -> tuple[str, ...]:
-        keys = self._keys
-        leases = keys.quarantine if quarantined else keys.unacked
-        index = keys.quarantine_index if quarantined else keys.unacked_index
-        if use is _EXTEND:
-            return (index,)
-        if use is _GIVE_BACK:
-            return (leases, index, keys.delayed, keys.wake)
-        if use is _DROP:
-            return (leases, index, keys.dead)
-        return (leases, index)
-
-    async def _settle(
-        self,
-        use: Script,
-        items: Sequence[tuple[str] | tuple[str, int]],
-        first: tuple[float, ...],
-        *,
-        keep: bool = False,
-    ) -> set[str]:
-        """Run a script over leases, those in quarantine apart; the tags that were lost."""
-        lost: set[str] = set()
-        aloud = [item[0] for item in items if item[0].startswith(HEARD)]
-        if aloud:
-            if use is _GIVE_BACK:
-                lost |= self._broadcasts.give_back(aloud, first[0])
-            else:
-                lost |= self._broadcasts.settle(aloud, keep=keep)
-            items = [item for item in items if not item[0].startswith(HEARD)]
-        quarantined = [item for item in items if item[0].startswith(_QUARANTINED)]
-        ordinary = items
-        if quarantined:
-            ordinary = [item for item in items if not item[0].startswith(_QUARANTINED)]
-        for part, apart in ((ordinary, False), (quarantined, True)):
-            if part:
-                arguments = (*first, *(value for item in part for value in item))
-                keys = self._lease_keys(use, quarantined=apart)
-                reply: list[bytes] = await self._client.run(
-                    use, keys, arguments, again=use is _EXTEND
-                )
-                lost.update(tag.decode() for tag in reply)
-        for tag in lost if keep else [item[0] for item in items]:
-            self._held.pop(tag, None)
-        return lost
-
-
-def _among(deliveries: Sequence[Delivery], lost: set[str]) -> list[Delivery]:
-    return [delivery for delivery in deliveries if delivery.tag in lost] if lost else []

@@ -82,6 +82,10 @@ class Keys:
         """The set of an exchange's bindings of queues that do not expire."""
         return f"{self.prefix}_kombu.binding_permanent.{exchange}"
 
+    def begun(self, queue: str) -> str:
+        """The zset of a queue's messages that must not run again, by when their leases end."""
+        return f"{self.prefix}umbel:begun:{queue}"
+
     def consumers(self, queue: str) -> str:
         """The zset of umbel workers that consume a queue."""
         return f"{self.prefix}umbel:consumers:{queue}"

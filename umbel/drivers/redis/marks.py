@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from umbel.model import Message
 
-__all__ = ["MARK", "has", "marked", "times_handed_out", "unmarked"]
+__all__ = ["MARK", "counted", "has", "marked", "times_handed_out", "unmarked", "was_handed_out"]
 
 MARK = b'{"umbel":'
 """How an envelope begins that says something about its time or its deliveries."""
@@ -41,6 +41,25 @@ def unmarked(raw: bytes) -> bytes:
     """The envelope without the key that is ours."""
     end = raw.find(b'",', len(MARK))
     return raw if end < 0 else b"{" + raw[end + 2 :].lstrip()
+
+
+def counted(mark: object) -> str:
+    """The mark of a message whose holder, a Celery worker, died.
+
+    >>> counted(None), counted("2||1800000000.5|r")
+    ('1|||r', '3||1800000000.5|r')
+    """
+    handed, due, expires, *_ = [*str(mark or "0||").split("|"), "", ""]
+    return f"{int(handed) + 1}|{due}|{expires}|r"
+
+
+def was_handed_out(raw: bytes) -> bool:
+    """Whether a marked envelope was handed out before.
+
+    >>> was_handed_out(b'{"umbel":"0|||r","body":""}'), was_handed_out(b'{"umbel":"0||9","a":1}')
+    (True, False)
+    """
+    return raw.startswith(b'|r"', raw.find(b'"', len(MARK) + 1) - 2)
 
 
 def times_handed_out(tag: str) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 from umbel.drivers.redis.bindings import Bindings
 from umbel.drivers.redis.connection import Client
 from umbel.drivers.redis.keys import Keys
+from umbel.drivers.redis.marks import counted
 from umbel.drivers.redis.scripts import Script, script
 from umbel.exceptions import DecodeError
 from umbel.protocols import Clock
@@ -19,6 +20,7 @@ __all__ = ["Upkeep"]
 logger = logging.getLogger(__name__)
 
 _RECLAIM = script("reclaim")
+_LAPSED = script("lapsed")
 _ABANDONED = script("abandoned")
 _RESTORE = script("restore")
 _ANNOUNCE = script("announce")
@@ -50,6 +52,7 @@ class Upkeep:
         self._bindings = bindings
         self._clock = clock
         self._name = name
+        self._lease = lease
         self._visibility_timeout = visibility_timeout
         self._pause = min(_LONGEST_PAUSE, lease / 4)
         self._next_round = -1.0
@@ -61,8 +64,16 @@ class Upkeep:
         """Seconds until the next round."""
         return self._next_round - now
 
-    async def run(self, queues: Sequence[str]) -> None:
-        """One round for a consumer of ``queues``."""
+    async def run(self, queues: Sequence[str], beginning: str, limit: int) -> list[bytes]:
+        """One round for a consumer of ``queues``.
+
+        Args:
+            beginning: Of the tags of new leases.
+            limit: How many there may be.
+
+        Returns:
+            Tag and envelope of what dead workers had begun; leased to us now.
+        """
         now = self._clock.monotonic()
         # Before the first await: receives that overlap do not all do it.
         self._next_round = now + self._pause
@@ -70,9 +81,13 @@ class Upkeep:
             self._next_full_round = now + _FULL_ROUND_EVERY
             self._from.clear()
         self._announced.update(queues)
-        await self._round(queues)
+        lapsed = await self._round(queues, (limit, self._lease, beginning))
+        if lapsed:
+            # There may be more.
+            self._next_round = now
+        return lapsed
 
-    async def _round(self, queues: Sequence[str]) -> None:
+    async def _round(self, queues: Sequence[str], new: Sequence[str | float]) -> list[bytes]:
         """Everything in one round trip."""
         keys = self._keys
         leases = (keys.unacked, keys.unacked_index)
@@ -85,10 +100,12 @@ class Upkeep:
         for pair in (leases, quarantine):
             start = self._from.get(pair[1], "-inf")
             calls.append((_RECLAIM, (*pair, keys.delayed), (start, _ENTRIES_PER_ROUND)))
+        begun = [keys.begun(queue) for queue in queues]
+        calls.append((_LAPSED, (keys.unacked, *begun), new))
         client = self._client
         packed = b"".join([client.packed(*call) for call in calls])
         replies = await client.send(packed, len(calls), again=True)
-        _, abandoned, leased, quarantined = [
+        _, abandoned, leased, quarantined, lapsed = [
             await client.settled(reply, *call) for reply, call in zip(replies, calls, strict=True)
         ]
         for index, (following, returned) in ((leases[1], leased), (quarantine[1], quarantined)):
@@ -96,6 +113,8 @@ class Upkeep:
             if returned:
                 logger.warning("Gave back %d messages whose lease had run out.", returned)
         await self._restore(abandoned)
+        found: list[bytes] = lapsed
+        return found
 
     async def leave(self) -> None:
         """Say that this consumer is gone."""
@@ -122,6 +141,7 @@ class Upkeep:
             document: Any = json.loads(record)
             payload, exchange, routing_key = document
             payload["headers"]["redelivered"] = True
+            mark = counted(payload.pop("umbel", None))
             properties = payload["properties"]
             properties["delivery_info"]["redelivered"] = True
             priority = properties.get("priority")
@@ -130,6 +150,7 @@ class Upkeep:
             else:
                 queues = [str(routing_key)]
             step = priority if isinstance(priority, int) else None
-            return json.dumps(payload), [self._keys.list_name(queue, step) for queue in queues]
+            raw = json.dumps({"umbel": mark, **payload})
+            return raw, [self._keys.list_name(queue, step) for queue in queues]
         except (DecodeError, KeyError, TypeError, ValueError, AttributeError):
             return None

@@ -77,7 +77,7 @@ class SQLiteBroker:
             await self._connection.run(_nothing, writes=False)
             held = self._take_held()
             if held:
-                await self._connection.run(lambda session: _return(session, held))
+                await self._connection.run(lambda session: _leave(session, held))
         except BrokerUnavailable as error:
             logger.warning("Messages in hand come back when their lease runs out: %s", error)
         finally:
@@ -134,19 +134,37 @@ class SQLiteBroker:
             if not self._connection.opened:
                 return []
 
+    async def begin(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Never deliver the messages as work again; returns those already lost."""
+        if not deliveries:
+            return []
+        lost = await self._connection.run(lambda session: messages.begin(session, deliveries))
+        self._release(lost)
+        return lost
+
     async def ack(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Forget the messages for good; returns those whose lease had already been lost."""
         return await self._settle(deliveries, lambda s: messages.forget(s, deliveries))
 
     async def nack(
-        self, deliveries: Sequence[Delivery], *, requeue: bool = True, delay: float = 0.0
+        self,
+        deliveries: Sequence[Delivery],
+        *,
+        requeue: bool = True,
+        delay: float = 0.0,
+        counts: bool = False,
+        reason: str = "",
     ) -> list[Delivery]:
         """Give the messages back, or keep them in ``umbel_dead``."""
         now = self._clock.time()
         if not requeue:
-            return await self._settle(deliveries, lambda s: messages.bury(s, deliveries, now))
+            return await self._settle(
+                deliveries, lambda s: messages.bury(s, deliveries, now, reason)
+            )
         due = now + delay if delay > 0 else None
-        return await self._settle(deliveries, lambda s: messages.give_back(s, deliveries, due))
+        return await self._settle(
+            deliveries, lambda s: messages.give_back(s, deliveries, due, counts=counts)
+        )
 
     async def extend(self, deliveries: Sequence[Delivery], *, lease: float) -> list[Delivery]:
         """Hold on to the messages for ``lease`` seconds from now; returns those already lost."""
@@ -225,7 +243,7 @@ class SQLiteBroker:
 
     def _return_unseen(self, result: tuple[list[messages.Taken], Stamp, float, float]) -> None:
         """Give back what arrived for a caller who had gone."""
-        tags = [f"{seq}:{token}" for _, seq, token, _, _ in result[0]]
+        tags = [f"{seq}:{token}" for _, seq, token, *_ in result[0]]
         if tags and self._connection.opened:
             # Should it fail, they come back when their lease runs out.
             self._connection.begin(lambda session: messages.unlend(session, tags)).detach()
@@ -235,8 +253,8 @@ def _nothing(_: Session) -> None:
     """Everything before is done when this is."""
 
 
-def _return(session: Session, tags: Sequence[str]) -> None:
-    session.executemany(session.sql["give_back"], [(None, *tag.split(":")) for tag in tags])
+def _leave(session: Session, tags: Sequence[str]) -> None:
+    session.executemany(session.sql["leave"], [tag.split(":") for tag in tags])
     session.news.add("messages")
 
 

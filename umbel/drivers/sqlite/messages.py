@@ -16,6 +16,7 @@ from umbel.routing.expiry import drop_time
 
 __all__ = [
     "Row",
+    "begin",
     "bury",
     "conclude",
     "declare",
@@ -36,8 +37,8 @@ __all__ = [
 Row = tuple[Message, bytes]
 """A message, and as it is kept."""
 
-Taken = tuple[str, int, int, int, bytes]
-"""Queue, seq, token, attempt, message."""
+Taken = tuple[str, int, int, int, bytes, int, int]
+"""Queue, seq, token, attempt, message, begun, redelivered."""
 
 _LOWEST, _HIGHEST = 0, 255
 _LARGEST = 900_000_000
@@ -68,7 +69,7 @@ def prepare(message: Message) -> Row:
 
 def read(taken: Taken, *, leased_until: float) -> Delivery:
     """What is handed out."""
-    queue, seq, token, attempt, kept = taken
+    queue, seq, token, attempt, kept, begun, redelivered = taken
     defect = None
     try:
         message = _decode(kept)
@@ -80,6 +81,8 @@ def read(taken: Taken, *, leased_until: float) -> Delivery:
         queue=queue,
         tag=f"{seq}:{token}",
         attempt=attempt,
+        redelivered=bool(redelivered),
+        begun=bool(begun),
         leased_until=leased_until,
         defect=defect,
     )
@@ -178,10 +181,13 @@ def take(
         if queue is None:
             continue
         rows = session.execute(sql["first_ready"], (queue, now, limit - len(taken))).fetchall()
-        taken += [(name, seq, token, attempt + 1, kept) for seq, attempt, kept in rows]
+        taken += [
+            (name, seq, token, attempt + 1, kept, begun, redelivered)
+            for seq, attempt, kept, begun, redelivered in rows
+        ]
         if len(taken) >= limit:
             break
-    session.executemany(sql["lend"], [(token, until, seq) for _, seq, _, _, _ in taken])
+    session.executemany(sql["lend"], [(token, until, row[1]) for row in taken])
     return taken
 
 
@@ -196,6 +202,14 @@ def _drop_overdue(session: Session, now: float) -> None:
     )
 
 
+def begin(session: Session, deliveries: Sequence[Delivery]) -> list[Delivery]:
+    """Mark the messages as not to run again; returns those whose lease was lost."""
+    execute, sql = session.execute, session.sql["begin_work"]
+    return [
+        delivery for delivery in deliveries if execute(sql, delivery.tag.split(":")).rowcount == 0
+    ]
+
+
 def forget(session: Session, deliveries: Sequence[Delivery]) -> list[Delivery]:
     """Delete the messages; returns those whose lease was lost."""
     execute, sql = session.execute, session.sql["ack"]
@@ -205,22 +219,25 @@ def forget(session: Session, deliveries: Sequence[Delivery]) -> list[Delivery]:
 
 
 def give_back(
-    session: Session, deliveries: Sequence[Delivery], due: float | None
+    session: Session, deliveries: Sequence[Delivery], due: float | None, *, counts: bool
 ) -> list[Delivery]:
     """Let others have the messages from ``due`` on, None: now; returns what was lost."""
     execute, sql = session.execute, session.sql["give_back"]
+    less = 0 if counts else 1
     session.news.add("messages")
     return [
         delivery
         for delivery in deliveries
-        if execute(sql, (due, *delivery.tag.split(":"))).rowcount == 0
+        if execute(sql, (due, less, *delivery.tag.split(":"))).rowcount == 0
     ]
 
 
-def bury(session: Session, deliveries: Sequence[Delivery], now: float) -> list[Delivery]:
+def bury(
+    session: Session, deliveries: Sequence[Delivery], now: float, reason: str
+) -> list[Delivery]:
     """Keep the messages with the dead ones; returns those whose lease was lost."""
     session.executemany(
-        session.sql["bury"], [(now, *delivery.tag.split(":")) for delivery in deliveries]
+        session.sql["bury"], [(now, reason, *delivery.tag.split(":")) for delivery in deliveries]
     )
     session.execute(session.sql["limit_dead"], (_DEAD_KEPT,))
     return forget(session, deliveries)
@@ -233,10 +250,11 @@ def conclude(
     match verdict:
         case Ack():
             return forget(session, (delivery,))
-        case Nack(requeue=False):
-            return bury(session, (delivery,), now)
-        case Nack(delay=delay):
-            return give_back(session, (delivery,), now + delay if delay > 0 else None)
+        case Nack(requeue=False, reason=reason):
+            return bury(session, (delivery,), now, reason)
+        case Nack(delay=delay, counts=counts):
+            due = now + delay if delay > 0 else None
+            return give_back(session, (delivery,), due, counts=counts)
 
 
 def extend(session: Session, deliveries: Sequence[Delivery], until: float) -> list[Delivery]:

@@ -13,6 +13,12 @@ SELECT value FROM umbel_meta WHERE key = 'version';
 INSERT INTO umbel_meta (key, value) VALUES ('version', ?)
 ON CONFLICT (key) DO UPDATE SET value = excluded.value;
 
+-- name: add_begun
+ALTER TABLE umbel_messages ADD COLUMN begun INTEGER NOT NULL DEFAULT 0;
+
+-- name: add_redelivered
+ALTER TABLE umbel_messages ADD COLUMN redelivered INTEGER NOT NULL DEFAULT 0;
+
 -- name: data_version
 -- Another number after each commit of another connection.
 PRAGMA data_version;
@@ -79,31 +85,44 @@ SELECT min(due) FROM umbel_messages WHERE due IS NOT NULL;
 -- name: promote
 -- What has become due, and what is no longer on loan, is ready. Bounded, so that a flood of them
 -- does not keep the others waiting.
-UPDATE umbel_messages SET due = NULL, token = NULL
+UPDATE umbel_messages
+SET due = NULL, redelivered = max(redelivered, token IS NOT NULL), token = NULL
 WHERE seq IN (
     SELECT seq FROM umbel_messages WHERE due <= ? ORDER BY due LIMIT 1000
 );
 
 -- name: overdue
 -- Nobody took these in time, and nobody has them.
-SELECT seq, queue FROM umbel_messages WHERE drop_at <= ? AND token IS NULL LIMIT 1000;
+SELECT seq, queue FROM umbel_messages WHERE drop_at <= ? AND token IS NULL AND begun = 0
+LIMIT 1000;
 
 -- name: remove
 DELETE FROM umbel_messages WHERE seq = ?;
 
 -- name: first_ready
-SELECT seq, attempt, message FROM umbel_messages
-WHERE queue = ? AND due IS NULL AND (drop_at IS NULL OR drop_at > ?)
+SELECT seq, attempt, message, begun, redelivered FROM umbel_messages
+WHERE queue = ? AND due IS NULL AND (drop_at IS NULL OR drop_at > ? OR begun)
 ORDER BY rank, seq LIMIT ?;
 
 -- name: lend
 UPDATE umbel_messages SET token = ?, due = ?, attempt = attempt + 1 WHERE seq = ?;
 
+-- name: begin_work
+UPDATE umbel_messages SET begun = 1 WHERE seq = ? AND token = ?;
+
 -- name: ack
 DELETE FROM umbel_messages WHERE seq = ? AND token = ?;
 
 -- name: give_back
-UPDATE umbel_messages SET due = ?, token = NULL WHERE seq = ? AND token = ?;
+UPDATE umbel_messages
+SET due = ?, token = NULL, begun = 0, redelivered = 1, attempt = attempt - ?
+WHERE seq = ? AND token = ?;
+
+-- name: leave
+-- Of a holder that ends: work is given back, what was begun is left to be noticed.
+UPDATE umbel_messages
+SET due = NULL, token = NULL, redelivered = 1, attempt = attempt - 1 + begun
+WHERE seq = ? AND token = ?;
 
 -- name: unlend
 -- For deliveries that nobody got to see.
@@ -114,8 +133,8 @@ WHERE seq = ? AND token = ?;
 UPDATE umbel_messages SET due = ? WHERE seq = ? AND token = ?;
 
 -- name: bury
-INSERT INTO umbel_dead (queue, attempt, dropped_at, message)
-SELECT queue, attempt, ?, message FROM umbel_messages WHERE seq = ? AND token = ?;
+INSERT INTO umbel_dead (queue, attempt, dropped_at, reason, message)
+SELECT queue, attempt, ?, ?, message FROM umbel_messages WHERE seq = ? AND token = ?;
 
 -- name: limit_dead
 DELETE FROM umbel_dead WHERE id <= (SELECT max(id) FROM umbel_dead) - ?;

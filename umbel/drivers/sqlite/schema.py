@@ -10,12 +10,20 @@ from umbel.drivers.sqlite.queries import queries, schema
 
 __all__ = ["VERSION", "prepare"]
 
-VERSION = 1
+VERSION = 2
 """What ``schema.sql`` makes."""
 
 Migration = Callable[[sqlite3.Connection], None]
 
-MIGRATIONS: Mapping[int, Migration] = {}
+
+def _from_1(connection: sqlite3.Connection) -> None:
+    """Messages remember whether they were begun, and whether they were handed out before."""
+    sql = queries()
+    connection.execute(sql["add_begun"])
+    connection.execute(sql["add_redelivered"])
+
+
+MIGRATIONS: Mapping[int, Migration] = {1: _from_1}
 """From which version → what makes it the next one, inside the transaction of :func:`prepare`."""
 
 

@@ -1,5 +1,5 @@
 -- What an umbel database holds. Every name begins with umbel_, so that the tables can live in a
--- file that has others. Moments are Unix seconds. Version 1.
+-- file that has others. Moments are Unix seconds. Version 2.
 
 -- One row per fact about the database itself: its schema's version, the last change number.
 CREATE TABLE umbel_meta (
@@ -30,8 +30,9 @@ CREATE TABLE umbel_bindings (
 
 -- Messages, in the order they came (seq). due: NULL while ready, else when it comes (back) into
 -- the queue: a delayed message, or a lease that runs out. token: who has it, NULL for nobody.
--- rank: the negative priority, so that the first is the smallest. message is model.Message
--- (msgpack) and stands last, so that the others can be read without it.
+-- rank: the negative priority, so that the first is the smallest. attempt: how often it was handed
+-- out, but for the times when it was given back in order; redelivered: whether it ever was. begun:
+-- whether it must not run again. message is model.Message (msgpack).
 CREATE TABLE umbel_messages (
     seq INTEGER PRIMARY KEY,
     queue INTEGER NOT NULL,
@@ -40,7 +41,9 @@ CREATE TABLE umbel_messages (
     token INTEGER,
     attempt INTEGER NOT NULL DEFAULT 0,
     drop_at REAL,
-    message BLOB NOT NULL
+    message BLOB NOT NULL,
+    begun INTEGER NOT NULL DEFAULT 0,
+    redelivered INTEGER NOT NULL DEFAULT 0
 );
 
 -- What can be handed out now, in order.

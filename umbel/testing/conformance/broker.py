@@ -23,6 +23,7 @@ from umbel.clock import ManualClock
 from umbel.exceptions import BatchError
 from umbel.model import Queue
 from umbel.protocols import Broker
+from umbel.testing.conformance.begun import BegunContract
 from umbel.testing.conformance.clocks import MovableClock
 from umbel.testing.conformance.messages import (
     PATIENCE,
@@ -43,7 +44,7 @@ __all__ = ["BrokerContract", "MakeBroker", "message", "messages"]
 _NO_LEASE = "leases last as long as the connection"
 
 
-class BrokerContract(TimingContract, SharingContract, TopologyContract):
+class BrokerContract(TimingContract, BegunContract, SharingContract, TopologyContract):
     """Fixtures to give: ``make_broker``; for servers also ``clock``."""
 
     @pytest.fixture
@@ -75,6 +76,7 @@ class BrokerContract(TimingContract, SharingContract, TopologyContract):
         assert await broker.ack([]) == []
         assert await broker.nack([]) == []
         assert await broker.extend([], lease=1) == []
+        assert await broker.begin([]) == []
         assert await broker.purge([]) == 0
         assert await broker.stats([]) == {}
 
@@ -303,7 +305,7 @@ class BrokerContract(TimingContract, SharingContract, TopologyContract):
 
         assert await broker.ack(taken) == []
 
-    @pytest.mark.parametrize("verb", ["ack", "nack", "drop", "extend"])
+    @pytest.mark.parametrize("verb", ["ack", "nack", "drop", "extend", "begin"])
     async def test_a_lost_lease_cannot_touch_anothers_message(
         self, broker: Broker, make_broker: MakeBroker, clock: MovableClock, verb: str
     ) -> None:
@@ -368,7 +370,7 @@ class BrokerContract(TimingContract, SharingContract, TopologyContract):
         assert await broker.nack(taken) == []
 
         [again] = await take(broker, 1)
-        assert (again.message.id, again.attempt) == ("a", 2)
+        assert (again.message.id, again.attempt, again.redelivered) == ("a", 1, True)
 
     async def test_what_is_given_back_with_a_delay_comes_when_it_is_due(
         self, broker: Broker, clock: MovableClock
@@ -382,7 +384,7 @@ class BrokerContract(TimingContract, SharingContract, TopologyContract):
         await clock.advance(0.5)
         assert await broker.receive(["q"], limit=1, wait=0) == []
         await clock.advance(0.6)
-        assert [d.attempt for d in await take(broker, 1)] == [2]
+        assert [d.redelivered for d in await take(broker, 1)] == [True]
 
     async def test_what_is_dropped_does_not_come_back(
         self, broker: Broker, clock: MovableClock

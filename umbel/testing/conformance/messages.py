@@ -102,7 +102,7 @@ async def every_await(
 
 
 async def settle(broker: Broker, verb: str, deliveries: Sequence[Delivery]) -> list[Delivery]:
-    """``ack``, ``nack``, ``drop`` or ``extend``; returns those whose lease was lost."""
+    """``ack``, ``nack``, ``drop``, ``begin`` or ``extend``; returns those whose lease was lost."""
     match verb:
         case "ack":
             return await broker.ack(deliveries)
@@ -110,6 +110,8 @@ async def settle(broker: Broker, verb: str, deliveries: Sequence[Delivery]) -> l
             return await broker.nack(deliveries)
         case "drop":
             return await broker.nack(deliveries, requeue=False)
+        case "begin":
+            return await broker.begin(deliveries)
         case "extend":
             return await broker.extend(deliveries, lease=broker.capabilities.lease or 1)
         case _:

@@ -1,6 +1,6 @@
 -- Forget leased messages for good.
 --
--- KEYS  unacked, unacked_index (or the quarantine's)
+-- KEYS  unacked, unacked_index (or begun, or both of the quarantine)
 -- ARGV  tags
 -- Gives the tags that were not leased any more.
 

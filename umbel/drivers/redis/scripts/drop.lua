@@ -1,7 +1,7 @@
 -- needs: envelope
 -- Put leased messages aside, where people can look at the last of them.
 --
--- KEYS  unacked, unacked_index (or the quarantine's), dead
+-- KEYS  unacked, unacked_index (or begun, or both of the quarantine), dead
 -- ARGV  how many to keep, tags
 -- Gives the tags that were not leased any more.
 

@@ -3,7 +3,8 @@
 -- An envelope is kombu's JSON object, as text. It is cut and joined, never decoded and encoded
 -- again: cjson changes numbers and empty lists. What we have to remember about a message that
 -- waits in a list is its first key, which kombu passes over:
---     {"umbel":"<times handed out>|<due>|<expires>", ...the envelope as it was...
+--     {"umbel":"<times handed out>|<due>|<expires>|<r>", ...the envelope as it was...
+-- Times when it was given back in order do not count; r says that it was handed out at all.
 --
 -- A tag says everything about what is kept under it:
 --     umbel|<kind>|<unique>|<times handed out before>|<length of the envelope>|<list>
@@ -11,26 +12,28 @@
 
 local MARK = '{"umbel":'
 
--- times handed out, due, expires, where the envelope's own keys begin
+-- times handed out, due, expires, where the envelope's own keys begin, whether handed out at all
 local function read_mark(raw)
   if string.sub(raw, 1, #MARK) ~= MARK then
-    return 0, nil, nil, 2
+    return 0, nil, nil, 2, false
   end
-  local handed, due, expires, rest =
-    string.match(raw, '^{"umbel":%s*"(%d%d?%d?%d?%d?%d?)|([%d.]*)|([%d.]*)",%s*()')
+  local handed, due, expires, was, rest =
+    string.match(raw, '^{"umbel":%s*"(%d%d?%d?%d?%d?%d?)|([%d.]*)|([%d.]*)|?(r?)",%s*()')
   if not handed then
-    return 0, nil, nil, 2
+    return 0, nil, nil, 2, false
   end
-  return tonumber(handed), tonumber(due), tonumber(expires), rest
+  return tonumber(handed), tonumber(due), tonumber(expires), rest, was == 'r'
 end
 
-local function marked(raw, handed)
-  local _, _, expires, rest = read_mark(raw)
-  if handed == 0 and not expires then
+local function marked(raw, handed, again)
+  local _, _, expires, rest, was = read_mark(raw)
+  again = again or was
+  if handed == 0 and not expires and not again then
     return '{' .. string.sub(raw, rest)
   end
   local until_when = expires and string.format('%.6f', expires) or ''
-  return MARK .. '"' .. handed .. '||' .. until_when .. '",' .. string.sub(raw, rest)
+  local ending = again and '|r",' or '",'
+  return MARK .. '"' .. handed .. '||' .. until_when .. ending .. string.sub(raw, rest)
 end
 
 -- kind, unique, times handed out before, length, list

@@ -1,6 +1,6 @@
 -- Hold on to leased messages for longer.
 --
--- KEYS  unacked_index (or the quarantine's)
+-- KEYS  where the deadlines are: unacked_index, begun or the quarantine's; where else they may be
 -- ARGV  seconds from now, tags
 -- Gives the tags that were not leased any more.
 
@@ -13,7 +13,9 @@ for i = 2, #ARGV do
 end
 if redis.call('ZADD', KEYS[1], 'XX', 'CH', unpack(scores)) ~= #ARGV - 1 then
   for i = 2, #ARGV do
-    if not redis.call('ZSCORE', KEYS[1], ARGV[i]) then
+    if redis.call('ZSCORE', KEYS[2], ARGV[i]) then
+      redis.call('ZADD', KEYS[2], deadline, ARGV[i])
+    elseif not redis.call('ZSCORE', KEYS[1], ARGV[i]) then
       lost[#lost + 1] = ARGV[i]
     end
   end

@@ -24,7 +24,7 @@ for i = #entries - 1, 1, -2 do
       pushed = redis.pcall('RPUSH', list, value)
     elseif value then
       local raw = string.sub(value, 2, length + 1)
-      pushed = redis.pcall('RPUSH', list, marked(raw, is_parked and handed or handed + 1))
+      pushed = redis.pcall('RPUSH', list, marked(raw, is_parked and handed or handed + 1, not is_parked))
     end
     if type(pushed) == 'number' then
       redis.call('HDEL', KEYS[1], tag)

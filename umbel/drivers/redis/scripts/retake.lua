@@ -17,7 +17,7 @@ for i = #tags, 1, -1 do
     local _, _, handed, length, list = read_tag(tag)
     local value = redis.call('HGET', KEYS[1], tag)
     if value then
-      redis.call('RPUSH', list, marked(string.sub(value, 2, length + 1), handed + 1))
+      redis.call('RPUSH', list, marked(string.sub(value, 2, length + 1), handed))
       redis.call('HDEL', KEYS[1], tag)
       returned = returned + 1
     end
