@@ -257,6 +257,7 @@ def make_backend(
     project: str,
     connect_timeout: float = 4.0,
     max_retries: int | None = 0,
+    chord_expires: float = 86_400.0,
 ) -> ResultBackend:
     """A result backend client for ``url``, not opened yet; see :func:`make_broker`."""
     if url == DISABLED:
@@ -283,6 +284,7 @@ def make_backend(
             transport_options=options,
             connect_timeout=connect_timeout,
             max_retries=max_retries,
+            chord_expires=chord_expires,
         )
     return backend
 

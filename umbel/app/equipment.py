@@ -189,11 +189,14 @@ class Equipment(TaskSending):
                 options=self._broker_options(),
                 connect_timeout=self.conf.broker_connection_timeout or 4.0,
             )
+        conf = self.conf
+        kept = conf.result_chord_expires
         return drivers.make_backend(
             self.backend_url,
             clock=self.wall_clock,
-            options=self.conf.result_backend_transport_options or {},
+            options=conf.result_backend_transport_options or {},
             project=self.project,
+            chord_expires=_seconds(conf.result_expires if kept is None else kept) or 0.0,
         )
 
     def queues(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import NoReturn
 
@@ -57,6 +57,16 @@ class NoResults:
     async def forget_groups(self, ids: Sequence[str]) -> None:
         """Nothing to forget."""
 
+    async def expect(self, sizes: Mapping[str, int]) -> None:
+        """Raises: NotImplementedError: there is nothing to count chords in."""
+        if sizes:
+            _refuse("chords cannot be counted")
+
+    async def enlarge(self, members: Mapping[str, Sequence[str]]) -> None:
+        """Raises: NotImplementedError: there is nothing to count chords in."""
+        if members:
+            _refuse("chords cannot be counted")
+
     async def arrive(self, arrivals: Sequence[Arrival]) -> list[FullChord]:
         """Raises: NotImplementedError: there is nothing to count chords in."""
         if arrivals:
@@ -65,6 +75,10 @@ class NoResults:
 
     async def seal(self, chord_ids: Sequence[str]) -> None:
         """Nothing to seal."""
+
+    async def claim(self, publications: Sequence[tuple[str, str]]) -> list[bool]:
+        """Nobody has been told of any other."""
+        return [True for _ in publications]
 
     async def prune(self, *, before: float, limit: int) -> int:
         """Nothing to delete."""

@@ -56,6 +56,9 @@ class FullChord(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     records: tuple[ResultRecord, ...]
     """By index."""
+    group: GroupRecord | None = None
+    """The header, where somebody saved it because groups within it must come out as lists: done
+    by Celery, on Redis."""
 
 
 class Composed(msgspec.Struct, frozen=True, kw_only=True):

@@ -37,5 +37,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     group_id: str | None = None
     ignore_result: bool | None = None
     """None: as the task says."""
+    publication: str | None = None
+    """Which publication of the task this is, where there may be several, of which one may run."""
     protocol: int = 2
     """The task message protocol the message is written in: 1 or 2."""

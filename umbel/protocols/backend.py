@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -55,15 +55,31 @@ class ResultBackend(Protocol):
     async def forget_groups(self, ids: Sequence[str]) -> None:
         """Delete the groups, not the results of their members; unknown ids are ignored."""
 
+    async def expect(self, sizes: Mapping[str, int]) -> None:
+        """Say how many members are to arrive at each chord, before the last one is sent.
+
+        Those that have arrived already count. A chord that is sealed stays sealed.
+        """
+
+    async def enlarge(self, members: Mapping[str, Sequence[str]]) -> None:
+        """More tasks are to arrive at each chord, beside those that were expected: these, each
+        once, however often it is said."""
+
     async def arrive(self, arrivals: Sequence[Arrival]) -> list[FullChord]:
-        """Count chord members in, each task once; returns the chords among them that are
-        full and not yet sealed, their records in order of the members' index. A repeated arrival
-        is not counted again, but is answered again, so that a repeat can finish what a crash
-        interrupted."""
+        """Count chord members in, each once: a member is a task (``record.id``) in a place
+        (``index``). Returns the chords among them that are full and not yet sealed, their records
+        in order of place and task. A repeated arrival is not counted again, but is answered again,
+        so that a repeat can finish what a crash interrupted."""
         ...
 
     async def seal(self, chord_ids: Sequence[str]) -> None:
         """The chords' bodies are published: forget the counts and never report them again."""
+
+    async def claim(self, publications: Sequence[tuple[str, str]]) -> list[bool]:
+        """Say which publication of a task is about to run, where a task may have been published
+        more than once: task id and publication. The first one that is named has the task for
+        good; returns for each whether it is the one."""
+        ...
 
     async def prune(self, *, before: float, limit: int) -> int:
         """Delete up to ``limit`` records that expired before ``before`` (Unix seconds)."""

@@ -12,7 +12,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, Literal, TypeVar
 
@@ -242,6 +250,18 @@ class FaultyBackend:
     ) -> AbstractAsyncContextManager[AsyncIterator[list[ResultRecord]]]:
         """The inner backend's; watching has no faults of its own."""
         return self.inner.watch(ids)
+
+    async def expect(self, sizes: Mapping[str, int]) -> None:
+        """See :class:`umbel.protocols.ResultBackend`."""
+        await self.plan.run("expect", lambda: self.inner.expect(sizes))
+
+    async def enlarge(self, members: Mapping[str, Sequence[str]]) -> None:
+        """See :class:`umbel.protocols.ResultBackend`."""
+        await self.plan.run("enlarge", lambda: self.inner.enlarge(members))
+
+    async def claim(self, publications: Sequence[tuple[str, str]]) -> list[bool]:
+        """See :class:`umbel.protocols.ResultBackend`."""
+        return await self.plan.run("claim", lambda: self.inner.claim(publications))
 
     async def forget_groups(self, ids: Sequence[str]) -> None:
         """See :class:`umbel.protocols.ResultBackend`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -17,10 +17,17 @@ import msgspec
 from umbel.exceptions import DecodeError, SecurityError
 from umbel.protocols.serializer import Serializer
 from umbel.serialization import json, registry
-from umbel.serialization.compression import DEFAULT_LIMIT, decompress
+from umbel.serialization.compression import DEFAULT_LIMIT, compress, decompress
 from umbel.serialization.shapes import is_dict, is_list
 
-__all__ = ["decode_group", "encode_group", "peek_state", "read_document", "sealed"]
+__all__ = [
+    "decode_group",
+    "encode_group",
+    "peek_state",
+    "read_document",
+    "reformed",
+    "sealed",
+]
 
 _MAGIC = b"\0celery-compressed\0"
 _LONGEST_MIME = 100
@@ -47,7 +54,7 @@ def sealed(compressed: bytes, mime: str) -> bytes:
 def read_document(
     body: bytes, serializer: Serializer, *, accept: frozenset[str], limit: int
 ) -> dict[str, Any]:
-    """The document in a stored body, which must be a mapping.
+    """The document in a stored body: a mapping, or a chord's part (``umbel.wire.parts``).
 
     Compression is always recognised, and so is JSON or pickle where the backend has since been
     given another serializer.
@@ -60,6 +67,8 @@ def read_document(
     body = _unsealed(body, limit)
     content_type = _content_type(body, serializer)
     document = registry.loads(body, content_type, serializer.content_encoding, accept=accept)
+    if is_list(document) and len(document) == 4 and document[0] == 1:
+        return dict(zip(("task_id", "status", "result"), document[1:], strict=True))
     if not is_dict(document):
         raise DecodeError(f"result: it is of type {type(document).__name__}, not a mapping.")
     return document
@@ -127,6 +136,32 @@ def decode_group(
         if is_list(head) and len(head) == 2 and isinstance(head[0], str) and is_list(members):
             return head[0], head[1], list(members)
     raise DecodeError("group: it is not [[id, parent], members].")
+
+
+def reformed(body: bytes, change: Callable[[Any], object], *, limit: int = DEFAULT_LIMIT) -> bytes:
+    """A stored body with its document changed, in the form that it had: to be used only on what
+    this process, or a child of it, has written.
+
+    Raises:
+        DecodeError: It is no document.
+    """
+    plain = _unsealed(body, limit)
+    serializer = registry.serializer(_form(plain))
+    changed = serializer.dumps(change(serializer.loads(plain)))
+    if plain is body:
+        return changed
+    mime = body[len(_MAGIC) : body.index(b"\0", len(_MAGIC))].decode("ascii")
+    return sealed(*compress(changed, mime))
+
+
+def _form(body: bytes) -> str:
+    if body[:1] == b"{":
+        return "json"
+    if _PICKLE.match(body):
+        return "pickle"
+    if _SIGNED.fullmatch(body):
+        return "auth"
+    return "yaml" if _YAML_STATUS.search(body) else "msgpack"
 
 
 def _unsealed(body: bytes, limit: int) -> bytes:

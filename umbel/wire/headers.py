@@ -5,12 +5,18 @@ The hot path reads the few it needs by itself (:mod:`umbel.wire.tasks`).
 
 from __future__ import annotations
 
+import msgspec
+
 from umbel.exceptions import DecodeError
 from umbel.model import Message
 from umbel.serialization import json
 from umbel.serialization.shapes import is_dict
 
-__all__ = ["compression", "read"]
+__all__ = ["PUBLICATION", "compression", "read", "with_publication"]
+
+PUBLICATION = "umbel_publication"
+"""The header that says which publication of a task this is, where there may be several: of the
+body of a chord, when a worker died after publishing and before noting it."""
 
 
 def read(message: Message) -> dict[str, object]:
@@ -23,6 +29,12 @@ def read(message: Message) -> dict[str, object]:
     if not is_dict(headers):
         raise DecodeError(f"the headers are of type {type(headers).__name__}, not a mapping.")
     return headers
+
+
+def with_publication(message: Message, publication: str) -> Message:
+    """The same message, saying which publication it is."""
+    headers = {**read(message), PUBLICATION: publication}
+    return msgspec.structs.replace(message, headers=json.dumps(headers))
 
 
 def compression(message: Message) -> str | None:

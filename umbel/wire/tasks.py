@@ -58,6 +58,7 @@ class _Needed(msgspec.Struct):
     parent_id: str | None = None
     group: str | None = None
     ignore_result: bool | None = None
+    umbel_publication: str | None = None
 
 
 _read_needed = msgspec.json.Decoder(_Needed).decode
@@ -142,6 +143,7 @@ def decode(delivery: Delivery, *, key: int, accept: frozenset[str], limit: int) 
         parent_id=_reference("parent_id", needed.parent_id),
         group_id=_reference("group", needed.group),
         ignore_result=needed.ignore_result,
+        publication=needed.umbel_publication,
     )
 
 

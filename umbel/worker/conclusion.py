@@ -133,6 +133,10 @@ class Conclusions:
         record = None if request.ignore_result else failures.unregistered(request, self._codec)
         return Settlement(delivery=delivery, verdict=_DROP, record=record)
 
+    def repeated(self, accepted: Accepted) -> Settlement:
+        """Another publication of a task that is being run, or was: done without a word."""
+        return Settlement(delivery=accepted.delivery, verdict=_DONE)
+
     def malformed(self, delivery: Delivery) -> Settlement:
         """A message that nobody can read: dropped, dead-lettered where possible."""
         return Settlement(delivery=delivery, verdict=_DROP)

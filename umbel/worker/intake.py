@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
 from math import ceil, floor
 from typing import Any
@@ -52,7 +52,13 @@ class Intake:
         conclusions: Conclusions,
         state: State,
         patience: Patience,
+        claim: Callable[[Sequence[tuple[str, str]]], Awaitable[list[bool]]],
     ) -> None:
+        """Make one.
+
+        Args:
+            claim: ``ResultBackend.claim``.
+        """
         self._source = source
         self._pool = pool
         self._known = known
@@ -64,6 +70,7 @@ class Intake:
         self._conclusions = conclusions
         self._state = state
         self._insist = patience
+        self._claim = claim
         self._keys = count(1)
         self._handover: deque[Ruling] = deque()
         self._unsubmitted: list[Accepted] = []
@@ -228,6 +235,8 @@ class Intake:
         run = ruling.run
         if not run:
             return
+        if any([accepted.request.publication for accepted in run]):  # noqa: C419 - no call each
+            run = await self._without_repeats(run)
         reports.received(run)
         if signals.task_received.receivers:
             reports.announce(run, sender=self)
@@ -236,6 +245,18 @@ class Intake:
         if self._leases.any_lost:
             run = [accepted for accepted in run if not self._leases.is_lost(accepted.delivery)]
         await self._submit(run)
+
+    async def _without_repeats(self, run: list[Accepted]) -> list[Accepted]:
+        """Leave out what another publication of the same task is, or was, run for."""
+        named = [each for each in run if each.request.publication is not None]
+        pairs = [(each.request.id, each.request.publication or "") for each in named]
+        ours = await self._insist(self._claim, pairs)
+        repeats = [each for each, is_ours in zip(named, ours, strict=True) if not is_ours]
+        if not repeats:
+            return run
+        reports.repeated(repeats)
+        self._finish.enter([self._conclusions.repeated(each) for each in repeats])
+        return [each for each in run if each not in repeats]
 
     async def _begin(self, run: list[Accepted], deliveries: list[Delivery]) -> list[Accepted]:
         """Let tasks that may run at most once be nobody else's work; returns what may run."""

@@ -114,6 +114,7 @@ class Parts:
             conclusions=self._conclusions,
             state=state,
             patience=patience,
+            claim=on.backend.claim,
         )
 
     def nudge(self) -> None:

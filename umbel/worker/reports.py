@@ -140,6 +140,15 @@ def _tell_revoked(
         )
 
 
+def repeated(repeats: Sequence[Accepted]) -> None:
+    """One line for messages that are not run because others of the same tasks are."""
+    logger.info(
+        "Left out %d tasks that had been published twice, because a worker died just then: %s",
+        len(repeats),
+        ", ".join(each.request.id for each in repeats[:10]),
+    )
+
+
 def lost_before_start(lost: Sequence[Delivery]) -> None:
     """One line for messages that went to other workers before they could be started here."""
     logger.warning(

@@ -6,10 +6,12 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
+from umbel.app.ids import new_id
 from umbel.exceptions import BatchError
-from umbel.model import Ack, Arrival, Delivery, Message, Nack, ResultRecord, Settlement
+from umbel.model import Ack, Delivery, Message, Nack, Settlement
 from umbel.protocols import Broker, Compose, ResultBackend, Transactional
 from umbel.worker.batches import in_batches
+from umbel.worker.chords import Chords, composing
 from umbel.worker.patience import Patience
 
 __all__ = ["Settler"]
@@ -41,7 +43,11 @@ class Settler:
         """
         self._broker = broker
         self._backend = backend
-        self._compose = compose
+        # It reads what users' tasks have returned: whatever that raises must not end the worker.
+        self._compose = composing(compose)
+        self._chords = Chords(
+            backend, self.publish, compose=self._compose, patience=patience, new_id=new_id
+        )
         self._insist = patience
         self._settling = settling
         self._limit = broker.capabilities.batch_limit
@@ -95,51 +101,32 @@ class Settler:
                 return await self._settle_in_order(settlements)
 
     async def _settle_in_order(self, settlements: Sequence[Settlement]) -> list[Delivery]:
-        messages: list[Message] = []
-        records: list[ResultRecord] = []
-        arrivals: list[Arrival] = []
+        expected = [each for settlement in settlements for each in settlement.expect]
+        messages = [each for settlement in settlements for each in settlement.publish]
+        records = [s.record for s in settlements if s.record is not None]
+        records += [each for settlement in settlements for each in settlement.tail]
+        arrivals = [each for settlement in settlements for each in settlement.arrivals]
+        if expected:
+            await self._chords.expect(expected)
+        if messages:
+            await self.publish(messages)
+        if records:
+            await self._insist(self._backend.store, records)
+        if arrivals:
+            await self._chords.complete(arrivals)
+        return await self._acknowledge(settlements)
+
+    async def _acknowledge(self, settlements: Sequence[Settlement]) -> list[Delivery]:
+        lost: list[Delivery] = []
         done: list[Delivery] = []
         refused: dict[Nack, list[Delivery]] = {}
         for settlement in settlements:
-            if settlement.publish:
-                messages += settlement.publish
-            if settlement.record is not None:
-                records.append(settlement.record)
-            if settlement.tail:
-                records += settlement.tail
-            if settlement.arrivals:
-                arrivals += settlement.arrivals
             if settlement.delivery is not None:
                 match settlement.verdict:
                     case Ack():
                         done.append(settlement.delivery)
                     case Nack() as nack:
                         refused.setdefault(nack, []).append(settlement.delivery)
-        if messages:
-            await self.publish(messages)
-        if records:
-            await self._insist(self._backend.store, records)
-        if arrivals:
-            await self._complete_chords(arrivals)
-        return await self._acknowledge(done, refused)
-
-    async def _complete_chords(self, arrivals: Sequence[Arrival]) -> None:
-        arrival_by_chord = {arrival.chord_id: arrival for arrival in arrivals}
-        full = await self._insist(self._backend.arrive, arrivals)
-        for chord in full:
-            composed = self._compose(arrival_by_chord[chord.id], chord)
-            await self.publish(composed.publish)
-            if composed.records:
-                await self._insist(self._backend.store, composed.records)
-            if composed.arrivals:
-                await self._complete_chords(composed.arrivals)
-        if full:
-            await self._insist(self._backend.seal, [chord.id for chord in full])
-
-    async def _acknowledge(
-        self, done: list[Delivery], refused: dict[Nack, list[Delivery]]
-    ) -> list[Delivery]:
-        lost: list[Delivery] = []
         if done:
             with self._settling(done):
                 lost += await self._insist(self._broker.ack, done)

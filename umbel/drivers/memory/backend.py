@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from umbel.drivers.memory.store import MemoryStore
@@ -95,17 +95,35 @@ class MemoryBackend:
         with self._store.mutex:
             self._store.results.forget_groups(ids)
 
+    async def expect(self, sizes: Mapping[str, int]) -> None:
+        """Say how many members are to arrive at each chord."""
+        self._require_open()
+        with self._store.mutex:
+            self._store.results.chords.expect(sizes, self._clock.time())
+
+    async def enlarge(self, members: Mapping[str, Sequence[str]]) -> None:
+        """More tasks are to arrive at each chord."""
+        self._require_open()
+        with self._store.mutex:
+            self._store.results.chords.enlarge(members, self._clock.time())
+
     async def arrive(self, arrivals: Sequence[Arrival]) -> list[FullChord]:
         """Count chord members in, each index once; returns the chords that are full."""
         self._require_open()
         with self._store.mutex:
-            return self._store.results.arrive(arrivals)
+            return self._store.results.chords.arrive(arrivals, self._clock.time())
 
     async def seal(self, chord_ids: Sequence[str]) -> None:
         """The chords' bodies are published: never report them again."""
         self._require_open()
         with self._store.mutex:
-            self._store.results.seal(chord_ids, self._clock.time())
+            self._store.results.chords.seal(chord_ids, self._clock.time())
+
+    async def claim(self, publications: Sequence[tuple[str, str]]) -> list[bool]:
+        """Whether each publication is the one that runs."""
+        self._require_open()
+        with self._store.mutex:
+            return self._store.results.chords.claim(publications, self._clock.time())
 
     async def prune(self, *, before: float, limit: int) -> int:
         """Delete up to ``limit`` records that expired before ``before`` (Unix seconds)."""

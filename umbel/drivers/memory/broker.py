@@ -205,12 +205,15 @@ class MemoryBroker:
             gone = {delivery.tag for delivery in lost}
             kept = [s for s in settlements if s.delivery is None or s.delivery.tag not in gone]
             # What can raise comes first; an arrival that is counted twice counts once.
-            composed, full = self._complete([a for s in kept for a in s.arrivals], compose)
+            for settlement in kept:
+                if settlement.expect:
+                    store.results.chords.expect(dict(settlement.expect), now)
+            composed, full = self._complete([a for s in kept for a in s.arrivals], compose, now)
             follow_ups = [message for each in composed for message in each.publish]
             follow_ups += [message for s in kept for message in s.publish]
             records = [record for each in composed for record in each.records]
             records += [record for s in kept for record in (s.record, *s.tail) if record]
-            store.results.seal(full, now)
+            store.results.chords.seal(full, now)
             queues, errors = self._put(follow_ups)
             told = [
                 (subscription, record)
@@ -229,15 +232,17 @@ class MemoryBroker:
     # With the store's mutex held ------------------------------------------------------------
 
     def _complete(
-        self, arrivals: Sequence[Arrival], compose: Compose
+        self, arrivals: Sequence[Arrival], compose: Compose, now: float
     ) -> tuple[list[Composed], list[str]]:
         """What becomes of the chords that are full now, the ones around them included."""
         composed: list[Composed] = []
         full: list[str] = []
         while arrivals:
             arrival_by_chord = {arrival.chord_id: arrival for arrival in arrivals}
-            chords = self._store.results.arrive(arrivals)
+            chords = self._store.results.chords.arrive(arrivals, now)
             made = [compose(arrival_by_chord[chord.id], chord) for chord in chords]
+            for each in made:
+                self._store.results.chords.expect(dict(each.expect), now)
             composed += made
             full += [chord.id for chord in chords]
             arrivals = [arrival for each in made for arrival in each.arrivals]

@@ -5,26 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from heapq import heappop, heappush
 
+from umbel.drivers.memory.chords import Chords
 from umbel.drivers.memory.subscription import Subscription
-from umbel.model import Arrival, FullChord, GroupRecord, ResultRecord
+from umbel.model import GroupRecord, ResultRecord
 from umbel.states import finality
 
 __all__ = ["Results"]
 
-_SEALED_KEPT = 86_400.0
-"""Seconds for which a chord that is done is not counted anew; a repeat comes within the
-life of a message."""
 _SWEPT_AT_ONCE = 10
-
-
-class _Chord:
-    __slots__ = ("arrived", "sealed_until", "size")
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.arrived: dict[int, ResultRecord] = {}
-        # None: not sealed.
-        self.sealed_until: float | None = None
 
 
 class Results:
@@ -33,7 +21,7 @@ class Results:
     def __init__(self) -> None:
         self._records: dict[str, ResultRecord] = {}
         self._groups: dict[str, GroupRecord] = {}
-        self._chords: dict[str, _Chord] = {}
+        self.chords = Chords()
         # When something may be dropped, earliest first; what was replaced since is skipped.
         self._expiries: list[tuple[float, str, str]] = []
         self._subscriptions: dict[str, set[Subscription[ResultRecord]]] = {}
@@ -95,32 +83,6 @@ class Results:
         for id_ in ids:
             self._groups.pop(id_, None)
 
-    def arrive(self, arrivals: Sequence[Arrival]) -> list[FullChord]:
-        """Count members in; returns the chords among them that are full and not sealed."""
-        for arrival in arrivals:
-            chord = self._chords.get(arrival.chord_id)
-            if chord is None:
-                chord = self._chords[arrival.chord_id] = _Chord(arrival.size)
-            if chord.sealed_until is None:
-                chord.arrived.setdefault(arrival.index, arrival.record)
-        full: list[FullChord] = []
-        for chord_id in dict.fromkeys(arrival.chord_id for arrival in arrivals):
-            chord = self._chords[chord_id]
-            if chord.sealed_until is None and len(chord.arrived) >= chord.size:
-                records = tuple(record for _, record in sorted(chord.arrived.items()))
-                full.append(FullChord(id=chord_id, records=records))
-        return full
-
-    def seal(self, chord_ids: Sequence[str], now: float) -> None:
-        """Never report the chords again."""
-        for chord_id in chord_ids:
-            chord = self._chords.get(chord_id)
-            if chord is None:
-                chord = self._chords[chord_id] = _Chord(0)
-            chord.arrived.clear()
-            chord.sealed_until = now + _SEALED_KEPT
-            heappush(self._expiries, (chord.sealed_until, "chord", chord_id))
-
     def prune(self, before: float, limit: int) -> int:
         """Delete up to ``limit`` records that expired before then; returns how many."""
         pruned = 0
@@ -130,26 +92,22 @@ class Results:
 
     def _sweep(self, now: float) -> None:
         """So that a process that never prunes does not grow for ever."""
+        self.chords.sweep(now)
         for _ in range(_SWEPT_AT_ONCE):
             if not self._expiries or self._expiries[0][0] > now:
                 return
             self._drop(*heappop(self._expiries))
 
     def _drop(self, expiry: float, kind: str, id_: str) -> bool:
-        match kind:
-            case "record":
-                record = self._records.get(id_)
-                if record is not None and record.expires_at == expiry:
-                    del self._records[id_]
-                    return True
-            case "group":
-                group = self._groups.get(id_)
-                if group is not None and group.expires_at == expiry:
-                    del self._groups[id_]
-            case _:
-                chord = self._chords.get(id_)
-                if chord is not None and chord.sealed_until == expiry:
-                    del self._chords[id_]
+        if kind == "record":
+            record = self._records.get(id_)
+            if record is not None and record.expires_at == expiry:
+                del self._records[id_]
+                return True
+        else:
+            group = self._groups.get(id_)
+            if group is not None and group.expires_at == expiry:
+                del self._groups[id_]
         return False
 
     def _live(self, id_: str, now: float) -> ResultRecord | None:

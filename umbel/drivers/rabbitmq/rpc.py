@@ -217,6 +217,16 @@ class RpcBackend:
     async def forget_groups(self, ids: Sequence[str]) -> None:
         """Nothing to forget."""
 
+    async def expect(self, sizes: Mapping[str, int]) -> None:
+        """Refused, as :meth:`arrive`."""
+        if sizes:
+            raise NotImplementedError(NO_CHORDS)
+
+    async def enlarge(self, members: Mapping[str, Sequence[str]]) -> None:
+        """Refused, as :meth:`arrive`."""
+        if members:
+            raise NotImplementedError(NO_CHORDS)
+
     async def arrive(self, arrivals: Sequence[Arrival]) -> list[FullChord]:
         """Refused: nothing is counted.
 
@@ -231,6 +241,10 @@ class RpcBackend:
         """Refused, as :meth:`arrive`."""
         if chord_ids:
             raise NotImplementedError(NO_CHORDS)
+
+    async def claim(self, publications: Sequence[tuple[str, str]]) -> list[bool]:
+        """Nobody has been told of any other."""
+        return [True for _ in publications]
 
     async def prune(self, *, before: float, limit: int) -> int:
         """Nothing to do: RabbitMQ and the mailbox drop what has expired."""

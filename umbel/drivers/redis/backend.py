@@ -7,9 +7,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
 import hiredis
-import msgspec
 
-from umbel.drivers.redis import address
+from umbel.drivers.redis import address, chords
 from umbel.drivers.redis.connection import Client, ClientOptions, option
 from umbel.drivers.redis.link import Push, Reply, pack
 from umbel.drivers.redis.scripts import script
@@ -23,22 +22,20 @@ from umbel.wire.documents import peek_state
 __all__ = ["RedisBackend"]
 
 _STORE = script("store")
-_ARRIVE = script("arrive")
 _LARGEST = 512 * 1024 * 1024 - 4096
-_CHORD_KEPT = 86400.0
 _SURPRISES = 5
 _PREFIX_ENDS = (":", "_", "-", ".")
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(ResultRecord).decode
 
 
 class RedisBackend:
     """Implements ``umbel.protocols.ResultBackend``.
 
     Args:
-        transport_options: ``global_keyprefix``, ``socket_timeout``, ``socket_connect_timeout``.
+        transport_options: ``global_keyprefix``, ``socket_timeout``, ``socket_connect_timeout``,
+            ``result_chord_ordered``.
         max_retries: Further attempts to connect before a call fails.
+        chord_expires: Seconds after the last arrival for which an unfinished chord is kept; 0: for
+            ever.
     """
 
     def __init__(
@@ -49,6 +46,7 @@ class RedisBackend:
         transport_options: Mapping[str, object] | None = None,
         connect_timeout: float = 4.0,
         max_retries: int = 3,
+        chord_expires: float = 86_400.0,
     ) -> None:
         options = transport_options or {}
         self._clock = clock
@@ -57,7 +55,6 @@ class RedisBackend:
             prefix += "_"
         self._task = f"{prefix}celery-task-meta-"
         self._group = f"{prefix}celery-taskset-meta-"
-        self._chord = f"{prefix}umbel:chord:"
         where = address.parse(url, options.get("ssl"))
         patience = ClientOptions(
             connect_timeout=option(options, "socket_connect_timeout", connect_timeout),
@@ -70,7 +67,13 @@ class RedisBackend:
             clock=clock,
             options=patience,
             error=BackendUnavailable,
-            scripts=(_STORE,),
+            scripts=(_STORE, *chords.SCRIPTS),
+        )
+        self._chords = chords.Chords(
+            self._client,
+            prefix=prefix,
+            kept=chord_expires,
+            ordered=bool(options.get("result_chord_ordered", True)),
         )
         self._listener = Client(
             where,
@@ -179,51 +182,29 @@ class RedisBackend:
         if ids:
             await self._client.call(["UNLINK", *(self._group + id_ for id_ in ids)], again=True)
 
+    async def expect(self, sizes: Mapping[str, int]) -> None:
+        """Say how many members are to arrive at each chord."""
+        await self._chords.expect(sizes)
+
+    async def enlarge(self, members: Mapping[str, Sequence[str]]) -> None:
+        """More tasks are to arrive at each chord."""
+        await self._chords.enlarge(members)
+
     async def arrive(self, arrivals: Sequence[Arrival]) -> list[FullChord]:
         """Count chord members in; the chords among them that are full and not sealed."""
-        if not arrivals:
-            return []
-        keys: list[str] = []
-        arguments: list[str | bytes | int | float] = [self._milliseconds(arrivals)]
-        for arrival in arrivals:
-            keys += (self._chord + arrival.chord_id, self._sealed(arrival.chord_id))
-            arguments += (arrival.index, arrival.size, _encode(arrival.record))
-        answers = await self._client.run(_ARRIVE, keys, arguments, again=True)
-        full: dict[str, FullChord] = {}
-        for arrival, answer in zip(arrivals, answers, strict=True):
-            if answer:
-                by_index = {
-                    int(index): _decode(record)
-                    for index, record in zip(answer[::2], answer[1::2], strict=True)
-                }
-                records = tuple(by_index[index] for index in sorted(by_index))
-                full[arrival.chord_id] = FullChord(id=arrival.chord_id, records=records)
-        return list(full.values())
+        return await self._chords.arrive(arrivals)
 
     async def seal(self, chord_ids: Sequence[str]) -> None:
         """Forget the counts, and remember for a day that these chords are done."""
-        if chord_ids:
-            seals: list[list[str | bytes | int | float]] = [
-                ["SET", self._sealed(id_), "1", "EX", int(_CHORD_KEPT)] for id_ in chord_ids
-            ]
-            counts = ["UNLINK", *(self._chord + id_ for id_ in chord_ids)]
-            # Sealed before forgotten: an arrival in between must not begin to count again.
-            await self._client.call(*seals, counts, again=True)
+        await self._chords.seal(chord_ids)
+
+    async def claim(self, publications: Sequence[tuple[str, str]]) -> list[bool]:
+        """Whether each publication is the one that runs."""
+        return await self._chords.claim(publications)
 
     async def prune(self, *, before: float, limit: int) -> int:
         """Nothing to do: Redis deletes what has expired by itself."""
         return 0
-
-    def _sealed(self, chord_id: str) -> str:
-        return f"{self._chord}{chord_id}:sealed"
-
-    def _milliseconds(self, arrivals: Sequence[Arrival]) -> int:
-        """How long the counts are kept: as long as the results, a day when those are kept longer
-        or for ever."""
-        now = self._clock.time()
-        ends = [arrival.record.expires_at for arrival in arrivals]
-        kept = max((end - now for end in ends if end is not None), default=_CHORD_KEPT)
-        return int(max(kept, _CHORD_KEPT) * 1000)
 
     async def _find(self, keys: Sequence[str]) -> dict[str, ResultRecord]:
         if not keys:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Literal
 
-from umbel.drivers.sqlite import results
+from umbel.drivers.sqlite import chords, results
 from umbel.drivers.sqlite.connection import Connection
 from umbel.drivers.sqlite.watching import Watch, Watching
 from umbel.exceptions import BackendUnavailable
@@ -102,15 +102,30 @@ class SQLiteBackend:
         """Delete the groups; unknown ids are ignored."""
         await self._connection.run(lambda session: results.forget_groups(session, ids))
 
+    async def expect(self, sizes: Mapping[str, int]) -> None:
+        """Say how many members are to arrive at each chord."""
+        now = self._clock.time()
+        await self._connection.run(lambda session: chords.expect(session, sizes, now))
+
+    async def enlarge(self, members: Mapping[str, Sequence[str]]) -> None:
+        """More tasks are to arrive at each chord."""
+        now = self._clock.time()
+        await self._connection.run(lambda session: chords.enlarge(session, members, now))
+
     async def arrive(self, arrivals: Sequence[Arrival]) -> list[FullChord]:
         """Count chord members in, each index once; returns the chords that are full."""
         now = self._clock.time()
-        return await self._connection.run(lambda session: results.arrive(session, arrivals, now))
+        return await self._connection.run(lambda session: chords.arrive(session, arrivals, now))
 
     async def seal(self, chord_ids: Sequence[str]) -> None:
         """The chords' bodies are published: never report them again."""
         now = self._clock.time()
-        await self._connection.run(lambda session: results.seal(session, chord_ids, now))
+        await self._connection.run(lambda session: chords.seal(session, chord_ids, now))
+
+    async def claim(self, publications: Sequence[tuple[str, str]]) -> list[bool]:
+        """Whether each publication is the one that runs."""
+        now = self._clock.time()
+        return await self._connection.run(lambda session: chords.claim(session, publications, now))
 
     async def prune(self, *, before: float, limit: int) -> int:
         """Delete up to ``limit`` records that expired before ``before`` (Unix seconds)."""

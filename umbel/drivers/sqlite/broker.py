@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from umbel.drivers.sqlite import messages, results
+from umbel.drivers.sqlite import chords, messages, results
 from umbel.drivers.sqlite.backend import SQLiteBackend
 from umbel.drivers.sqlite.connection import Connection
 from umbel.drivers.sqlite.revocations import SQLiteRevocations
@@ -273,16 +273,18 @@ def _settle(
     arrivals = [arrival for s in kept for arrival in s.arrivals]
     follow_ups = [message for s in kept for message in s.publish]
     records = [record for s in kept for record in (s.record, *s.tail) if record]
+    chords.expect(session, dict(expected for s in kept for expected in s.expect), now)
     while arrivals:
         arrival_by_chord = {arrival.chord_id: arrival for arrival in arrivals}
-        full = results.arrive(session, arrivals, now)
+        full = chords.arrive(session, arrivals, now)
         arrivals = []
         for chord in full:
             composed = compose(arrival_by_chord[chord.id], chord)
             follow_ups += composed.publish
             records += composed.records
             arrivals += composed.arrivals
-        results.seal(session, [chord.id for chord in full], now)
+            chords.expect(session, dict(composed.expect), now)
+        chords.seal(session, [chord.id for chord in full], now)
     if records:
         results.store(session, records, now)
     return lost, _publish(session, follow_ups, now) if follow_ups else []

@@ -203,6 +203,14 @@ WHERE rowid IN (SELECT rowid FROM umbel_groups WHERE expires_at < ? LIMIT ?);
 DELETE FROM umbel_chord_members
 WHERE chord IN (SELECT id FROM umbel_chords WHERE forget_at < ? ORDER BY forget_at LIMIT ?);
 
+-- name: prune_added
+DELETE FROM umbel_chord_added
+WHERE chord IN (SELECT id FROM umbel_chords WHERE forget_at < ? ORDER BY forget_at LIMIT ?);
+
+-- name: prune_claims
+DELETE FROM umbel_claims
+WHERE task IN (SELECT task FROM umbel_claims WHERE forget_at < ? ORDER BY forget_at LIMIT ?);
+
 -- name: prune_chords
 DELETE FROM umbel_chords
 WHERE id IN (SELECT id FROM umbel_chords WHERE forget_at < ? ORDER BY forget_at LIMIT ?);
@@ -218,23 +226,44 @@ WHERE id = ? AND (expires_at IS NULL OR expires_at > ?);
 DELETE FROM umbel_groups WHERE id = ?;
 
 -- name: begin_chord
-INSERT OR IGNORE INTO umbel_chords (id, size, forget_at) VALUES (?, ?, ?);
+INSERT OR IGNORE INTO umbel_chords (id, forget_at) VALUES (?, ?);
+
+-- name: expect_chord
+INSERT INTO umbel_chords (id, size, forget_at) VALUES (?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET size = excluded.size, forget_at = max(forget_at, excluded.forget_at)
+WHERE NOT sealed;
+
+-- name: say_size
+UPDATE umbel_chords SET size = ? WHERE id = ? AND size = 0;
+
+-- name: add_to_chord
+INSERT OR IGNORE INTO umbel_chord_added (chord, task) VALUES (?, ?);
 
 -- name: chord
-SELECT size, arrived, sealed FROM umbel_chords WHERE id = ?;
+SELECT size, arrived, (SELECT count(*) FROM umbel_chord_added WHERE chord = id), sealed
+FROM umbel_chords WHERE id = ?;
 
 -- name: add_member
-INSERT OR IGNORE INTO umbel_chord_members (chord, place, record) VALUES (?, ?, ?);
+INSERT OR IGNORE INTO umbel_chord_members (chord, place, task, record) VALUES (?, ?, ?, ?);
 
 -- name: count_member
 UPDATE umbel_chords SET arrived = arrived + 1, forget_at = max(forget_at, ?) WHERE id = ?;
 
 -- name: members
-SELECT record FROM umbel_chord_members WHERE chord = ? ORDER BY place;
+SELECT record FROM umbel_chord_members WHERE chord = ? ORDER BY place, task;
 
 -- name: seal_chord
-INSERT INTO umbel_chords (id, size, sealed, forget_at) VALUES (?, 0, 1, ?)
+INSERT INTO umbel_chords (id, sealed, forget_at) VALUES (?, 1, ?)
 ON CONFLICT (id) DO UPDATE SET sealed = 1, forget_at = excluded.forget_at;
+
+-- name: remove_added
+DELETE FROM umbel_chord_added WHERE chord = ?;
+
+-- name: claim
+INSERT OR IGNORE INTO umbel_claims (task, publication, forget_at) VALUES (?, ?, ?);
+
+-- name: claimed
+SELECT publication FROM umbel_claims WHERE task = ?;
 
 -- name: remove_members
 DELETE FROM umbel_chord_members WHERE chord = ?;

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
-
+from umbel.drivers.sqlite import chords
 from umbel.drivers.sqlite.session import Session
-from umbel.model import Arrival, FullChord, GroupRecord, ResultRecord
+from umbel.model import GroupRecord, ResultRecord
 from umbel.states import finality
 
 __all__ = [
     "Change",
-    "arrive",
     "changed_since",
     "forget",
     "forget_groups",
@@ -20,20 +18,12 @@ __all__ = [
     "load",
     "load_groups",
     "prune",
-    "seal",
     "store",
     "store_groups",
 ]
 
 Change = tuple[int, ResultRecord]
 """A record, and the number of the change that made it so."""
-
-_CHORD_KEPT = 7 * 86_400.0
-"""Seconds after its last arrival for which an unfinished chord is kept."""
-_SEALED_KEPT = 86_400.0
-"""Seconds for which a chord that is done is not counted anew."""
-
-_decode_record = msgspec.msgpack.Decoder(ResultRecord).decode
 
 
 def last_change(session: Session) -> int:
@@ -125,44 +115,10 @@ def forget_groups(session: Session, ids: Sequence[str]) -> None:
     session.executemany(session.sql["forget_group"], [(id_,) for id_ in ids])
 
 
-def arrive(session: Session, arrivals: Sequence[Arrival], now: float) -> list[FullChord]:
-    """Count members in, each once; returns the chords among them that are full, not sealed."""
-    sql = session.sql
-    forget_at = now + _CHORD_KEPT
-    touched: dict[str, None] = {}
-    for arrival in arrivals:
-        chord = arrival.chord_id
-        if chord not in touched:
-            session.execute(sql["begin_chord"], (chord, arrival.size, forget_at))
-            touched[chord] = None
-        if session.execute(sql["chord"], (chord,)).fetchone()[2]:
-            continue
-        record = msgspec.msgpack.encode(arrival.record)
-        added = session.execute(sql["add_member"], (chord, arrival.index, record))
-        if added.rowcount:
-            session.execute(sql["count_member"], (forget_at, chord))
-    full: list[FullChord] = []
-    for chord in touched:
-        size, arrived, sealed = session.execute(sql["chord"], (chord,)).fetchone()
-        if not sealed and arrived >= size:
-            members = session.execute(sql["members"], (chord,)).fetchall()
-            records = tuple(_decode_record(record) for (record,) in members)
-            full.append(FullChord(id=chord, records=records))
-    return full
-
-
-def seal(session: Session, chord_ids: Sequence[str], now: float) -> None:
-    """Never report the chords again."""
-    for chord in chord_ids:
-        session.execute(session.sql["seal_chord"], (chord, now + _SEALED_KEPT))
-        session.execute(session.sql["remove_members"], (chord,))
-
-
 def prune(session: Session, before: float, limit: int) -> int:
     """Delete up to ``limit`` records that expired before then, and as many groups and chords."""
     sql = session.sql
     session.execute(sql["prune_groups"], (before, limit))
-    session.execute(sql["prune_members"], (before, limit))
-    session.execute(sql["prune_chords"], (before, limit))
+    chords.prune(session, before, limit)
     pruned: int = session.execute(sql["prune_results"], (before, limit)).rowcount
     return pruned

@@ -89,11 +89,11 @@ CREATE TABLE umbel_groups (
 
 CREATE INDEX umbel_groups_expiry ON umbel_groups (expires_at) WHERE expires_at IS NOT NULL;
 
--- Chords: how many members there are and have arrived. One that is sealed is kept until
--- forget_at, so that a repeated arrival does not begin it anew.
+-- Chords: how many members there are (0: nobody has said) and have arrived. One that is
+-- sealed is kept until forget_at, so that a repeated arrival does not begin it anew.
 CREATE TABLE umbel_chords (
     id TEXT PRIMARY KEY,
-    size INTEGER NOT NULL,
+    size INTEGER NOT NULL DEFAULT 0,
     arrived INTEGER NOT NULL DEFAULT 0,
     sealed INTEGER NOT NULL DEFAULT 0,
     forget_at REAL NOT NULL
@@ -105,9 +105,26 @@ CREATE INDEX umbel_chords_forget ON umbel_chords (forget_at);
 CREATE TABLE umbel_chord_members (
     chord TEXT NOT NULL,
     place INTEGER NOT NULL,
+    task TEXT NOT NULL,
     record BLOB NOT NULL,
-    PRIMARY KEY (chord, place)
+    PRIMARY KEY (chord, place, task)
 );
+
+-- Members beside those that size counts.
+CREATE TABLE umbel_chord_added (
+    chord TEXT NOT NULL,
+    task TEXT NOT NULL,
+    PRIMARY KEY (chord, task)
+);
+
+-- Which publication of a task runs, where it may have been published more than once.
+CREATE TABLE umbel_claims (
+    task TEXT PRIMARY KEY,
+    publication TEXT NOT NULL,
+    forget_at REAL NOT NULL
+);
+
+CREATE INDEX umbel_claims_forget ON umbel_claims (forget_at);
 
 -- Who waits for news, and of what (messages, results, broadcasts): names of pipes in the folder
 -- beside the database. Rows of processes that are gone are removed by whoever finds them.

@@ -8,57 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
-import msgspec
 import pytest
 
 from umbel.clock import ManualClock
-from umbel.model import Arrival, FullChord, GroupRecord, ResultRecord
+from umbel.model import GroupRecord, ResultRecord
 from umbel.protocols import ResultBackend
+from umbel.testing.conformance.chords import ChordContract
 from umbel.testing.conformance.clocks import MovableClock
 from umbel.testing.conformance.messages import PATIENCE, every_await
+from umbel.testing.conformance.records import MakeBackend, record, seen
 
 __all__ = ["BackendContract", "MakeBackend", "RecordsContract", "record"]
-
-MakeBackend = Callable[[], Awaitable[ResultBackend]]
-"""Gives one more open instance on the same store; the fixture closes them all."""
-
-
-def record(
-    id: str, state: str = "SUCCESS", result: object = None, *, expires_at: float | None = None
-) -> ResultRecord:
-    """A record whose body is the document of its state."""
-    document: dict[str, object] = {
-        "status": state,
-        "result": result,
-        "traceback": None,
-        "children": [],
-        "date_done": "2026-01-01T00:00:00+00:00",
-        "task_id": id,
-    }
-    body = msgspec.json.encode(document)
-    return ResultRecord(id=id, state=state, body=body, expires_at=expires_at)
-
-
-def seen(records: Sequence[ResultRecord]) -> dict[str, str]:
-    """Id → state."""
-    return {each.id: each.state for each in records}
-
-
-def arrivals(chord_id: str, size: int) -> list[Arrival]:
-    """The members of a chord."""
-    return [
-        Arrival(
-            chord_id=chord_id,
-            index=index,
-            size=size,
-            record=record(f"{chord_id}-{index}", result=index),
-            body=b'{"task":"contract.body"}',
-        )
-        for index in range(size)
-    ]
 
 
 async def watch_for(
@@ -106,6 +69,8 @@ class RecordsContract:
         await backend.store([])
         await backend.forget([])
         await backend.store_groups([])
+        await backend.expect({})
+        await backend.enlarge({})
         await backend.seal([])
 
         assert await backend.load([]) == {}
@@ -309,7 +274,7 @@ class RecordsContract:
             await watch_for(second, {"a": "SUCCESS"})
 
 
-class BackendContract(RecordsContract):
+class BackendContract(ChordContract, RecordsContract):
     """All of it: records, groups and chords."""
 
     async def test_groups_are_kept_as_they_are(
@@ -350,71 +315,3 @@ class BackendContract(RecordsContract):
         await backend.forget_groups([])
 
         assert set(await backend.load_groups(["g", "h"])) == {"h"}
-
-    async def test_a_chord_is_full_when_every_index_has_arrived(
-        self, backend: ResultBackend, make_backend: MakeBackend
-    ) -> None:
-        other = await make_backend()
-        first, second, third = arrivals("c", 3)
-
-        assert await backend.arrive([second]) == []
-        assert await other.arrive([second, second]) == []
-        assert await backend.arrive([first, *arrivals("d", 2)[:1]]) == []
-        [chord] = await other.arrive([third])
-
-        assert chord.id == "c"
-        assert seen(chord.records) == {f"c-{index}": "SUCCESS" for index in range(3)}
-        assert [each.body for each in chord.records] == [
-            each.record.body for each in (first, second, third)
-        ]
-
-    async def test_a_full_chord_is_answered_again_until_it_is_sealed(
-        self, backend: ResultBackend
-    ) -> None:
-        members = arrivals("c", 2)
-        [chord] = await backend.arrive(members)
-
-        assert await backend.arrive(members[:1]) == [chord]
-        await backend.seal(["c", "unknown"])
-
-        assert await backend.arrive(members) == []
-        await backend.seal(["c"])
-        assert await backend.arrive(members[1:]) == []
-
-    async def test_a_chord_of_one_is_full_at_once(self, backend: ResultBackend) -> None:
-        [chord] = await backend.arrive(arrivals("c", 1))
-
-        assert [each.id for each in chord.records] == ["c-0"]
-
-    async def test_several_chords_may_fill_in_one_batch(self, backend: ResultBackend) -> None:
-        batch = [*arrivals("c", 2), *arrivals("d", 3), *arrivals("e", 2)[:1]]
-
-        full = await backend.arrive(batch)
-
-        assert sorted(chord.id for chord in full) == ["c", "d"]
-
-    async def test_concurrent_arrivals_fill_a_chord(
-        self, backend: ResultBackend, make_backend: MakeBackend
-    ) -> None:
-        backends = [backend, await make_backend(), await make_backend()]
-        members = arrivals("c", 60)
-
-        answers = await asyncio.gather(
-            *(backends[each.index % 3].arrive([each]) for each in members)
-        )
-
-        full: list[FullChord] = [chord for answer in answers for chord in answer]
-        assert full
-        assert all(len(chord.records) == 60 for chord in full)
-
-    async def test_a_member_that_ends_twice_keeps_its_best_result(
-        self, backend: ResultBackend
-    ) -> None:
-        first, second = arrivals("c", 2)
-        failed = msgspec.structs.replace(first, record=record("c-0", "FAILURE"))
-        await backend.arrive([failed])
-        await backend.arrive([failed])
-
-        [chord] = await backend.arrive([second])
-
-        assert [each.state for each in chord.records] == ["FAILURE", "SUCCESS"]
