@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 import msgspec
@@ -16,7 +18,7 @@ from umbel.utils.nodenames import node_format
 if TYPE_CHECKING:
     from umbel.app.settings import Settings
 
-__all__ = ["Surroundings", "prepare"]
+__all__ = ["Surroundings", "begin_anew", "ignore_signals", "prepare"]
 
 
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +64,26 @@ def prepare(surroundings: Surroundings, hostname: str) -> Generator[str | None]:
     finally:
         if path is not None and _pid_in(path) == os.getpid():
             path.unlink(missing_ok=True)
+
+
+def begin_anew(folder: Path) -> NoReturn:
+    """Become a new process with the same arguments, in the folder where this one was started."""
+    # A second HUP before the new one listens must not end it: what is ignored stays so.
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    os.chdir(folder)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - our own
+
+
+def ignore_signals() -> None:
+    """For a process that is about to end anyway, with an exit code that says how it went: the
+    interpreter takes down every handler before, and the next signal would be the exit code."""
+    for name in ("SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1"):
+        number = getattr(signal, name, None)
+        if number is not None:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _path(text: str | None, hostname: str) -> Path | None:

@@ -15,6 +15,7 @@ import click
 
 from umbel import __version__
 from umbel.cli.calling import call, result
+from umbel.cli.daemon import begin_anew
 from umbel.cli.options import UmbelGroup, global_options
 from umbel.cli.queues import list_group, purge
 from umbel.cli.remote import control, inspect, status
@@ -88,6 +89,8 @@ def _run(session: Session, argv: list[str] | None) -> int:
         code = _complain(_sentence(error), _FAILED)
     finally:
         session.close()
+    if session.restarts:
+        begin_anew(session.started_in)
     return code if isinstance(code, int) else 0
 
 

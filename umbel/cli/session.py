@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
@@ -35,6 +36,9 @@ class Session:
         self.app_name: str | None = None
         self.no_color = False
         self.quiet = False
+        self.started_in = Path.cwd()
+        self.restarts = False
+        """Whether the process is to begin anew once all is closed."""
         self._app = app
         self._exported = False
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from umbel.cli.daemon import Surroundings, prepare
+from umbel.cli.daemon import Surroundings, ignore_signals, prepare
 from umbel.cli.options import Names, UmbelCommand
 from umbel.cli.session import Session, pass_session
 from umbel.exceptions import BackendError, UmbelError, UnknownSetting
@@ -171,6 +171,9 @@ def _run(
                 f"the worker cannot start: {user_traceback(error)}"
             ) from error
         finally:
+            session.restarts = made.restarts
+            if not made.restarts:
+                ignore_signals()
             # What is said from here on is for people again.
             sys.stdout, sys.stderr = outputs
 

@@ -78,6 +78,7 @@ class Conclusions:
     def abandoned(self, accepted: Accepted) -> Settlement:
         """What a request asks for that a cold shutdown ended: another run, where that is left."""
         if accepted.options.acks_late:
+            reports.given_back(accepted.request)
             return Settlement(delivery=accepted.delivery, verdict=_GIVE_BACK)
         outcome = Failed(
             key=accepted.request.key,

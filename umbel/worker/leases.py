@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeAlias
 
 from umbel.exceptions import BrokerUnavailable
 from umbel.model import Delivery
@@ -15,6 +16,11 @@ __all__ = ["Leases"]
 
 logger = logging.getLogger(__name__)
 
+OnLost: TypeAlias = Callable[[Sequence[Delivery]], Awaitable[None]]
+
+_LOOK = 1.0
+"""Seconds between two looks at what a lost connection has taken along."""
+
 
 class Leases:
     """Renews the leases of everything the worker has and has not acknowledged.
@@ -23,9 +29,16 @@ class Leases:
     no effect (:meth:`is_lost`), because someone else has it now.
     """
 
-    def __init__(self, broker: Broker, clock: Clock) -> None:
+    def __init__(self, broker: Broker, clock: Clock, on_lost: OnLost | None = None) -> None:
+        """Make one.
+
+        Args:
+            on_lost: Told of the deliveries that others have by now, as soon as that is known;
+                None: nobody needs to know before their tasks end.
+        """
         self._broker = broker
         self._clock = clock
+        self._on_lost = on_lost
         self._held_by_tag: dict[str, Delivery] = {}
         self._settling_tags: set[str] = set()
         self._lost_tags: set[str] = set()
@@ -71,13 +84,14 @@ class Leases:
         self._lost_tags.difference_update(delivery.tag for delivery in deliveries)
 
     async def run(self) -> None:
-        """Renew three times per lease, for ever. Ends at once when leases do not run out."""
+        """Renew three times per lease, for ever. Where leases last as long as the connection,
+        see every second whether it has, if anybody wants to know; else end at once."""
         lease = self._broker.capabilities.lease
-        if lease is None:
+        if lease is None and self._on_lost is None:
             return
         while True:
-            await self._clock.sleep(lease / 3)
-            await self.renew(lease)
+            await self._clock.sleep(_LOOK if lease is None else lease / 3)
+            await self.renew(lease or 0.0)
 
     async def renew(self, lease: float) -> None:
         """Hold on to everything for ``lease`` seconds from now."""
@@ -92,13 +106,14 @@ class Leases:
                 # Two more rounds fit into a lease; a lost one is noticed when the broker is back.
                 logger.warning("Could not renew %d leases: %s", len(held), error)
                 return
-            self._lose(
-                [
-                    gone
-                    for gone in lost
-                    if gone.tag in self._held_by_tag and gone.tag not in self._settling_tags
-                ]
-            )
+            gone = [
+                each
+                for each in lost
+                if each.tag in self._held_by_tag and each.tag not in self._settling_tags
+            ]
+            self._lose(gone)
+            if gone and self._on_lost is not None:
+                await self._on_lost(gone)
 
     def _lose(self, lost: list[Delivery]) -> None:
         if not lost:

@@ -81,6 +81,10 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     eta_task_limit: int | None
     soft_shutdown_timeout: float
     """Seconds that running tasks have to finish before a cold shutdown ends them."""
+    cancel_on_loss: bool
+    """Whether late-acknowledged tasks are ended when their messages are lost."""
+    soft_shutdown_on_idle: bool
+    """Whether those seconds are waited even when nothing runs."""
     statedb: str | None
     retry_on_startup: bool
     """Whether to wait for a broker that is away when the worker starts."""
@@ -116,6 +120,8 @@ def resolve(given: WorkerArguments, conf: Settings) -> WorkerOptions:
         soft_time_limit=given.get("soft_time_limit"),
         eta_task_limit=conf.worker_eta_task_limit,
         soft_shutdown_timeout=conf.worker_soft_shutdown_timeout or 0.0,
+        cancel_on_loss=bool(conf.worker_cancel_long_running_tasks_on_connection_loss),
+        soft_shutdown_on_idle=bool(conf.worker_enable_soft_shutdown_on_idle),
         statedb=node_format(statedb, hostname) if statedb else None,
         retry_on_startup=conf.broker_connection_retry_on_startup is not False,
         purge=given.get("purge", False),

@@ -11,8 +11,9 @@ import msgspec
 
 from umbel.execution.runnable import Runnable
 from umbel.model import Delivery, Message, Request, Settlement
-from umbel.protocols import Clock, Compose, KeepsRevocations, Pool, ResultBackend
+from umbel.protocols import Clock, Compose, KeepsRevocations, Pool, ResultBackend, Running
 from umbel.wire.results import ResultCodec
+from umbel.worker import reports
 from umbel.worker.admission import Accepted
 from umbel.worker.conclusion import Conclusions
 from umbel.worker.credit import Credit
@@ -54,6 +55,9 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     prefetch: bool
     state_file: StateFile | None
+    cancel_on_loss: bool
+    """Whether to end late-acknowledged tasks whose messages others have by now."""
+    soft_shutdown_on_idle: bool
     soft_shutdown_timeout: float
     """Seconds; see :class:`umbel.worker.options.WorkerOptions`."""
 
@@ -66,7 +70,7 @@ class Parts:
         unsettled: list[Settlement] = []
         self._on = on
         self._state = state
-        self._leases = Leases(broker, on.clock)
+        self._leases = Leases(broker, on.clock, self._end_lost if on.cancel_on_loss else None)
         self._conclusions = Conclusions(on.codec, on.error_callbacks)
         self._credit = Credit(
             on.pool, prefetch=on.prefetch, active=state.active, unsettled=unsettled
@@ -117,6 +121,10 @@ class Parts:
             claim=on.backend.claim,
         )
 
+    def running(self) -> list[Running]:
+        """What the pool has started."""
+        return self._on.pool.running()
+
     def nudge(self) -> None:
         """Something about what may run has changed: look again at once."""
         self._intake.nudge()
@@ -140,11 +148,21 @@ class Parts:
             await shutdown.asked()
             await self._stop_intake(receiving, starting)
             stopped = group.create_task(self._on.pool.stop(grace=inf), name="umbel-stop")
-            await self._stop_pool(stopped, cold)
+            await self._stop_pool(stopped, cold, shutdown)
             await self._settle_the_rest()
             for task in (*serving, cold):
                 task.cancel()
             self.revoking.write()
+
+    async def _end_lost(self, lost: Sequence[Delivery]) -> None:
+        """End what runs in vain."""
+        tags = {delivery.tag for delivery in lost}
+        keys: list[int] = []
+        for key, accepted in self._state.active.items():
+            if accepted.options.acks_late and accepted.delivery.tag in tags:
+                keys.append(key)
+                reports.in_vain(accepted)
+        await self._on.pool.cancel(keys, signal="SIGTERM")
 
     async def _stop_intake(
         self, receiving: asyncio.Task[None], starting: asyncio.Task[None]
@@ -157,16 +175,32 @@ class Parts:
         await self._give_back(self._intake.leftovers())
 
     async def _stop_pool(
-        self, stopped: asyncio.Task[list[Request]], cold: asyncio.Task[None]
+        self,
+        stopped: asyncio.Task[list[Request]],
+        cold: asyncio.Task[None],
+        shutdown: Shutdown,
     ) -> None:
         await asyncio.wait([stopped, cold], return_when=asyncio.FIRST_COMPLETED)
-        if not stopped.done() and self._on.soft_shutdown_timeout > 0:
-            await asyncio.wait([stopped], timeout=self._on.soft_shutdown_timeout)
+        if shutdown.is_cold:
+            await self._wait_softly(stopped, shutdown)
         if stopped.done():
             waiting = [self._state.active.pop(request.key) for request in stopped.result()]
         else:
             waiting = await self._abandon(stopped)
         await self._give_back([accepted.delivery for accepted in waiting])
+
+    async def _wait_softly(self, stopped: asyncio.Task[list[Request]], shutdown: Shutdown) -> None:
+        """The last seconds for what runs, unless somebody is in a hurry."""
+        seconds, on_idle = self._on.soft_shutdown_timeout, self._on.soft_shutdown_on_idle
+        if seconds <= 0 or not (self._state.active or on_idle):
+            return
+        logger.warning("Initiating Soft Shutdown, terminating in %s seconds", seconds)
+        hurried = asyncio.create_task(shutdown.hurried())
+        awaited = [hurried] if on_idle else [hurried, stopped]
+        try:
+            await asyncio.wait(awaited, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            hurried.cancel()
 
     async def _abandon(self, stopped: asyncio.Task[list[Request]]) -> list[Accepted]:
         """End what runs, now; returns what never started."""

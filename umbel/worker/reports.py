@@ -14,6 +14,8 @@ from umbel.worker.request import Request as RequestView
 __all__ = [
     "announce",
     "expired",
+    "given_back",
+    "in_vain",
     "lost_before_start",
     "malformed",
     "received",
@@ -154,6 +156,25 @@ def lost_before_start(lost: Sequence[Delivery]) -> None:
     logger.warning(
         "Lost %d messages to other workers before they were started: their leases had run out.",
         len(lost),
+    )
+
+
+def in_vain(accepted: Accepted) -> None:
+    """One line for a task that is ended because its message is lost to this worker."""
+    logger.warning(
+        "Task %s[%s] cannot be acknowledged any more, because its message was lost with the "
+        "connection: terminating it. It runs again where the message is now.",
+        accepted.request.task,
+        accepted.request.id,
+    )
+
+
+def given_back(request: Request) -> None:
+    """One line for a task that a shutdown ended, and that runs again."""
+    logger.warning(
+        "Task %s[%s] was ended by the shutdown, and goes back to its queue.",
+        request.task,
+        request.id,
     )
 
 

@@ -5,41 +5,95 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
 from typing import Literal, TypeAlias
+
+from umbel.protocols import Clock
 
 __all__ = ["How", "Shutdown"]
 
 How: TypeAlias = Literal["warm", "cold"]
 """Warm: what runs may finish. Cold: it may not."""
 
+_STUCK = 15.0
+"""Seconds after which a cold shutdown that goes on is taken to be stuck: being asked once more
+then ends the process on the spot. Longer than all its steps have together, but for a server that
+does not answer; shorter than orchestrators wait before they kill."""
+_AFTERMATH = 5.0
+"""Seconds after the end for which signals are ignored."""
+_EX_OK = 0
+_EX_FAILURE = 1
+
 
 class Shutdown:
-    """The wish to end. It can become more urgent, never less."""
+    """The wish to end. It can become more urgent, never less.
 
-    def __init__(self, told: Callable[[How, str], None]) -> None:
+    Source:
+        Celery user guide, Workers, "Stopping the worker"; exit codes and what is printed as
+        ``celery.apps.worker`` has them.
+    """
+
+    def __init__(
+        self,
+        told: Callable[[How, str, int], None],
+        *,
+        say: Callable[[str], None],
+        clock: Clock,
+    ) -> None:
         """Make one.
 
         Args:
-            told: Called once for each degree, with the name of what asked (``SIGTERM``).
+            told: Called once for each degree, with the name of what asked (``SIGTERM``) and the
+                exit code that it means.
+            say: Tells whoever sits at the terminal.
         """
         self._told = told
+        self._say = say
+        self._clock = clock
         self._asked = asyncio.Event()
         self._cold = asyncio.Event()
+        self._hurried = asyncio.Event()
+        self._hurried_at = 0.0
+        self._over_since = 0.0
+        self.exit_code = _EX_OK
+        """What the process is to end with."""
+        self.restarts = False
+        """Whether a new worker is to take this one's place."""
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether anybody has asked."""
+        return self._asked.is_set()
 
     @property
     def is_cold(self) -> bool:
         """Whether what runs may not finish."""
         return self._cold.is_set()
 
-    def ask(self, how: How, reason: str = "") -> None:
-        """End, warm or cold."""
+    def ask(self, how: How, reason: str = "", *, exit_code: int | None = None) -> None:
+        """End, warm or cold.
+
+        Args:
+            exit_code: None: 0 for warm, 1 for cold.
+        """
+        if exit_code is None:
+            exit_code = _EX_FAILURE if how == "cold" else _EX_OK
         if how == "cold" and not self._cold.is_set():
-            self._told(how, reason)
+            self._advance(how, reason, exit_code)
             self._cold.set()
         elif not self._asked.is_set():
-            self._told(how, reason)
+            self._advance(how, reason, exit_code)
         self._asked.set()
+
+    def restart(self) -> None:
+        """End warm, and let a new worker begin with the same arguments."""
+        if not self._asked.is_set():
+            self.restarts = True
+            self._say(f"Restarting umbel worker ({' '.join(sys.argv)})")
+            self.ask("warm", "SIGHUP")
 
     async def asked(self) -> None:
         """Wait until anybody asks."""
@@ -49,32 +103,72 @@ class Shutdown:
         """Wait until anybody asks for a cold one."""
         await self._cold.wait()
 
+    async def hurried(self) -> None:
+        """Wait until anybody asks for a cold one a second time: no more seconds of grace."""
+        await self._hurried.wait()
+
     def listen(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Let the signals of the OS ask: TERM and INT for warm, QUIT and a second INT for cold.
+        """Let the signals of the OS ask: TERM and INT for warm, QUIT and a second INT for cold,
+        HUP for a restart.
 
         ``REMAP_SIGTERM=SIGQUIT`` in the environment makes TERM as urgent as QUIT.
-
-        Source:
-            Celery user guide, Workers, "Stopping the worker".
         """
         remapped = os.environ.get("REMAP_SIGTERM") == "SIGQUIT"
-        _on(loop, "SIGTERM", lambda: self.ask("cold" if remapped else "warm", "SIGTERM"))
-        _on(loop, "SIGINT", self._interrupted)
-        _on(loop, "SIGQUIT", lambda: self.ask("cold", "SIGQUIT"))
-        # Not served yet; their default would end the process on the spot.
-        for name in ("SIGHUP", "SIGUSR1"):
-            _on(loop, name, lambda: None)
+        terminated = self._quit if remapped else lambda name: self.ask("warm", name)
+        self._on(loop, "SIGTERM", terminated)
+        self._on(loop, "SIGINT", self._interrupted)
+        self._on(loop, "SIGQUIT", self._quit)
+        # At a terminal HUP says that it was closed, and nobody wants a worker in the background.
+        at_terminal = sys.stdin is not None and sys.stdin.isatty()
+        self._on(loop, "SIGHUP", self._hung_up if at_terminal else lambda _: self.restart())
 
-    def _interrupted(self) -> None:
-        self.ask("cold" if self._asked.is_set() else "warm", "SIGINT")
+    def over(self) -> None:
+        """All is done: what asks in the next moments has nothing left to ask for."""
+        self._over_since = self._clock.monotonic()
 
+    def _on(self, loop: asyncio.AbstractEventLoop, name: str, act: Callable[[str], None]) -> None:
+        number = getattr(signal, name, None)
+        if number is None:
+            return
 
-def _on(loop: asyncio.AbstractEventLoop, name: str, act: Callable[[], None]) -> None:
-    number = getattr(signal, name, None)
-    if number is None:
-        return
-    try:
-        loop.add_signal_handler(number, act)
-    except NotImplementedError:
-        # Windows' loops have no such method; this handler runs between two bytecodes instead.
-        signal.signal(number, lambda _number, _frame: loop.call_soon_threadsafe(act))
+        def heard(_number: int, _frame: FrameType | None) -> None:
+            if not loop.is_closed():
+                with suppress(RuntimeError):
+                    loop.call_soon_threadsafe(act, name)
+            elif self._clock.monotonic() - self._over_since > _AFTERMATH:
+                signal.signal(number, signal.SIG_DFL)
+                signal.raise_signal(number)
+
+        # Not the loop's own handlers: with the loop they go, and then the next signal of a storm
+        # kills the process before it has said how it ended.
+        signal.signal(number, heard)
+
+    def _advance(self, how: How, reason: str, exit_code: int) -> None:
+        self.exit_code = max(self.exit_code, exit_code)
+        self.restarts = self.restarts and self.exit_code == _EX_OK
+        self._told(how, reason, self.exit_code)
+
+    def _hung_up(self, name: str) -> None:
+        self.ask("warm", name)
+
+    def _interrupted(self, name: str) -> None:
+        if self._asked.is_set():
+            self._quit(name)
+            return
+        self._say(
+            "worker: Hitting Ctrl+C again will initiate cold shutdown, "
+            "terminating all running tasks!"
+        )
+        self.ask("warm", name, exit_code=_EX_FAILURE)
+
+    def _quit(self, name: str) -> None:
+        if not self._cold.is_set():
+            self.ask("cold", name)
+        elif not self._hurried.is_set():
+            self._say("Waiting gracefully for cold shutdown to complete...")
+            self._hurried_at = self._clock.monotonic()
+            self._hurried.set()
+        elif self._clock.monotonic() - self._hurried_at > _STUCK:
+            self._say("worker: The cold shutdown is stuck: ending now.")
+            # What it held returns to the queues when its leases run out; children end with it.
+            os._exit(_EX_FAILURE)

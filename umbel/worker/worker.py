@@ -17,7 +17,7 @@ from umbel.app.drivers import shown_url
 from umbel.app.mailbox import mailbox_of
 from umbel.exceptions import ImproperlyConfigured, NotRegistered
 from umbel.model import Composed
-from umbel.worker import reports, revocations, state
+from umbel.worker import cry, reports, revocations, state
 from umbel.worker.banner import Introduction, banner
 from umbel.worker.commands.state import Consumer, ControlState
 from umbel.worker.holding import Holding
@@ -47,7 +47,6 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_EX_OK = 0
 _EX_FAILURE = 1
 
 
@@ -80,7 +79,7 @@ class Worker:
         )
         self._parts: Parts | None = None
         self._started = app.wall_clock.monotonic()
-        self._shutdown = Shutdown(self._on_shutdown)
+        self._shutdown = Shutdown(self._on_shutdown, say=self._say, clock=app.wall_clock)
         self._ready = asyncio.Event()
         self._loaded = False
         self._pool: Pool | None = None
@@ -131,7 +130,7 @@ class Worker:
                 await self._work(broker, backend, pool, queues)
         if signals.worker_shutdown.receivers:
             signals.worker_shutdown.send(sender=self)
-        return _EX_FAILURE if self._shutdown.is_cold else _EX_OK
+        return self._shutdown.exit_code
 
     def stop(self, how: How = "warm", reason: str = "") -> None:
         """End: warm lets running tasks finish; cold, also when asked for later, does not.
@@ -196,6 +195,11 @@ class Worker:
         """Seconds since it was made."""
         return self.app.wall_clock.monotonic() - self._started
 
+    @property
+    def restarts(self) -> bool:
+        """Whether it has ended for a new worker to take its place (``SIGHUP``)."""
+        return self._shutdown.restarts
+
     async def ready(self) -> None:
         """Wait until it takes messages."""
         await self._ready.wait()
@@ -224,14 +228,32 @@ class Worker:
         return await self._context.__aexit__(kind, error, traceback)
 
     async def _serve(self) -> int:
-        self._shutdown.listen(asyncio.get_running_loop())
-        return await self.arun()
+        loop = asyncio.get_running_loop()
+        self._shutdown.listen(loop)
+        cry.listen(loop, self._shown_tasks)
+        try:
+            return await self.arun()
+        finally:
+            self._shutdown.over()
 
     @property
     def _running(self) -> Parts:
         if self._parts is None:
             raise RuntimeError(f"{self!r} does not run yet: await ready() first")
         return self._parts
+
+    def _shown_tasks(self) -> list[str]:
+        """What runs, for people."""
+        if self._parts is None:
+            return []
+        now = self.app.wall_clock.monotonic()
+        active = self.state.active
+        return [
+            f"{accepted.request.task}[{accepted.request.id}] pid:{running.pid} "
+            f"for {now - running.since:.1f}s"
+            for running in self._parts.running()
+            if (accepted := active.get(running.key)) is not None
+        ]
 
     def _load(self) -> None:
         """Make the app complete: its modules imported, its tasks registered."""
@@ -300,6 +322,8 @@ class Worker:
             prefetch=not self.options.disable_prefetch,
             state_file=None if self.options.statedb is None else StateFile(self.options.statedb),
             soft_shutdown_timeout=self.options.soft_shutdown_timeout,
+            cancel_on_loss=self.options.cancel_on_loss,
+            soft_shutdown_on_idle=self.options.soft_shutdown_on_idle,
         )
         parts = self._parts = Parts(surroundings, self.state, Patience(app.wall_clock))
         self._introduce(queues)
@@ -335,18 +359,17 @@ class Worker:
             working.cancel()
         return None if working.cancelled() else working.result()
 
-    def _on_shutdown(self, how: How, reason: str) -> None:
-        if how == "warm":
-            self._say("worker: Warm shutdown (MainProcess)")
-        else:
-            self._say("worker: Cold shutdown (MainProcess)")
+    def _on_shutdown(self, how: How, reason: str, exit_code: int) -> None:
+        if how == "cold":
+            self._say("worker: Hitting Ctrl+C again will terminate all running tasks!")
+        self._say(f"worker: {how.capitalize()} shutdown (MainProcess)")
         logger.info("%s: %s shutdown%s", self.hostname, how, f" ({reason})" if reason else "")
         if signals.worker_shutting_down.receivers:
             signals.worker_shutting_down.send(
                 sender=self.hostname,
                 sig=reason,
                 how=how.capitalize(),
-                exitcode=_EX_OK if how == "warm" else _EX_FAILURE,
+                exitcode=exit_code,
             )
 
     def _introduce(self, queues: list[Queue]) -> None:

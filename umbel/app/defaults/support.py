@@ -49,11 +49,6 @@ MISSING: tuple[Missing, ...] = (
         refused=True,
     ),
     Missing(
-        "ending tasks when the connection is lost is not in this release",
-        ("worker_cancel_long_running_tasks_on_connection_loss",),
-        refused=True,
-    ),
-    Missing(
         "components of the worker cannot be replaced in this release",
         ("worker_consumer", "worker_autoscaler", "worker_agent", "worker_timer"),
         refused=True,
@@ -184,6 +179,10 @@ MISSING: tuple[Missing, ...] = (
         ("result_chord_join_timeout", "result_chord_retry_interval", "result_chord_expires"),
     ),
     Missing(
+        "a worker never takes more than it has room for, whatever it has lost",
+        ("worker_enable_prefetch_count_reduction",),
+    ),
+    Missing(
         "umbel has no such part",
         (
             "broker_connection_retry",
@@ -196,8 +195,6 @@ MISSING: tuple[Missing, ...] = (
             "result_cache_max",
             "task_remote_tracebacks",
             "task_repr_maxlevels",
-            "worker_enable_prefetch_count_reduction",
-            "worker_enable_soft_shutdown_on_idle",
             "worker_executable",
             "worker_lost_wait",
             "worker_pool_putlocks",
