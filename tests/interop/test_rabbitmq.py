@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,39 @@ def test_results_as_messages_go_both_ways(
     assert sum_.state == "SUCCESS"
     assert "SUCCESS" in seen
     assert set(seen) <= {"STARTED", "SUCCESS"}
+
+
+@pytest.mark.parametrize(
+    ("caller", "runner"), [("celery", "umbel"), ("umbel", "celery"), ("umbel", "umbel")]
+)
+def test_tasks_wait_in_quorum_queues_for_either_side(
+    rabbitmq: RabbitMQServer,
+    monkeypatch: pytest.MonkeyPatch,
+    start: Callable[..., Any],
+    make_client: Callable[[str], Any],
+    caller: str,
+    runner: str,
+) -> None:
+    vhost = f"{caller}-{runner}"
+    rabbitmq.control("add_vhost", vhost)
+    rabbitmq.control("set_permissions", "-p", vhost, "guest", ".*", ".*", ".*")
+    monkeypatch.setenv("INTEROP_BROKER", rabbitmq.url(vhost))
+    quorum = {"task_default_queue_type": "quorum", "task_default_exchange_type": "topic"}
+    start(runner, **quorum)
+    client = make_client(caller)
+    client.conf.update(quorum)
+    began = time.time()
+
+    late = client.send_task("interop.add", (2, 3), countdown=2.5)
+
+    assert late.get(timeout=30) == 5
+    assert time.time() >= began + 2.5
+    if runner == "umbel":
+        # Celery's own workers refuse retries within a second here.
+        assert client.send_task("interop.flaky").get(timeout=30) == 2
+    queues = rabbitmq.control("list_queues", "-p", vhost, "name", "type").splitlines()
+    types = dict(line.split("\t") for line in queues)
+    assert types["celery"] == types["celery_delayed_0"] == types["celery_delayed_27"] == "quorum"
 
 
 def test_two_kinds_of_workers_share_a_queue_and_run_each_task_once(

@@ -171,6 +171,9 @@ class Equipment(TaskSending):
         options: dict[str, Any] = {}
         if conf.is_set("broker_heartbeat"):
             options["heartbeat"] = conf.broker_heartbeat or 0
+        if conf.is_set("broker_native_delayed_delivery_queue_type"):
+            kind = conf.broker_native_delayed_delivery_queue_type
+            options["native_delayed_delivery_queue_type"] = kind
         if conf.broker_login_method:
             options["login_method"] = conf.broker_login_method
         return {**options, **(conf.broker_transport_options or {})}

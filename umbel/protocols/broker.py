@@ -38,6 +38,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds a delivery is ours unless extended; None: as long as the connection lives."""
     delay: bool = False
     """Honours ``Message.not_before`` and ``nack(delay=...)``."""
+    delayed_apart: bool = False
+    """What is delayed waits outside of its queue, where ``purge`` and ``stats`` do not see it."""
     priority: Literal["none", "high-first", "low-first"] = "none"
     """Which end of ``Message.priority`` is handed out first (Celery on Redis: low)."""
     ordered: bool = False

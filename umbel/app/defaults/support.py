@@ -138,9 +138,8 @@ MISSING: tuple[Missing, ...] = (
         ("worker_pool_restarts",),
     ),
     Missing(
-        "this release does not delay messages in RabbitMQ",
+        "connections are found again without them, and every kind of queue is served alike",
         (
-            "broker_native_delayed_delivery_queue_type",
             "broker_channel_error_retry",
             "broker_heartbeat_checkrate",
             "worker_detect_quorum_queues",

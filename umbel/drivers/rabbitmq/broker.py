@@ -8,32 +8,37 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-
-from msgspec import structs
+from operator import attrgetter
 
 from umbel.drivers.rabbitmq import address
 from umbel.drivers.rabbitmq.connection import Client, options_of
 from umbel.drivers.rabbitmq.consuming import Consumer
+from umbel.drivers.rabbitmq.delays import Delays
 from umbel.drivers.rabbitmq.publishing import Publisher
 from umbel.drivers.rabbitmq.topology import Topology, default_queue
-from umbel.exceptions import BrokerUnavailable
+from umbel.exceptions import BatchError, BrokerUnavailable, ImproperlyConfigured
 from umbel.model import Delivery, Message, Queue, QueueStats
 from umbel.protocols import Capabilities, Clock
 
 __all__ = ["RabbitMQBroker"]
 
+_not_before = attrgetter("not_before")
+_SHORTEST_DELAY = 1.0
+"""Seconds; what RabbitMQ delays by is a whole number of them."""
+
 
 class RabbitMQBroker:
     """Implements ``umbel.protocols.Broker``.
 
-    Deliveries are ours as long as the connection lives: there is nothing to renew. What carries
-    an ETA is held by the worker.
+    Deliveries are ours as long as the connection lives: there is nothing to renew. What is not
+    due waits in RabbitMQ (:mod:`umbel.drivers.rabbitmq.delays`), the last part of a second here.
 
     Args:
         url: One, or several with ``;`` between them, tried in order.
         transport_options: ``heartbeat`` (seconds), ``connect_timeout``, ``confirm_timeout``
             (seconds until a publish that RabbitMQ does not confirm fails), ``ssl`` (as
-            ``broker_use_ssl``), ``login_method``, ``client_name``.
+            ``broker_use_ssl``), ``login_method``, ``client_name``,
+            ``native_delayed_delivery_queue_type`` (``quorum`` or ``classic``).
         max_retries: Further attempts to connect before a call fails; None: for ever.
         make_queue: What is made of the name of a queue that does not exist; by default what
             Celery makes of it.
@@ -80,8 +85,13 @@ class RabbitMQBroker:
             self._topology,
             clock,
             confirm_timeout=float(str(options.get("confirm_timeout") or 30.0)),
-            route=_route,
         )
+        self._delays = Delays(
+            self._topology,
+            clock,
+            queue_type=_delay_type(options.get("native_delayed_delivery_queue_type") or "quorum"),
+        )
+        self._clock = clock
         self._consumer = Consumer(self._incoming, self._topology, clock)
         self._begun: dict[str, Delivery] = {}
         self.client_name = client_options.name
@@ -90,7 +100,9 @@ class RabbitMQBroker:
     @property
     def capabilities(self) -> Capabilities:
         """What RabbitMQ can do by itself; priorities in queues that have ``max_priority``."""
-        return Capabilities(priority="high-first", ordered=True, wakeup=True)
+        return Capabilities(
+            delay=True, delayed_apart=True, priority="high-first", ordered=True, wakeup=True
+        )
 
     async def open(self) -> None:
         """Connect. Idempotent."""
@@ -112,12 +124,16 @@ class RabbitMQBroker:
     async def declare(self, queues: Sequence[Queue]) -> None:
         """Make the queues and their bindings exist."""
         await self._topology.declare(queues)
+        await self._delays.bind(queues)
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """Publish; one write for all of them, then wait for RabbitMQ to confirm each."""
         if messages:
             await self._topology.ensure(self._needed)
-            await self._publisher.publish(messages)
+            if any(map(_not_before, messages)):
+                await self._publish_delayed(messages)
+            else:
+                await self._publisher.publish(messages)
 
     async def receive(self, queues: Sequence[str], *, limit: int, wait: float) -> list[Delivery]:
         """Take up to ``limit`` messages, the first queue first."""
@@ -149,17 +165,41 @@ class RabbitMQBroker:
     ) -> list[Delivery]:
         """Give the messages back, or drop them into the queue's dead-letter exchange.
 
-        What shall come back later stays here until then, or until the connection ends.
+        What shall come back in a second or later waits in RabbitMQ, as a new message; what shall
+        come back sooner waits here, unacknowledged.
         """
         held, begun = self._apart(deliveries)
+        now = self._clock.time()
         if begun and requeue:
-            await self.publish(
-                [
-                    structs.replace(each.message, exchange="", routing_key=each.queue)
-                    for each in begun
-                ]
+            await self._publish_again(begun, now + delay, counts=counts)
+        if not requeue or (delay <= 0 and not counts):
+            return self._consumer.nack(held, requeue=requeue)
+        lost = self._consumer.held(held)
+        gone = {delivery.tag for delivery in lost}
+        ours = [delivery for delivery in held if delivery.tag not in gone]
+        if delay < _SHORTEST_DELAY and not counts:
+            return lost + self._consumer.park(ours, delay)
+        # What cannot be read cannot be published again as it was.
+        legible = [delivery for delivery in ours if delivery.defect is None]
+        parked = [delivery for delivery in ours if delivery.defect is not None]
+        try:
+            await self._publish_again(legible, now + delay, counts=counts)
+        except BatchError as exc:
+            parked += [legible[index] for index in exc.errors]
+            legible = [each for index, each in enumerate(legible) if index not in exc.errors]
+        # Only now: whoever dies in between leaves the message twice, not nowhere.
+        return lost + self._consumer.ack(legible) + self._consumer.park(parked, delay)
+
+    async def _publish_again(
+        self, deliveries: Sequence[Delivery], due: float, *, counts: bool
+    ) -> None:
+        messages = [
+            await self._delays.again(
+                each.message, each.queue, due, each.attempt if counts else each.attempt - 1
             )
-        return self._consumer.nack(held, requeue=requeue, delay=delay)
+            for each in deliveries
+        ]
+        await self._publisher.publish(messages)
 
     async def extend(self, deliveries: Sequence[Delivery], *, lease: float) -> list[Delivery]:
         """Nothing to do; returns those that had been given back already."""
@@ -186,13 +226,34 @@ class RabbitMQBroker:
         found: dict[str, QueueStats] = {}
         for queue in queues:
             ready = await self._topology.count(queue) or 0
-            waiting, held = self._consumer.counts(queue)
-            found[queue] = QueueStats(ready=ready + waiting, leased=held)
+            waiting, held, parked = self._consumer.counts(queue)
+            found[queue] = QueueStats(ready=ready + waiting, leased=held, delayed=parked)
         return found
 
     def _forget_topology(self) -> None:
         self._topology.forget()
+        self._delays.forget()
+
+    async def _publish_delayed(self, messages: Sequence[Message]) -> None:
+        """Publish messages some of which are not due yet."""
+        wrapped, refused = await self._delays.wrap(messages)
+        places = [index for index in range(len(messages)) if index not in refused]
+        try:
+            await self._publisher.publish(wrapped)
+        except BatchError as exc:
+            refused.update({places[index]: why for index, why in exc.errors.items()})
+        if refused:
+            first = refused[min(refused)]
+            raise BatchError(
+                f"{len(refused)} of {len(messages)} messages were refused: {first}",
+                dict(sorted(refused.items())),
+            )
 
 
-def _route(message: Message) -> tuple[str, str]:
-    return message.exchange, message.routing_key
+def _delay_type(asked: object) -> str:
+    if asked not in {"quorum", "classic"}:
+        raise ImproperlyConfigured(
+            f"broker_native_delayed_delivery_queue_type is {asked!r}; it must be 'quorum' or "
+            "'classic'"
+        )
+    return str(asked)

@@ -27,7 +27,11 @@ from umbel.drivers.rabbitmq.channel import (
     Reply,
 )
 from umbel.drivers.rabbitmq.connection import Client
+from umbel.drivers.rabbitmq.ledger import Ledger
+from umbel.drivers.rabbitmq.marks import is_marked
+from umbel.drivers.rabbitmq.marks import read as read_marks
 from umbel.drivers.rabbitmq.methods import Consume, Get
+from umbel.drivers.rabbitmq.parking import Parking
 from umbel.drivers.rabbitmq.topology import Topology
 from umbel.drivers.rabbitmq.windows import Look, Subscription, Window, delivery_of
 from umbel.model import Delivery
@@ -42,14 +46,12 @@ _LOSSES_BORNE = 3
 _FIRST_GETS, _MORE_GETS = 8, 64
 """How many messages are asked for at once when a queue is looked at."""
 _LARGEST_WINDOW = 0xFFFF
+_LONGEST_PARKED = 60.0
+"""Seconds that a message waits here that came before it was due."""
 
 
 class Consumer:
-    """Takes messages from queues and keeps the books of what is held.
-
-    Tags name the channel that they came over: what came over a channel that is closed is lost,
-    because RabbitMQ has given it back.
-    """
+    """Takes messages from queues."""
 
     def __init__(self, client: Client, topology: Topology, clock: Clock) -> None:
         self._client = client
@@ -58,15 +60,12 @@ class Consumer:
         self._name = secrets.token_hex(6)
         self._tags = count(1)
         self._channel: Channel | None = None
-        self._epoch = 0
-        self._prefix = ""
         self._opening = asyncio.Lock()
         self._subscriptions: dict[str, Subscription] = {}
         self._window_by_tag: dict[str, Window] = {}
-        self._held: dict[int, Window] = {}
-        """By delivery tag, in the order they came: what waits here, and what callers have."""
+        self._ledger = Ledger(self._name)
         self._waiters: set[asyncio.Future[None]] = set()
-        self._postponed: set[asyncio.TimerHandle] = set()
+        self._parking = Parking(self._wake)
         self._receiving = 0
         self._has_abandoned_look = False
         self._closing = False
@@ -114,13 +113,13 @@ class Consumer:
 
     def ack(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Acknowledge; returns those that were not ours any more."""
-        numbers, lost = self._release(deliveries)
+        numbers, lost = self._ledger.release(deliveries)
         if not numbers:
             return lost
         channel = self._channel
         assert channel is not None, "something was held without a channel"
         # Everything older than what is still held is acknowledged by one frame.
-        oldest = next(iter(self._held), None)
+        oldest = self._ledger.oldest
         frames: list[bytes] = []
         if oldest is None:
             frames.append(contents.ack(channel.number, max(numbers), multiple=True))
@@ -134,66 +133,68 @@ class Consumer:
         channel.write(b"".join(frames))
         return lost
 
-    def nack(
-        self, deliveries: Sequence[Delivery], *, requeue: bool, delay: float
-    ) -> list[Delivery]:
-        """Give back or drop; returns those that were not ours any more.
-
-        RabbitMQ cannot wait: what is to come later is kept here until then.
-        """
-        numbers, lost = self._release(deliveries)
+    def nack(self, deliveries: Sequence[Delivery], *, requeue: bool) -> list[Delivery]:
+        """Give back or drop; returns those that were not ours any more."""
+        numbers, lost = self._ledger.release(deliveries)
         channel = self._channel
-        if not numbers or channel is None:
-            return lost
-        frames = b"".join(
-            [contents.nack(channel.number, number, requeue=requeue) for number in numbers]
-        )
-        if not requeue or delay <= 0:
-            channel.write(frames)
-            return lost
+        if numbers and channel is not None:
+            channel.write(
+                b"".join(
+                    [contents.nack(channel.number, number, requeue=requeue) for number in numbers]
+                )
+            )
+        return lost
 
-        def give_back() -> None:
-            self._postponed.discard(timer)
-            channel.write(frames)
+    def park(self, deliveries: Sequence[Delivery], delay: float) -> list[Delivery]:
+        """Hand out again in ``delay`` seconds; returns those that were not ours any more.
 
-        timer = asyncio.get_running_loop().call_later(delay, give_back)
-        self._postponed.add(timer)
+        RabbitMQ goes on believing that they are held, and gives them back when we are gone.
+        """
+        lost: list[Delivery] = []
+        for delivery in deliveries:
+            again = self._ledger.turn(delivery)
+            if again is None:
+                lost.append(delivery)
+            else:
+                self._parking.add(again, delay)
         return lost
 
     def held(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Those that are not ours any more."""
-        return [each for each in deliveries if self._number(each) not in self._held]
+        return self._ledger.lost(deliveries)
 
-    def counts(self, queue: str) -> tuple[int, int]:
-        """How many messages of a queue wait here, and how many callers have."""
+    def counts(self, queue: str) -> tuple[int, int, int]:
+        """How many messages of a queue wait here, how many callers have, and how many are not
+        due yet."""
         subscription = self._subscriptions.get(queue)
         waiting = len(subscription.arrived) if subscription is not None else 0
-        held = sum(window.queue == queue for window in self._held.values())
-        return waiting, held - waiting
+        parked = self._parking.count(queue)
+        held = self._ledger.count(queue)
+        return waiting, held - waiting - parked, parked
 
     def purge(self, queue: str) -> int:
         """Drop what waits here and nobody has; how many messages that was."""
+        parked = self._parking.drop(queue)
+        self.ack(parked)
         subscription = self._subscriptions.get(queue)
         if subscription is None or self._channel is None or not subscription.arrived:
-            return 0
+            return len(parked)
         dropped = list(subscription.arrived)
         subscription.arrived.clear()
         for arrived in dropped:
-            self._held.pop(arrived.tag).used -= 1
+            self._ledger.drop(arrived.tag)
         number = self._channel.number
         self._channel.write(b"".join([contents.ack(number, each.tag) for each in dropped]))
-        return len(dropped)
+        return len(dropped) + len(parked)
 
     async def close(self) -> None:
         """Give back everything, and wait until RabbitMQ has taken note. Idempotent."""
         # A receive that waits must not take again what is given back here.
         self._closing = True
         self._wake()
-        for timer in self._postponed:
-            timer.cancel()
-        self._postponed.clear()
         channel = self._channel
         if channel is None or channel.closed is not None:
+            self._forget()
             return
         cancels: list[Frame] = [
             commands.Basic.Cancel(consumer_tag=subscription.window.tag)
@@ -216,12 +217,14 @@ class Consumer:
         """What has arrived, as far as it goes, until a queue that more may come from."""
         taken: list[Delivery] = []
         for queue in queues:
+            if self._parking.any_ripe:
+                taken += self._parking.take(queue, limit - len(taken))
             subscription = self._subscriptions.get(queue)
             if subscription is None:
                 continue
             arrived = subscription.arrived
             while arrived and len(taken) < limit:
-                taken.append(delivery_of(queue, arrived.popleft(), self._prefix))
+                taken.append(delivery_of(queue, arrived.popleft(), self._ledger.prefix))
         return taken
 
     async def _look(self, queues: Sequence[str], limit: int) -> list[Delivery]:
@@ -249,7 +252,7 @@ class Consumer:
             raise
         if channel is not self._channel:
             return []
-        taken = [delivery_of(queue, arrived, self._prefix) for queue, arrived in look.found]
+        taken = [delivery_of(queue, arrived, self._ledger.prefix) for queue, arrived in look.found]
         return taken + self._take(queues, limit - len(taken))
 
     async def _get(self, channel: Channel, queue: str, limit: int, look: Look) -> None:
@@ -261,7 +264,9 @@ class Consumer:
                 return
             arrived = future.result()
             if isinstance(arrived, Arrived) and channel is self._channel:
-                self._held[arrived.tag] = window
+                self._ledger.held[arrived.tag] = window
+                if is_marked(arrived.header) and self._set_aside(queue, arrived):
+                    return
                 look.found.append((queue, arrived))
                 if look.is_over:
                     self._return([arrived])
@@ -361,8 +366,7 @@ class Consumer:
                 return channel
             link = await self._client.link()
             self._forget()
-            self._epoch += 1
-            self._prefix = f"{self._name}.{self._epoch}."
+            self._ledger.begin()
             self._channel = await link.channel(
                 Listener(
                     delivered=self._delivered,
@@ -383,8 +387,27 @@ class Consumer:
                 self._channel.write(contents.nack(number, arrived.tag, requeue=True))
             return
         window.used += 1
-        self._held[arrived.tag] = window
+        self._ledger.held[arrived.tag] = window
+        if is_marked(arrived.header) and self._set_aside(window.queue, arrived):
+            return
         subscription.arrived.append(arrived)
+
+    def _set_aside(self, queue: str, arrived: Arrived) -> bool:
+        """Keep what is not due yet, drop what has expired; whether it was one of the two."""
+        moments = read_marks(arrived.header)
+        if moments is None:
+            return False
+        now = self._clock.time()
+        delivery = delivery_of(queue, arrived, self._ledger.prefix)
+        if moments.expires_at is not None and moments.expires_at <= now:
+            self.ack([delivery])
+            return True
+        delay = moments.due - now
+        if not 0 < delay <= _LONGEST_PARKED:
+            # Much too early, by a clock that is not ours: the worker goes by the task's ETA.
+            return False
+        self._parking.add(delivery, delay)
+        return True
 
     def _cancelled(self, tag: str) -> None:
         window = self._window_by_tag.pop(tag, None)
@@ -395,7 +418,8 @@ class Consumer:
         subscription = self._subscriptions.pop(window.queue, None)
         if subscription is not None:
             for arrived in subscription.arrived:
-                self._held.pop(arrived.tag, None)
+                self._ledger.drop(arrived.tag)
+        self._ledger.release(self._parking.drop(window.queue))
         self._wake()
 
     def _stop_consuming(self) -> None:
@@ -409,13 +433,14 @@ class Consumer:
             cancel = commands.Basic.Cancel(consumer_tag=subscription.window.tag, nowait=True)
             channel.write(frame.marshal(cancel, channel.number))
             self._return(subscription.arrived)
+        self.nack(self._parking.drop_all(), requeue=True)
 
     def _return(self, arrived: Iterable[Arrived]) -> None:
         """Give back messages that no caller has seen."""
         channel = self._channel
         if channel is not None:
             for each in arrived:
-                if self._held.pop(each.tag, None) is not None:
+                if self._ledger.drop(each.tag):
                     channel.write(contents.nack(channel.number, each.tag, requeue=True))
 
     def _lose(self, reason: Exception) -> None:
@@ -427,33 +452,12 @@ class Consumer:
     def _forget(self) -> None:
         self._subscriptions.clear()
         self._window_by_tag.clear()
-        self._held.clear()
+        self._ledger.forget()
+        self._parking.drop_all()
 
     def _wake(self) -> None:
         for waiter in self._waiters:
             _wake_one(waiter)
-
-    # Settling ---------------------------------------------------------------------------------
-
-    def _number(self, delivery: Delivery) -> int:
-        """The delivery tag; -1 when it came over a channel that is closed."""
-        prefix = self._prefix
-        tag = delivery.tag
-        return int(tag[len(prefix) :]) if prefix and tag.startswith(prefix) else -1
-
-    def _release(self, deliveries: Sequence[Delivery]) -> tuple[list[int], list[Delivery]]:
-        held = self._held
-        numbers: list[int] = []
-        lost: list[Delivery] = []
-        for delivery in deliveries:
-            number = self._number(delivery)
-            window = held.pop(number, None)
-            if window is None:
-                lost.append(delivery)
-            else:
-                window.used -= 1
-                numbers.append(number)
-        return numbers, lost
 
 
 def _wake_one(waiter: asyncio.Future[Any]) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from functools import lru_cache
 from struct import Struct, error
 
-from umbel.drivers.rabbitmq import tables
+from umbel.drivers.rabbitmq import marks, tables
 from umbel.exceptions import DecodeError, EncodeError
 from umbel.model import Message
 
@@ -76,8 +76,6 @@ def publication(
     message: Message,
     *,
     expiration: str | None,
-    exchange: str,
-    routing_key: str,
     mandatory: bool = True,
 ) -> bytes:
     """The frames that publish a message.
@@ -125,7 +123,7 @@ def publication(
     header = _header(2, channel, 14 + len(values), 60, 0, size, flags)
     if len(values) + 14 > frame_limit:
         raise EncodeError(f"cannot send the message: its headers have {len(values)} bytes.")
-    start = _publish(channel, exchange, routing_key, mandatory)
+    start = _publish(channel, message.exchange, message.routing_key, mandatory)
     if 0 < size <= frame_limit:
         return b"".join((start, header, values, _END, _frame(3, channel, size), body, _END))
     parts = [start, header, values, _END]
@@ -247,12 +245,15 @@ def message_of(exchange: str, routing_key: str, header: bytes, body: bytes) -> M
     if extras.get("delivery_mode") == 2:
         del extras["delivery_mode"]
     own = properties.id
+    headers = properties.headers
+    if marks.has_waited(header):
+        headers = marks.without_marks(headers)
     return Message(
         id=own if type(own) is str else str(correlation_id or ""),
         body=body,
         content_type=content_type,  # type: ignore[arg-type]  # short strings, by their flags
         content_encoding=content_encoding,  # type: ignore[arg-type]
-        headers=properties.headers,
+        headers=headers,
         correlation_id=correlation_id,  # type: ignore[arg-type]
         reply_to=reply_to or None,  # type: ignore[arg-type]
         properties=extras,

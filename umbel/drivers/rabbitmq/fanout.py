@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
+import msgspec
 from pamqp import commands
 from pamqp.base import Frame
 
@@ -241,10 +242,8 @@ def _frames(channel: Channel, exchange: Exchange, messages: Sequence[Message]) -
             publication(
                 channel.number,
                 channel.link.frame_limit,
-                message,
+                msgspec.structs.replace(message, exchange=exchange.name),
                 expiration=None,
-                exchange=exchange.name,
-                routing_key=message.routing_key,
             )
             for message in messages
         ]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from collections.abc import Sequence
 
 from pamqp import commands
 
@@ -25,10 +24,7 @@ from umbel.model import Message
 from umbel.protocols import Clock
 from umbel.routing.expiry import drop_time
 
-__all__ = ["Publisher", "Route"]
-
-Route: TypeAlias = Callable[[Message], tuple[str, str]]
-"""Where a message is published: its exchange and routing key, unless it must wait first."""
+__all__ = ["Publisher"]
 
 
 class _Batch:
@@ -74,14 +70,12 @@ class Publisher:
         clock: Clock,
         *,
         confirm_timeout: float,
-        route: Route,
         mandatory: bool = True,
     ) -> None:
         self._client = client
         self._topology = topology
         self._clock = clock
         self._confirm_timeout = confirm_timeout
-        self._route = route
         self._mandatory = mandatory
         self._channel: Channel | None = None
         self._opening = asyncio.Lock()
@@ -164,7 +158,6 @@ class Publisher:
         number, limit, now = channel.number, channel.link.frame_limit, self._clock.time()
         for index in wanted:
             message = messages[index]
-            exchange, key = self._route(message)
             try:
                 frames.append(
                     publication(
@@ -172,8 +165,6 @@ class Publisher:
                         limit,
                         message,
                         expiration=_expiration(message, now),
-                        exchange=exchange,
-                        routing_key=key,
                         mandatory=self._mandatory,
                     )
                 )
@@ -226,7 +217,7 @@ class Publisher:
         for index in sent:
             message = messages[index]
             id_ = message.correlation_id or message.id
-            key = (*self._route(message), message.body, id_)
+            key = (message.exchange, message.routing_key, message.body, id_)
             places.setdefault(key, []).append(index)
         homeless: list[int] = []
         for content in batch.returned:

@@ -113,7 +113,6 @@ class RpcBackend:
             Topology(self._outgoing, default_queue),
             clock,
             confirm_timeout=float(str(options.get("confirm_timeout") or 30.0)),
-            route=_straight,
             mandatory=False,
         )
         self._channel: Channel | None = None
@@ -365,7 +364,3 @@ def _name_in(header: bytes) -> str:
         return str(contents.Properties(header).fields.get("correlation_id") or "")
     except DecodeError:
         return ""
-
-
-def _straight(message: Message) -> tuple[str, str]:
-    return "", message.routing_key

@@ -75,6 +75,10 @@ class Topology:
         self._existing.clear()
         self._exchanges.clear()
 
+    def is_there(self, queue: str) -> bool:
+        """Whether a queue existed when somebody last looked."""
+        return queue in self._existing
+
     def miss(self, queue: str) -> None:
         """A queue is not there any more."""
         self._existing.discard(queue)
@@ -106,7 +110,7 @@ class Topology:
         except ChannelClosed as exc:
             if exc.code == _NOT_FOUND:
                 return False
-            raise self._refused(exc) from exc
+            raise self.refused(exc) from exc
         self._exchanges.add(exchange)
         return True
 
@@ -118,7 +122,7 @@ class Topology:
             if exc.code == _NOT_FOUND:
                 self.miss(queue)
                 return None
-            raise self._refused(exc) from exc
+            raise self.refused(exc) from exc
         assert isinstance(reply, commands.Queue.DeclareOk)
         return reply.message_count
 
@@ -130,7 +134,7 @@ class Topology:
             if exc.code == _NOT_FOUND:
                 self.miss(queue)
                 return 0
-            raise self._refused(exc) from exc
+            raise self.refused(exc) from exc
         assert isinstance(reply, commands.Queue.PurgeOk)
         return reply.message_count or 0
 
@@ -151,6 +155,17 @@ class Topology:
                 return await channel.call(*methods)
             except LinkLost as exc:
                 raise self._client.lost(exc) from exc
+
+    async def insist(self, *methods: Frame) -> Reply:
+        """:meth:`call`, where a refusal is nobody's business but the caller's caller's.
+
+        Raises:
+            OperationalError: RabbitMQ refused one of them; says which, and why.
+        """
+        try:
+            return await self.call(*methods)
+        except ChannelClosed as exc:
+            raise self.refused(exc) from exc
 
     async def _ensure(self, name: str) -> None:
         known = self._queue_by_name.get(name)
@@ -202,11 +217,12 @@ class Topology:
                     f"queue {name!r} cannot be declared as asked: {exc}. Delete what exists, or "
                     f"say the same of it in task_queues[{name!r}]."
                 ) from exc
-            raise self._refused(exc) from exc
+            raise self.refused(exc) from exc
         self._existing.add(name)
         self._exchanges |= declared
 
-    def _refused(self, exc: ChannelClosed) -> Exception:
+    def refused(self, exc: ChannelClosed) -> Exception:
+        """What callers see when RabbitMQ closed the channel over something."""
         return OperationalError(str(self._client.failure(f"refuses: {exc}")))
 
 

@@ -6,6 +6,7 @@ from collections import deque
 
 from umbel.drivers.rabbitmq import contents
 from umbel.drivers.rabbitmq.channel import Arrived
+from umbel.drivers.rabbitmq.marks import DELAYING
 from umbel.exceptions import DecodeError
 from umbel.model import Delivery, Message
 
@@ -53,13 +54,14 @@ class Look:
 
 def delivery_of(queue: str, arrived: Arrived, prefix: str) -> Delivery:
     """What is handed out for a message; its tag is that of its channel behind ``prefix``."""
-    defect = None
-    attempt = 1
+    defect = times = None
+    exchange, key = arrived.exchange, arrived.routing_key
+    if exchange.startswith(DELAYING):
+        # It had to wait; where it was sent to first it does not say.
+        exchange, key = "", queue
     try:
-        message = contents.message_of(
-            arrived.exchange, arrived.routing_key, arrived.header, arrived.body
-        )
-        attempt += _times_returned(message.headers)
+        message = contents.message_of(exchange, key, arrived.header, arrived.body)
+        times = _times_handed_out(message.headers)
     except DecodeError as exc:
         message = Message(id="", body=arrived.body)
         defect = str(exc)
@@ -67,17 +69,18 @@ def delivery_of(queue: str, arrived: Arrived, prefix: str) -> Delivery:
         message=message,
         queue=queue,
         tag=f"{prefix}{arrived.tag}",
-        attempt=attempt,
-        redelivered=arrived.redelivered or attempt > 1,
+        attempt=1 + (times or 0),
+        redelivered=arrived.redelivered or times is not None,
         defect=defect,
     )
 
 
-def _times_returned(headers: bytes) -> int:
-    """How often a quorum queue says that it has handed the message out before."""
+def _times_handed_out(headers: bytes) -> int | None:
+    """How often the message has been handed out before: as a quorum queue counts, or whoever sent
+    it back to wait. None: nobody says."""
     start = headers.find(b'"x-delivery-count":')
     if start < 0:
-        return 0
+        return None
     start += 19
     end = start
     while headers[end : end + 1].isdigit():
