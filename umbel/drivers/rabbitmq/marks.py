@@ -56,7 +56,9 @@ class Marks(msgspec.Struct, frozen=True):
     expires_at: float | None = None
 
 
-def marked(message: Message, due: float, *, expires_at: float | None, attempts: int = 0) -> bytes:
+def marked(
+    message: Message, due: float, *, expires_at: float | None, attempts: int | None = None
+) -> bytes:
     """The message's headers, with when it is due.
 
     Args:
