@@ -20,6 +20,24 @@ if TYPE_CHECKING:
 __all__ = ["Equipment"]
 
 
+_REDIS_SETTING_BY_OPTION = {
+    "ssl": "redis_backend_use_ssl",
+    "credential_provider": "redis_backend_credential_provider",
+    "health_check_interval": "redis_backend_health_check_interval",
+    "client_name": "redis_client_name",
+    "max_connections": "redis_max_connections",
+    "socket_timeout": "redis_socket_timeout",
+    "socket_connect_timeout": "redis_socket_connect_timeout",
+    "socket_keepalive": "redis_socket_keepalive",
+    "host": "redis_host",
+    "port": "redis_port",
+    "db": "redis_db",
+    "username": "redis_username",
+    "password": "redis_password",
+}
+"""Settings that say of the result backend what transport options may say too."""
+
+
 class Equipment(TaskSending):
     """Clients, codecs and runners, as the configuration asks for them."""
 
@@ -176,6 +194,8 @@ class Equipment(TaskSending):
             options["native_delayed_delivery_queue_type"] = kind
         if conf.broker_login_method:
             options["login_method"] = conf.broker_login_method
+        if conf.broker_use_ssl:
+            options["ssl"] = conf.broker_use_ssl
         return {**options, **(conf.broker_transport_options or {})}
 
     def _make_queue(self, name: str) -> Queue:
@@ -197,10 +217,24 @@ class Equipment(TaskSending):
         return drivers.make_backend(
             self.backend_url,
             clock=self.wall_clock,
-            options=conf.result_backend_transport_options or {},
+            options=self._backend_options(),
             project=self.project,
             chord_expires=_seconds(conf.result_expires if kept is None else kept) or 0.0,
         )
+
+    def _backend_options(self) -> dict[str, Any]:
+        """``result_backend_transport_options``, and the settings that say the same by another
+        name; where the broker keeps the results, how to get in there."""
+        conf = self.conf
+        options: dict[str, Any] = {}
+        if not conf.is_set("result_backend"):
+            # Where keys are is the broker's own affair.
+            options = {n: v for n, v in self._broker_options().items() if n != "global_keyprefix"}
+        for name, setting in _REDIS_SETTING_BY_OPTION.items():
+            value = getattr(conf, setting)
+            if conf.is_set(setting) and value is not None:
+                options[name] = value
+        return {**options, **(conf.result_backend_transport_options or {})}
 
     def queues(
         self, select: Sequence[str] | None = None, exclude: Sequence[str] = ()

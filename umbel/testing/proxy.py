@@ -55,6 +55,7 @@ class Proxy:
         self._wires: set[_Wire] = set()
         self._open_gate: asyncio.Event | None = None
         self._dark = False
+        self._muted: set[Direction] = set()
         self._budgets: dict[Direction, int] = {}
         self.passed: dict[Direction, int] = {"to_server": 0, "to_client": 0}
         """Bytes that have been passed on, each way."""
@@ -102,6 +103,13 @@ class Proxy:
         """
         self._run(self._blackhole())
 
+    def mute(self, direction: Direction) -> None:
+        """Drop whatever goes this way from now on; the other way, all arrives.
+
+        :meth:`heal` resets the connections on which something was dropped.
+        """
+        self._run(self._mute(direction))
+
     def cut_after(self, count: int, direction: Direction = "to_server") -> None:
         """Reset the connection that passes byte number ``count`` from now, right after it.
 
@@ -110,7 +118,8 @@ class Proxy:
         self._run(self._set_budget(direction, count))
 
     def heal(self) -> None:
-        """Undo :meth:`refuse`, :meth:`stall` and :meth:`blackhole`; forget :meth:`cut_after`."""
+        """Undo :meth:`refuse`, :meth:`stall`, :meth:`blackhole` and :meth:`mute`; forget
+        :meth:`cut_after`."""
         self._run(self._heal())
 
     def wait_for(self, condition: Callable[[Proxy], bool], timeout: float = _PATIENCE) -> None:
@@ -149,7 +158,7 @@ class Proxy:
             self.port = self._server.sockets[0].getsockname()[1]
 
     async def _cut(self, *, only_doomed: bool = False) -> None:
-        wires = [wire for wire in self._wires if wire.is_doomed or not only_doomed]
+        wires = [wire for wire in self._wires if wire.is_doomed or wire.has_lost or not only_doomed]
         for wire in wires:
             wire.reset()
         if wires:
@@ -168,11 +177,15 @@ class Proxy:
         for wire in self._wires:
             wire.is_doomed = True
 
+    async def _mute(self, direction: Direction) -> None:
+        self._muted.add(direction)
+
     async def _set_budget(self, direction: Direction, count: int) -> None:
         self._budgets[direction] = count
 
     async def _heal(self) -> None:
         self._dark = False
+        self._muted.clear()
         self._budgets.clear()
         await self._cut(only_doomed=True)
         self._gate.set()
@@ -226,7 +239,9 @@ class Proxy:
                 if not piece:
                     await self._end(wire, sink)
                     return
-                if not wire.is_doomed:
+                if direction in self._muted:
+                    wire.has_lost = True
+                elif not wire.is_doomed:
                     await self._pass(wire, sink, piece, direction)
 
         async with asyncio.TaskGroup() as group:
@@ -276,7 +291,9 @@ class _Wire:
         self.task = task
         self.ends = [client]
         self.is_doomed = is_doomed
-        """Whether bytes were lost on it: it can only be reset."""
+        """Whether bytes were lost on it both ways: it can only be reset."""
+        self.has_lost = False
+        """Whether bytes were lost on it one way: neither."""
 
     def reset(self) -> None:
         self.task.cancel()

@@ -18,6 +18,7 @@ __all__ = [
     "RabbitMQServer",
     "RedisServer",
     "ServerMissing",
+    "free_port",
     "rabbitmq_server",
     "redis_server",
     "required",
@@ -58,7 +59,7 @@ class RedisServer:
         self._arguments: Sequence[str] = arguments
         self._process: subprocess.Popen[bytes] | None = None
         self._folder = Path(tempfile.mkdtemp(prefix="umbel-redis-"))
-        self.port = _free_port()
+        self.port = free_port()
         self.socket_path = self._folder / "redis.sock"
 
     def url(self, db: int = 0, *, login: str = "") -> str:
@@ -72,14 +73,18 @@ class RedisServer:
         return self._process.pid
 
     def start(self) -> None:
-        """Start it, and wait until it answers. Again after :meth:`stop`: same port, no data.
+        """Start it, and wait until it answers. Again after :meth:`stop`: same port, and
+        no data unless ``"--appendonly", "yes"`` keeps them.
 
         Raises:
             RuntimeError: It ended, or did not answer in time; says what it logged.
         """
         log = self._folder / "redis.log"
+        # Sentinels write down what they know, and do not start without a file for it.
+        configuration = self._folder / "redis.conf"
+        configuration.touch()
         command = [
-            *(self._binary, "--port", str(self.port), "--bind", "127.0.0.1"),
+            *(self._binary, str(configuration), "--port", str(self.port), "--bind", "127.0.0.1"),
             *("--unixsocket", str(self.socket_path), "--dir", str(self._folder)),
             *("--save", "", "--appendonly", "no", "--logfile", str(log), *self._arguments),
         ]
@@ -180,8 +185,8 @@ class RabbitMQServer:
         self._folder = Path(tempfile.mkdtemp(prefix="umbel-rabbitmq-"))
         self._process: subprocess.Popen[bytes] | None = None
         self._epmd: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
-        self._ports = _free_port(), _free_port()
+        self.port = free_port()
+        self._ports = free_port(), free_port()
         self._name = f"umbel-{self.port}@localhost"
 
     def url(self, vhost: str = "/", *, login: str = "guest:guest", scheme: str = "amqp") -> str:
@@ -353,7 +358,8 @@ def _wait_for_port(port: int, seconds: float) -> None:
             return
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback that nobody has at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -179,7 +179,6 @@ def test_errors_do_not_show_secrets() -> None:
     ("name", "value", "said"),
     [
         ("task_time_limit", 30, "time limits are not in this release"),
-        ("broker_use_ssl", True, "rediss://"),
         ("broker_host", "localhost", "set broker_url"),
     ],
 )

@@ -209,3 +209,20 @@ def test_latency_counts_each_way_and_keeps_the_order(proxy: Proxy, client: socke
 
     assert time.monotonic() - began >= 0.2
     assert answer == b"ab"
+
+
+def test_what_is_muted_arrives_nowhere_and_the_other_way_works(
+    echo: Echo, proxy: Proxy, client: socket.socket
+) -> None:
+    assert ask(client, b"hello") == b"hello"
+
+    proxy.mute("to_client")
+    client.sendall(b"anybody?")
+
+    assert_silent(client)
+    assert echo.heard == b"helloanybody?"
+    proxy.heal()
+    with pytest.raises(ConnectionResetError):
+        client.recv(1)
+    with connect(proxy) as fresh:
+        assert ask(fresh, b"again") == b"again"

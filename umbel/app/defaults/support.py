@@ -64,12 +64,6 @@ MISSING: tuple[Missing, ...] = (
         refused=True,
     ),
     Missing(
-        "options for encryption are not read in this release; "
-        "write the URL as rediss://…?ssl_cert_reqs=required",
-        ("broker_use_ssl", "redis_backend_use_ssl", "redis_backend_credential_provider"),
-        refused=True,
-    ),
-    Missing(
         "an address is one URL: set broker_url, for example redis://user:password@host:6379/0",
         (
             "broker_host",
@@ -83,14 +77,7 @@ MISSING: tuple[Missing, ...] = (
     ),
     Missing(
         "an address is one URL: set result_backend, for example redis://user:password@host:6379/0",
-        (
-            "redis_host",
-            "redis_port",
-            "redis_db",
-            "redis_username",
-            "redis_password",
-            "database_url",
-        ),
+        ("database_url",),
         refused=True,
     ),
     # -- harmless to do without
@@ -162,16 +149,8 @@ MISSING: tuple[Missing, ...] = (
         ("broker_failover_strategy",),
     ),
     Missing(
-        "set them in result_backend_transport_options, or in the URL",
-        (
-            "redis_backend_health_check_interval",
-            "redis_client_name",
-            "redis_max_connections",
-            "redis_socket_timeout",
-            "redis_socket_connect_timeout",
-            "redis_socket_keepalive",
-            "redis_retry_on_timeout",
-        ),
+        "commands that do no harm twice are always sent again",
+        ("redis_retry_on_timeout",),
     ),
     Missing(
         "chords are complete when their last result is stored, without polling",

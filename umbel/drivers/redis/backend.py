@@ -9,8 +9,9 @@ from contextlib import AbstractAsyncContextManager
 import hiredis
 
 from umbel.drivers.redis import address, chords
-from umbel.drivers.redis.connection import Client, ClientOptions, option
+from umbel.drivers.redis.connection import Client
 from umbel.drivers.redis.link import Push, Reply, pack
+from umbel.drivers.redis.options import HEALTH_INTERVAL, client_options, option
 from umbel.drivers.redis.scripts import script
 from umbel.drivers.redis.watching import Watches
 from umbel.exceptions import BackendStoreError, BackendUnavailable, DecodeError, TooLarge
@@ -45,22 +46,22 @@ class RedisBackend:
         clock: Clock,
         transport_options: Mapping[str, object] | None = None,
         connect_timeout: float = 4.0,
-        max_retries: int = 3,
+        max_retries: int | None = 3,
         chord_expires: float = 86_400.0,
     ) -> None:
-        options = transport_options or {}
+        where = address.parse(url, transport_options)
+        options = where.options
         self._clock = clock
         prefix = str(options.get("global_keyprefix") or "")
         if prefix and not prefix.endswith(_PREFIX_ENDS):
             prefix += "_"
         self._task = f"{prefix}celery-task-meta-"
         self._group = f"{prefix}celery-taskset-meta-"
-        where = address.parse(url, options.get("ssl"))
-        patience = ClientOptions(
-            connect_timeout=option(options, "socket_connect_timeout", connect_timeout),
-            reply_timeout=option(options, "socket_timeout", 20.0),
-            max_retries=max_retries,
+        patience = client_options(
+            options,
             name=str(options.get("client_name") or "umbel-results"),
+            connect_timeout=connect_timeout,
+            max_retries=max_retries,
         )
         self._client = Client(
             where,
@@ -87,7 +88,7 @@ class RedisBackend:
             self._listener,
             find=self._find,
             read=self._record,
-            health_interval=option(options, "health_check_interval", 10.0),
+            health_interval=option(options, "health_check_interval", HEALTH_INTERVAL),
         )
 
     def _heard(self, push: Push) -> None:

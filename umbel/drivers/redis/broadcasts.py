@@ -73,9 +73,10 @@ class Broadcasts:
             if queue.exchange is not None:
                 ways.append((queue.exchange, queue.routing_key))
             globs = tuple(
-                self._channels.glob(exchange.name, routing_key)
+                glob
                 for exchange, routing_key in ways
                 if exchange.type == "fanout" and exchange.name
+                for glob in self._channels.globs(exchange.name, routing_key)
             )
             if globs:
                 self._globs_by_queue[queue.name] = globs

@@ -22,12 +22,14 @@ from umbel.drivers.redis import address
 from umbel.drivers.redis.bindings import Bindings
 from umbel.drivers.redis.broadcasts import Broadcasts
 from umbel.drivers.redis.channels import Channels
-from umbel.drivers.redis.connection import Client, ClientOptions, option
+from umbel.drivers.redis.connection import Client
 from umbel.drivers.redis.keys import Keys, Lists
 from umbel.drivers.redis.link import LinkLost, Reply, pack
 from umbel.drivers.redis.loans import LOADED, Loans
 from umbel.drivers.redis.marks import MARK, unmarked, was_handed_out
 from umbel.drivers.redis.news import News
+from umbel.drivers.redis.options import HEALTH_INTERVAL, client_options, option
+from umbel.drivers.redis.ordering import QueueOrder
 from umbel.drivers.redis.publishing import Publisher
 from umbel.drivers.redis.revocations import RedisRevocations
 from umbel.drivers.redis.scripts import script
@@ -76,22 +78,22 @@ class RedisBroker:
         lease: float = 30.0,
         transport_options: Mapping[str, object] | None = None,
         connect_timeout: float = 4.0,
-        max_retries: int = 3,
+        max_retries: int | None = 3,
         exchange_type: Callable[[str], str | None] = lambda _: None,
     ) -> None:
-        options = transport_options or {}
+        where = address.parse(url, transport_options)
+        options = where.options
         self._clock = clock
         self._lease = lease
         self._keys = Keys(options)
         self._name = secrets.token_hex(6)
         self.client_name = str(options.get("client_name") or f"umbel-{self._name}")
         """As ``CLIENT LIST`` shows this broker's connection."""
-        where = address.parse(url, options.get("ssl"))
-        patience = ClientOptions(
-            connect_timeout=option(options, "socket_connect_timeout", connect_timeout),
-            reply_timeout=option(options, "socket_timeout", 20.0),
-            max_retries=max_retries,
+        patience = client_options(
+            options,
             name=self.client_name,
+            connect_timeout=connect_timeout,
+            max_retries=max_retries,
             tracking=True,
         )
         self._news = News()
@@ -114,7 +116,7 @@ class RedisBroker:
                 error=BrokerUnavailable,
             ),
             channels,
-            health_interval=option(options, "health_check_interval", 10.0),
+            health_interval=option(options, "health_check_interval", HEALTH_INTERVAL),
             news=self._news.wake,
         )
         self.revocations = RedisRevocations(self._client, self._keys)
@@ -139,6 +141,7 @@ class RedisBroker:
             lease=lease,
             visibility_timeout=option(options, "visibility_timeout", _VISIBILITY_TIMEOUT),
         )
+        self._order = QueueOrder(options.get("queue_order_strategy") or "priority")
         self._closing = False
         self._takes = 0
         self._under_way: set[asyncio.Future[list[Reply]]] = set()
@@ -189,10 +192,12 @@ class RedisBroker:
             await self._publisher.publish(messages)
 
     async def receive(self, queues: Sequence[str], *, limit: int, wait: float) -> list[Delivery]:
-        """Lease up to ``limit`` messages, the first queue first, within one priority."""
+        """Lease up to ``limit`` messages, within one priority the first queue first, unless
+        ``queue_order_strategy`` asks for another order."""
         if limit <= 0 or not queues:
             return []
-        lists = self._lists(queues)
+        order = self._order.of(queues)
+        lists = self._lists(order)
         clock = self._clock
         deadline = clock.monotonic() + wait
         heard = self._broadcasts.among(queues)
@@ -218,6 +223,8 @@ class RedisBroker:
                 deliveries += self._broadcasts.take(heard, limit - len(deliveries))
             now = clock.monotonic()
             if deliveries or now >= deadline:
+                if len(order) > 1:
+                    self._order.served((delivery.queue for delivery in deliveries), order)
                 return deliveries
             pause = min(deadline - now, next_due, max(self._upkeep.due_in(now), 0.001))
             misses = await self._news.wait(self._client, lists.look, pause, misses)
@@ -291,8 +298,7 @@ class RedisBroker:
 
     # Taking ---------------------------------------------------------------------------------
 
-    def _lists(self, queues: Sequence[str]) -> Lists:
-        names = tuple(queues)
+    def _lists(self, names: tuple[str, ...]) -> Lists:
         lists = self._lists_by_queues.get(names)
         if lists is None:
             if len(self._lists_by_queues) > 100:

@@ -47,6 +47,12 @@ class Channels:
             return f"{name}/{routing_key.replace('#', '*')}"
         return name
 
+    def globs(self, exchange: str, routing_key: str = "") -> tuple[str, ...]:
+        """The same; without a routing key one listens to everything."""
+        if not routing_key and self.has_patterns:
+            return self.glob(exchange), self.glob(exchange, "#")
+        return (self.glob(exchange, routing_key),)
+
 
 def escaped(text: str) -> str:
     """A pattern of Redis that matches just this text."""

@@ -5,24 +5,53 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
-from collections.abc import Callable, Mapping, Sequence
+import ssl
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import hiredis
-import msgspec
+from msgspec.structs import replace
 
-from umbel.drivers.redis.address import Address
+from umbel.drivers.redis.address import Address, Place
+from umbel.drivers.redis.finding import Finder, NotFound
 from umbel.drivers.redis.link import Link, LinkLost, Push, Reply, join, pack
+from umbel.drivers.redis.options import ClientOptions
 from umbel.drivers.redis.scripts import Script
 from umbel.protocols import Clock
 
-__all__ = ["Client", "ClientOptions", "Refused", "check", "explain", "option"]
+__all__ = ["Client", "Refused", "check", "explain"]
 
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 5.0
 _TRIES = 4
 """How often a command that may be sent again is sent before its caller hears of the loss."""
+_ELSEWHERE = ("READONLY", "MOVED", "ASK ", "CLUSTERDOWN", "MASTERDOWN", "LOADING")
+"""What a server says that is not the right one, or not any more: the next connection finds it."""
 _HOPELESS = ("WRONGPASS", "NOAUTH", "NOPERM", "ERR AUTH", "ERR invalid password")
+
+
+_CAUSES_BY_TYPE = (
+    (TimeoutError, "no answer in time: is the address right, is a firewall in between?"),
+    (socket.gaierror, "the host name is not known"),
+    (ConnectionRefusedError, "connection refused: is Redis running there?"),
+    (FileNotFoundError, "there is no such socket: is Redis running?"),
+)
+_CAUSES_BY_BEGINNING = (
+    ("WRONGPASS", "wrong user name or password"),
+    ("NOAUTH", "Redis asks for a password and the URL has none"),
+    ("NOPERM", "the user may not do this"),
+    ("LOADING", "Redis is still loading its data"),
+    ("OOM", "Redis is out of memory (maxmemory)"),
+    ("READONLY", "this Redis is a read-only replica"),
+    ("MISCONF", "Redis refuses writes because it cannot save to disk"),
+    ("CLUSTERDOWN", "the cluster is down"),
+    ("MOVED", "the keys are on another node of the cluster, which redis+cluster:// URLs find"),
+    ("CROSSSLOT", "this is a Redis Cluster: write the URL as redis+cluster://"),
+    ("ASK", "the keys are moving to another node of the cluster"),
+    ("TRYAGAIN", "the keys are moving to another node of the cluster"),
+    ("MASTERDOWN", "the replica has lost its master"),
+    ("BUSY", "Redis is busy with somebody's script"),
+)
 
 
 class Refused(Exception):
@@ -33,49 +62,22 @@ class _Hopeless(Exception):
     """What trying again does not change: a wrong password, a server that is too old."""
 
 
-class ClientOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How patient a client is, and how it introduces itself."""
-
-    connect_timeout: float = 4.0
-    reply_timeout: float = 20.0
-    """Seconds for which Redis may owe a reply without a word; then the connection is dropped."""
-    max_retries: int = 3
-    """Further attempts to connect after the first, before a call fails."""
-    name: str | None = None
-    """As ``CLIENT LIST`` shows it."""
-    tracking: bool = False
-    """Ask to be told when watched keys change."""
-
-
 def explain(exc: BaseException) -> str:
     """The likely cause of a failure, in a few words.
 
     >>> explain(ConnectionRefusedError(111, "Connect call failed"))
     'connection refused: is Redis running there?'
     """
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        return (
+            f"its certificate is not to be trusted: {exc.verify_message} (ssl_ca_certs says whom to"
+            " trust, ssl_check_hostname=false lets any name pass)"
+        )
+    for kind, cause in _CAUSES_BY_TYPE:
+        if isinstance(exc, kind):
+            return cause
     text = str(exc)
-    if isinstance(exc, TimeoutError):
-        return "no answer in time: is the address right, is a firewall in between?"
-    if isinstance(exc, socket.gaierror):
-        return "the host name is not known"
-    if isinstance(exc, ConnectionRefusedError):
-        return "connection refused: is Redis running there?"
-    if isinstance(exc, FileNotFoundError):
-        return "there is no such socket: is Redis running?"
-    for beginning, cause in (
-        ("WRONGPASS", "wrong user name or password"),
-        ("NOAUTH", "Redis asks for a password and the URL has none"),
-        ("NOPERM", "the user may not do this"),
-        ("LOADING", "Redis is still loading its data"),
-        ("OOM", "Redis is out of memory (maxmemory)"),
-        ("READONLY", "this Redis is a read-only replica"),
-        ("MISCONF", "Redis refuses writes because it cannot save to disk"),
-        ("CLUSTERDOWN", "the cluster is down"),
-        ("MOVED", "this is a Redis Cluster; umbel needs one Redis for all of its keys"),
-        ("CROSSSLOT", "this is a Redis Cluster; umbel needs one Redis for all of its keys"),
-        ("MASTERDOWN", "the replica has lost its master"),
-        ("BUSY", "Redis is busy with somebody's script"),
-    ):
+    for beginning, cause in _CAUSES_BY_BEGINNING:
         if text.startswith(beginning):
             return f"{cause}: {text}"
     return text or type(exc).__name__
@@ -104,7 +106,7 @@ class Client:
 
     def __init__(
         self,
-        address: Address,
+        place: Place,
         *,
         clock: Clock,
         options: ClientOptions,
@@ -113,7 +115,8 @@ class Client:
         on_push: Callable[[Push], None] = lambda _: None,
         on_lost: Callable[[], None] = lambda: None,
     ) -> None:
-        self._address = address
+        self._place = place
+        self._finder = Finder(place, self._dial_plainly, timeout=options.connect_timeout)
         self._clock = clock
         self._options = options
         self._error = error
@@ -130,6 +133,11 @@ class Client:
     def connected(self) -> bool:
         """Whether there is a connection, as far as one can know."""
         return self._link is not None
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether the server is one of several that share the keys."""
+        return self._place.kind == "cluster"
 
     async def open(self) -> None:
         """Connect, if not connected."""
@@ -260,18 +268,24 @@ class Client:
 
     def failure(self, exc: BaseException, doing: str = "") -> Exception:
         """What callers see for ``exc``."""
+        self.heed(exc)
         what = f"({doing}) " if doing else ""
         return self._error(self._sentence(f"{what}refused by", explain(exc)))
 
+    def heed(self, exc: BaseException) -> None:
+        """Leave a server that says that it is the wrong one: after a failover, or a move."""
+        if str(exc).startswith(_ELSEWHERE) and self._link is not None:
+            self._link.close(explain(exc))
+
     def _sentence(self, what: str, why: str) -> str:
-        return f"{what} Redis at {self._address.safe_url}: {why}"
+        return f"{what} Redis at {self._place.safe_url}: {why}"
 
     async def _ready(self) -> Link:
         """The connection, made first if need be: once, however many ask for it."""
         if self._link is not None:
             return self._link
         if self._closed:
-            raise self._error(f"the connection to Redis at {self._address.safe_url} was closed")
+            raise self._error(f"the connection to Redis at {self._place.safe_url} was closed")
         if self._connecting is None:
             self._connecting = asyncio.get_running_loop().create_task(self._connect())
             self._connecting.add_done_callback(self._connected)
@@ -289,9 +303,9 @@ class Client:
         while True:
             try:
                 link = self._link = await self._knock()
-            except (OSError, LinkLost, Refused, _Hopeless) as exc:
+            except (OSError, LinkLost, NotFound, Refused, _Hopeless) as exc:
                 attempt += 1
-                if isinstance(exc, _Hopeless) or attempt > self._options.max_retries:
+                if isinstance(exc, _Hopeless) or self._gave_up(attempt):
                     tries = f" ({attempt} attempts)" if attempt > 1 else ""
                     why = self._sentence("cannot connect to", explain(exc)) + tries
                     raise self._error(why) from exc
@@ -300,13 +314,20 @@ class Client:
             await self._clock.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - spreads load
             pause = min(pause * 2, _LONGEST_PAUSE)
 
+    def _gave_up(self, attempts: int) -> bool:
+        # Each of several servers gets its chance.
+        most = self._options.max_retries
+        others = len(self._place.servers) - 1 if self._place.kind == "servers" else 0
+        return most is not None and attempts > max(most, others)
+
     async def _knock(self) -> Link:
         """Open a connection and introduce ourselves, within the connect timeout."""
+        address = await self._finder.find()
         async with asyncio.timeout(self._options.connect_timeout):
-            link = await self._dial()
+            link = await self._dial(address, self._on_push, self._link_lost)
             greeted = False
             try:
-                await self._greet(link)
+                await self._greet(link, await self._login(address))
                 greeted = True
             finally:
                 # Also when cancelled: nobody else knows of this connection.
@@ -317,16 +338,18 @@ class Client:
             raise LinkLost(link.lost)
         return link
 
-    async def _dial(self) -> Link:
+    async def _dial_plainly(self, address: Address) -> Link:
+        """A connection to somebody who knows where the server is."""
+        return await self._dial(address, lambda _: None, lambda _: None)
+
+    async def _dial(
+        self, address: Address, on_push: Callable[[Push], None], on_lost: Callable[[Link], None]
+    ) -> Link:
         loop = asyncio.get_running_loop()
-        address = self._address
+        options = self._options
 
         def make() -> Link:
-            return Link(
-                on_push=self._on_push,
-                on_lost=self._link_lost,
-                reply_timeout=self._options.reply_timeout,
-            )
+            return Link(on_push=on_push, on_lost=on_lost, reply_timeout=options.reply_timeout)
 
         if address.path is not None:
             _, link = await loop.create_unix_connection(make, address.path)
@@ -337,18 +360,30 @@ class Client:
         raw = transport.get_extra_info("socket")
         if raw is not None:
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(options.keepalive))
+            for name, value in options.keepalive_options.items():
+                raw.setsockopt(socket.IPPROTO_TCP, name, value)
         return link
 
-    async def _greet(self, link: Link) -> None:
+    async def _login(self, address: Address) -> Address:
+        """The address with what opens its door now."""
+        provider = self._place.credentials
+        if provider is None:
+            return address
+        given = await asyncio.to_thread(provider.get_credentials)
+        username, password = given if len(given) > 1 else (None, given[0])
+        return replace(address, username=username, password=password)
+
+    async def _greet(self, link: Link, address: Address) -> None:
         """Log in, pick the database, load the scripts: one round trip."""
-        address = self._address
         hello: list[str] = ["HELLO", "3"]
         if address.password is not None:
             hello += ["AUTH", address.username or "default", address.password]
         commands: list[Sequence[str | bytes | int | float]] = [hello]
         commands.append(("SELECT", address.db))
         commands += [("SCRIPT", "LOAD", script.source) for script in self._scripts]
+        if self._place.kind == "sentinel":
+            commands.append(("ROLE",))
         needed = len(commands)
         # Proxies and managed servers may refuse these two; nothing depends on them.
         commands.append(("CLIENT", "SETNAME", self._options.name or "umbel"))
@@ -366,6 +401,8 @@ class Client:
                 if str(reply).startswith(_HOPELESS) or is_odd_database:
                     raise _Hopeless(explain(reply))
                 raise Refused(str(reply))
+            if command[0] == "ROLE" and reply[0] != b"master":
+                raise Refused("READONLY The Sentinels have not agreed on another master yet.")
 
     def _link_lost(self, link: Link) -> None:
         if self._link is link:
@@ -377,9 +414,3 @@ def _forget(future: asyncio.Future[Any]) -> None:
     """Take note of an exception nobody waits for, so that asyncio does not complain."""
     if not future.cancelled():
         future.exception()
-
-
-def option(options: Mapping[str, object], name: str, default: float) -> float:
-    """A number among transport options; None means the default."""
-    value = options.get(name)
-    return default if value is None else float(str(value))

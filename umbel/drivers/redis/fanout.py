@@ -20,9 +20,10 @@ from typing import Any
 from umbel.drivers.redis import address
 from umbel.drivers.redis.bindings import Bindings
 from umbel.drivers.redis.channels import Channels, escaped
-from umbel.drivers.redis.connection import Client, ClientOptions, option
+from umbel.drivers.redis.connection import Client
 from umbel.drivers.redis.keys import Keys
 from umbel.drivers.redis.link import Push, pack
+from umbel.drivers.redis.options import HEALTH_INTERVAL, client_options, option
 from umbel.drivers.redis.subscriptions import Inbox, Subscriptions, subscribe
 from umbel.exceptions import BrokerUnavailable, DecodeError
 from umbel.model import Exchange, Message, Queue
@@ -56,18 +57,18 @@ class RedisFanout:
         clock: Clock,
         transport_options: Mapping[str, object] | None = None,
         connect_timeout: float = 4.0,
-        max_retries: int = 3,
+        max_retries: int | None = 3,
     ) -> None:
-        options = transport_options or {}
-        self._where = address.parse(url, options.get("ssl"))
+        self._where = address.parse(url, transport_options)
+        options = self._where.options
         self._clock = clock
         self._channels = Channels(options, self._where.db)
         self._keys = Keys(options)
-        self._patience = ClientOptions(
-            connect_timeout=option(options, "socket_connect_timeout", connect_timeout),
-            reply_timeout=option(options, "socket_timeout", 20.0),
-            max_retries=max_retries,
+        self._patience = client_options(
+            options,
             name=str(options.get("client_name") or "umbel-fanout"),
+            connect_timeout=connect_timeout,
+            max_retries=max_retries,
         )
         self._speaker = self._client()
         self._listener = self._client(on_push=self._heard, on_lost=self._disturbed)
@@ -78,7 +79,7 @@ class RedisFanout:
             self._listener,
             begin=self._begin,
             end="PUNSUBSCRIBE",
-            health_interval=option(options, "health_check_interval", 10.0),
+            health_interval=option(options, "health_check_interval", HEALTH_INTERVAL),
         )
 
     def _client(self, **callbacks: Any) -> Client:

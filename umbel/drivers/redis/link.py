@@ -66,9 +66,12 @@ class Link(asyncio.BufferedProtocol):
         self._reader = hiredis.Reader(notEnoughData=_MORE)
         # One for the life of the connection: asyncio.Protocol's transport makes a new one of
         # this size for each piece that arrives, which costs more than reading a short reply.
-        self._buffer = bytearray(_BUFFER)
+        buffer = bytearray(_BUFFER)
+        # A view, since asyncio reads encrypted connections into slices of it: those of an array
+        # are copies.
+        self._buffer = memoryview(buffer)
         # hiredis takes any buffer; its types know only of bytes.
-        self._arrived = cast("bytes", self._buffer)
+        self._arrived = cast("bytes", buffer)
         self._batches: deque[_Batch] = deque()
         self._transport: asyncio.Transport | None = None
         self._watchdog: asyncio.TimerHandle | None = None
@@ -111,7 +114,7 @@ class Link(asyncio.BufferedProtocol):
         """Part of ``asyncio.BufferedProtocol``."""
         self._transport = cast("asyncio.Transport", transport)
 
-    def get_buffer(self, sizehint: int) -> bytearray:
+    def get_buffer(self, sizehint: int) -> memoryview:
         """Part of ``asyncio.BufferedProtocol``."""
         return self._buffer
 

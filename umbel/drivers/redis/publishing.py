@@ -97,7 +97,8 @@ class Publisher:
         if packed:
             replies = await self._client.send(b"".join(packed), len(packed))
             for place, listeners in zip(sorted_.said_places, replies, strict=False):
-                if listeners == 0:
+                # In a cluster it counts those of one node, and all nodes pass it on.
+                if listeners == 0 and not self._client.is_cluster:
                     errors[place] = _unheard(messages[place])
             if later:
                 answers = await self._client.settled(
@@ -106,7 +107,7 @@ class Publisher:
                 replies += [
                     hiredis.ReplyError(answer.decode()) if answer else 0 for answer in answers
                 ]
-            _collect(replies, sorted_.places(), errors)
+            self._collect(replies, sorted_.places(), errors)
         if errors:
             self._raise(errors, len(messages))
 
@@ -171,6 +172,18 @@ class Publisher:
         ours = 0 if has(message.headers, b"eta") else 1
         return unique, due, ours, keys.consumers(queue), name, raw, keys.suffix(queue)
 
+    def _collect(
+        self,
+        replies: Sequence[Reply],
+        places: Sequence[Sequence[int]],
+        errors: dict[int, Exception],
+    ) -> None:
+        for reply, refused in zip(replies, places, strict=True):
+            if isinstance(reply, hiredis.ReplyError):
+                self._client.heed(reply)
+                for place in refused:
+                    errors[place] = _RefusedByRedis(explain(reply))
+
     def _raise(self, errors: dict[int, Exception], total: int) -> None:
         first = next(iter(errors.values()))
         if len(errors) == total and all(
@@ -191,12 +204,3 @@ def _unheard(message: Message) -> OperationalError:
 
 class _RefusedByRedis(OperationalError):
     """Redis answered with an error instead of taking the message."""
-
-
-def _collect(
-    replies: Sequence[Reply], places: Sequence[Sequence[int]], errors: dict[int, Exception]
-) -> None:
-    for reply, refused in zip(replies, places, strict=True):
-        if isinstance(reply, hiredis.ReplyError):
-            for place in refused:
-                errors[place] = _RefusedByRedis(explain(reply))

@@ -26,6 +26,7 @@ __all__ = [
     "require",
     "settle",
     "take",
+    "until",
 ]
 
 T = TypeVar("T")
@@ -73,6 +74,13 @@ async def take(broker: Broker, count: int, *queues: str) -> list[Delivery]:
         while len(taken) < count:
             taken += await broker.receive(queues or ("q",), limit=count - len(taken), wait=PATIENCE)
     return taken
+
+
+async def until(claim: Callable[[], object], seconds: float = PATIENCE) -> None:
+    """Wait until a claim about another process holds; fails when it does not."""
+    async with asyncio.timeout(seconds):
+        while not claim():  # noqa: ASYNC110 - what is waited for happens in another process
+            await asyncio.sleep(0.002)
 
 
 async def recover(broker: Broker, clock: MovableClock, count: int) -> list[Delivery]:
