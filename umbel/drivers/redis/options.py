@@ -29,6 +29,7 @@ _OURS = frozenset(
         *("socket_keepalive_options", "health_check_interval", "client_name", "max_connections"),
         *("ssl", "credential_provider", "host", "port", "db", "virtual_host", "username"),
         *("password", "master_name", "sentinel_kwargs", "min_other_sentinels"),
+        "result_chord_ordered",
     }
 )
 """What does something."""
@@ -42,7 +43,7 @@ _UNNEEDED = frozenset(
         *("unacked_restore_limit", "unacked_restore_interval", "unacked_restore_throttle"),
         # Nothing is polled for; credentials are asked for at every connection.
         *("polling_interval", "brpop_timeout", "reauth_check_interval"),
-        *("additional_connection_errors", "result_chord_ordered", "sentinel_fanout_compat"),
+        *("additional_connection_errors", "sentinel_fanout_compat"),
         # Of settings and of brokers that are no Redis.
         *("heartbeat", "login_method", "confirm_publish", "confirm_timeout"),
     }
