@@ -171,17 +171,20 @@ async def test_a_receive_that_sleeps_wakes_when_something_is_said(redis_url: str
     await speaker.close()
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.05])
-async def test_what_was_heard_can_be_given_back_to_oneself(redis_url: str, delay: float) -> None:
+@pytest.mark.parametrize(("delay", "counts"), [(0.0, False), (0.05, True)])
+async def test_what_was_heard_can_be_given_back_to_oneself(
+    redis_url: str, delay: float, counts: bool
+) -> None:
     broker = broker_of(redis_url)
     await broker.declare([queue("loud")])
     await broker.publish([message("a")])
     got = await broker.receive(["loud"], limit=10, wait=10)
 
-    assert await broker.nack(got, delay=delay) == []
+    assert await broker.begin(got) == []
+    assert await broker.nack(got, delay=delay, counts=counts) == []
     again = await broker.receive(["loud"], limit=10, wait=10)
 
-    assert [(each.message.id, each.attempt) for each in again] == [("a", 2)]
+    assert [(each.message.id, each.attempt) for each in again] == [("a", 1 + counts)]
     assert await broker.nack(again, requeue=False) == []
     assert await broker.receive(["loud"], limit=10, wait=0) == []
     await broker.close()
