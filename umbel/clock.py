@@ -112,6 +112,12 @@ class LamportClock:
             self.value += 1
             return self.value
 
+    def skip(self, count: int) -> int:
+        """Count ``count`` events of our own; returns the number before the first of them."""
+        with self._mutex:
+            self.value += count
+            return self.value - count
+
     def adjust(self, other: int) -> int:
         """Count an event that another process stamped ``other``."""
         with self._mutex:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from umbel.app.base import Umbel
     from umbel.app.settings import Settings
     from umbel.model import Message
+    from umbel.protocols import Fanout
 
 __all__ = ["Asking", "mailbox_of"]
 
@@ -57,11 +58,18 @@ class Asking:
         method: str,
         arguments: Mapping[str, Any],
         *,
-        destination: Sequence[str] | None,
-        pattern: str | None,
-        matcher: str | None,
+        destination: Sequence[str] | None = None,
+        pattern: str | None = None,
+        matcher: str | None = None,
+        fanout: Fanout | None = None,
     ) -> None:
+        """Make one.
+
+        Args:
+            fanout: What to ask over; None: what the running loop has.
+        """
         self._app = app
+        self._fanout = fanout
         self._mailbox = mailbox_of(app.conf)
         self._oid = new_id()
         self._ticket = new_id()
@@ -75,7 +83,7 @@ class Asking:
 
     async def tell(self) -> None:
         """Send the command, and wait for nothing."""
-        fanout = await self._app.connections.fanout()
+        fanout = self._fanout or await self._app.connections.fanout()
         await fanout.broadcast(self._mailbox.exchange, [self._message(self._command, 0.0)])
 
     async def call(
@@ -92,7 +100,7 @@ class Asking:
         for ``timeout`` seconds.
         """
         replies: list[dict[str, Any]] = []
-        fanout = await self._app.connections.fanout()
+        fanout = self._fanout or await self._app.connections.fanout()
         asks = Command(
             method=self._command.method,
             arguments=self._command.arguments,

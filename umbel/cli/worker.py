@@ -24,11 +24,9 @@ _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 
 _MISSING = {
     "detach": ("-D, --detach", "let your init system start it"),
-    "task_events": ("-E, --task-events", "events are not there yet"),
     "time_limit": ("--time-limit", "time limits are not there yet"),
     "soft_time_limit": ("--soft-time-limit", "time limits are not there yet"),
     "max_memory_per_child": ("--max-memory-per-child", "use --max-tasks-per-child"),
-    "heartbeat_interval": ("--heartbeat-interval", "events are not there yet"),
     "autoscale": ("--autoscale", "use --concurrency"),
     "beat": ("-B, --beat", "periodic tasks are not there yet"),
     "schedule_filename": ("-s, --schedule", "periodic tasks are not there yet"),
@@ -95,15 +93,23 @@ def _accepted(*flags: str, why: str) -> Callable[[_F], _F]:
 @click.option("--uid", help="The user to become.")
 @click.option("--gid", help="The group to become.")
 @click.option("--umask", help="The file mode mask, in octal.")
-@_accepted("--without-gossip", why="workers do not gossip")
-@_accepted("--without-mingle", why="workers do not mingle")
-@_accepted("--without-heartbeat", why="workers send no heartbeats")
+@click.option(
+    "-E",
+    "--task-events",
+    "--events",
+    "task_events",
+    is_flag=True,
+    default=None,
+    help="Send an event for every step of a task.",
+)
+@click.option("--heartbeat-interval", type=float, help="Seconds between two signs of life.")
+@click.option("--without-heartbeat", is_flag=True, help="Give no signs of life.")
+@click.option("--without-mingle", is_flag=True, help="Ask no other workers when starting.")
+@click.option("--without-gossip", is_flag=True, help="Do not listen to other workers.")
 @_missing("-D", "--detach", is_flag=True)
-@_missing("-E", "--task-events", "--events", is_flag=True)
 @_missing("--time-limit", type=float)
 @_missing("--soft-time-limit", type=float)
 @_missing("--max-memory-per-child", type=int)
-@_missing("--heartbeat-interval", type=int)
 @_missing("--autoscale")
 @_missing("-B", "--beat", is_flag=True)
 @_missing("-s", "--schedule-filename", "--schedule")

@@ -42,6 +42,7 @@ from umbel.model import (
 )
 from umbel.signals import task_prerun
 from umbel.states import RETRY
+from umbel.utils.saferepr import saferepr
 from umbel.wire.tasks import read_body
 
 __all__ = ["aexecute", "execute", "settle"]
@@ -151,7 +152,13 @@ def _returned(run: Run, task: Prepared, value: Any) -> Succeeded:
     if run.unsent:
         messages = (*_unsent(run), *messages)
     hooks.succeeded(run, task, value, runtime)
-    return Succeeded(key=request.key, runtime=runtime, record=record, follow_ups=tuple(messages))
+    return Succeeded(
+        key=request.key,
+        runtime=runtime,
+        record=record,
+        follow_ups=tuple(messages),
+        shown=saferepr(value, task.options.resultrepr_maxsize) if request.tell else None,
+    )
 
 
 def _raised(run: Run, task: Prepared, error: BaseException) -> Outcome:
@@ -177,7 +184,13 @@ def _retried(run: Run, task: Prepared, wanted: Retry) -> Retried:
     if _keeps_errors(run, task):
         record = run.tools.codec.state(run.request, RETRY, wanted.exc, traceback=info.traceback)
     hooks.retried(run, task, wanted, info)
-    return Retried(key=run.request.key, runtime=_runtime(run), record=record, message=message)
+    return Retried(
+        key=run.request.key,
+        runtime=_runtime(run),
+        record=record,
+        message=message,
+        shown=_shown(run, wanted.exc or wanted, info),
+    )
 
 
 def _rejected(run: Run, error: Reject) -> Rejected:
@@ -212,7 +225,13 @@ def _failed(run: Run, task: Prepared, error: BaseException) -> Failed:
     if run.body.errbacks:
         messages = (*messages, *_errback_messages(run, info))
     hooks.failed(run, task, info)
-    return Failed(key=request.key, runtime=runtime, record=record, follow_ups=messages)
+    return Failed(
+        key=request.key,
+        runtime=runtime,
+        record=record,
+        follow_ups=messages,
+        shown=_shown(run, error, info),
+    )
 
 
 def _errback_messages(run: Run, info: ExceptionInfo) -> Sequence[Message]:
@@ -240,6 +259,11 @@ def _encode(run: Run, steps: Sequence[follow_up.Step]) -> Sequence[Message]:
 
 def _unsent(run: Run) -> tuple[Message, ...]:
     return tuple(message for _, message in run.unsent or ())
+
+
+def _shown(run: Run, error: BaseException, info: ExceptionInfo) -> tuple[str, str] | None:
+    """The exception and its traceback, for people, if they want to see them."""
+    return (failures.describe(error), info.traceback) if run.request.tell else None
 
 
 def _keeps_errors(run: Run, task: Prepared) -> bool:

@@ -26,6 +26,8 @@ class Succeeded(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag=
     """The chords that start with ``follow_ups``."""
     arrivals: tuple[Arrival, ...] = ()
     """At the chord that it is a member of."""
+    shown: str | None = None
+    """The value, for people; None unless :attr:`Request.tell` asks for it."""
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="failed"):
@@ -46,6 +48,8 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="fa
     """The failure of all that was to come after it in a chain."""
     arrivals: tuple[Arrival, ...] = ()
     """At the chord that it, or the end of its chain, is a member of."""
+    shown: tuple[str, str] | None = None
+    """Exception and traceback, for people; None unless :attr:`Request.tell` asks for them."""
 
 
 class Retried(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="retried"):
@@ -56,6 +60,8 @@ class Retried(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="r
     record: ResultRecord | None
     message: Message
     """The next attempt: same id, ``retries`` one higher, ``not_before`` set."""
+    shown: tuple[str, str] | None = None
+    """As of :class:`Failed`."""
 
 
 class Ignored(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="ignored"):

@@ -41,3 +41,5 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """Which publication of the task this is, where there may be several, of which one may run."""
     protocol: int = 2
     """The task message protocol the message is written in: 1 or 2."""
+    tell: bool = False
+    """Whether the outcome is to say, for people, what came of it."""

@@ -25,6 +25,7 @@ from umbel.model import (
 from umbel.wire.results import ResultCodec
 from umbel.worker import reports
 from umbel.worker.admission import Accepted
+from umbel.worker.telling import TaskEvents
 from umbel.worker.verdict import verdict
 
 __all__ = ["Conclusions"]
@@ -40,13 +41,18 @@ class Conclusions:
     """Turns outcomes into settlements, and makes the records that no task made."""
 
     def __init__(
-        self, codec: ResultCodec, error_callbacks: Callable[[Request], tuple[Message, ...]]
+        self,
+        codec: ResultCodec,
+        error_callbacks: Callable[[Request], tuple[Message, ...]],
+        events: TaskEvents | None = None,
     ) -> None:
         """Make one.
 
         Args:
             error_callbacks: What to publish for a request whose task could not see to it itself.
+            events: Told of every end.
         """
+        self._events = events
         self._codec = codec
         self._error_callbacks = error_callbacks
         self._abandoning = False
@@ -71,6 +77,8 @@ class Conclusions:
             return self._settlement(accepted, outcome, _DONE)
         decision = verdict(outcome, accepted.options)
         if isinstance(decision, Nack) and decision.requeue:
+            if isinstance(outcome, Rejected) and self._events is not None:
+                self._events.rejected(accepted, outcome)
             # It will run again: nothing of this run may be seen.
             return Settlement(delivery=accepted.delivery, verdict=decision)
         return self._settlement(accepted, outcome, decision)
@@ -121,9 +129,11 @@ class Conclusions:
 
     def _terminated(self, accepted: Accepted, signum: int, task: object) -> Settlement:
         reports.terminated(accepted, task, signum)
-        return self._revoked(accepted, "terminated")
+        return self._revoked(accepted, "terminated", signum)
 
-    def _revoked(self, accepted: Accepted, reason: str) -> Settlement:
+    def _revoked(self, accepted: Accepted, reason: str, signum: int | None = None) -> Settlement:
+        if self._events is not None and self._events.sender.tells_tasks:
+            self._events.revoked(accepted, signum=signum, expired=reason == "expired")
         record = None
         if not _ignores(accepted.request, accepted.options):
             record = failures.revoked(accepted.request, reason, self._codec)
@@ -131,6 +141,8 @@ class Conclusions:
 
     def unknown(self, request: Request, delivery: Delivery) -> Settlement:
         """A message for a task that is not here: a failure, and dead-lettered where possible."""
+        if self._events is not None and self._events.sender.tells_tasks:
+            self._events.unknown(request)
         record = None if request.ignore_result else failures.unregistered(request, self._codec)
         return Settlement(delivery=delivery, verdict=_DROP, record=record)
 
@@ -149,6 +161,8 @@ class Conclusions:
         decision: Ack | Nack,
     ) -> Settlement:
         delivery = accepted.delivery
+        if self._events is not None and self._events.sender.tells_tasks:
+            self._events.ended(accepted, outcome)
         match outcome:
             case Succeeded() | Failed(cause="raised", reason=""):
                 return Settlement(

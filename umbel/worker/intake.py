@@ -27,6 +27,7 @@ from umbel.worker.leases import Leases
 from umbel.worker.patience import Patience
 from umbel.worker.source import Source
 from umbel.worker.state import State
+from umbel.worker.telling import TaskEvents
 
 __all__ = ["Intake"]
 
@@ -50,6 +51,7 @@ class Intake:
         exposure: Exposure,
         finish: Finish,
         conclusions: Conclusions,
+        events: TaskEvents,
         state: State,
         patience: Patience,
         claim: Callable[[Sequence[tuple[str, str]]], Awaitable[list[bool]]],
@@ -68,6 +70,7 @@ class Intake:
         self._exposure = exposure
         self._finish = finish
         self._conclusions = conclusions
+        self._events = events
         self._state = state
         self._insist = patience
         self._claim = claim
@@ -240,6 +243,8 @@ class Intake:
         reports.received(run)
         if signals.task_received.receivers:
             reports.announce(run, sender=self)
+        if self._events.sender.tells_tasks:
+            self._events.received(run)
         if ruling.begin:
             run = await self._begin(run, ruling.begin)
         if self._leases.any_lost:
@@ -287,7 +292,8 @@ class Intake:
                 name = accepted.request.task
                 active[accepted.request.key] = accepted
                 totals[name] = totals.get(name, 0) + 1
-            await self._pool.submit([_within_limits(accepted) for accepted in now])
+            tell = self._events.sender.tells_tasks
+            await self._pool.submit([_as_it_runs(accepted, tell) for accepted in now])
 
     def _without_revoked(self, run: list[Accepted]) -> list[Accepted]:
         """Leave out what was revoked while it waited here."""
@@ -362,16 +368,20 @@ class Intake:
             await self._insist(self._source.broker.nack, deliveries, requeue=True, delay=delay)
 
 
-def _within_limits(accepted: Accepted) -> Request:
-    """The request, with the task's time limits where the message sets none."""
+def _as_it_runs(accepted: Accepted, tell: bool) -> Request:
+    """The request, with the task's time limits where the message sets none.
+
+    Args:
+        tell: Whether its outcome is to be told of.
+    """
     request, options = accepted.request, accepted.options
     hard = request.time_limit if request.time_limit is not None else options.time_limit
     soft = (
         request.soft_time_limit if request.soft_time_limit is not None else options.soft_time_limit
     )
-    if hard is request.time_limit and soft is request.soft_time_limit:
+    if hard is request.time_limit and soft is request.soft_time_limit and not tell:
         return request
-    return msgspec.structs.replace(request, time_limit=hard, soft_time_limit=soft)
+    return msgspec.structs.replace(request, time_limit=hard, soft_time_limit=soft, tell=tell)
 
 
 def _delay(seconds: float) -> float:

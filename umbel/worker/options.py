@@ -56,6 +56,13 @@ class WorkerArguments(TypedDict, total=False):
     """Seconds, likewise."""
     statedb: str | None
     """The file that remembers what was revoked; ``%h``, ``%n`` and ``%d`` as in ``hostname``."""
+    task_events: bool | None
+    """Whether to send an event for every step of a task."""
+    heartbeat_interval: float | None
+    """Seconds."""
+    without_heartbeat: bool
+    without_mingle: bool
+    without_gossip: bool
     purge: bool
     """Whether to drop what waits in the queues before starting."""
     quiet: bool
@@ -86,6 +93,14 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     soft_shutdown_on_idle: bool
     """Whether those seconds are waited even when nothing runs."""
     statedb: str | None
+    task_events: bool
+    heartbeat_interval: float | None
+    """Seconds; None: the usual."""
+    without_heartbeat: bool
+    without_mingle: bool
+    """Whether to start without asking the other workers what they know."""
+    without_gossip: bool
+    """Whether not to listen to the other workers."""
     retry_on_startup: bool
     """Whether to wait for a broker that is away when the worker starts."""
     purge: bool
@@ -123,6 +138,11 @@ def resolve(given: WorkerArguments, conf: Settings) -> WorkerOptions:
         cancel_on_loss=bool(conf.worker_cancel_long_running_tasks_on_connection_loss),
         soft_shutdown_on_idle=bool(conf.worker_enable_soft_shutdown_on_idle),
         statedb=node_format(statedb, hostname) if statedb else None,
+        task_events=bool(_given(given.get("task_events"), conf.worker_send_task_events)),
+        heartbeat_interval=given.get("heartbeat_interval"),
+        without_heartbeat=given.get("without_heartbeat", False),
+        without_mingle=given.get("without_mingle", False),
+        without_gossip=given.get("without_gossip", False),
         retry_on_startup=conf.broker_connection_retry_on_startup is not False,
         purge=given.get("purge", False),
         quiet=given.get("quiet", False),

@@ -9,6 +9,7 @@ from math import inf
 
 import msgspec
 
+from umbel.events.sender import EventSender
 from umbel.execution.runnable import Runnable
 from umbel.model import Delivery, Message, Request, Settlement
 from umbel.protocols import Clock, Compose, KeepsRevocations, Pool, ResultBackend, Running
@@ -29,6 +30,7 @@ from umbel.worker.shutdown import Shutdown
 from umbel.worker.source import Source
 from umbel.worker.state import State
 from umbel.worker.statedb import StateFile
+from umbel.worker.telling import TaskEvents
 
 __all__ = ["Parts", "Surroundings"]
 
@@ -50,6 +52,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     tasks: Mapping[str, Runnable]
     codec: ResultCodec
     compose: Compose
+    events: EventSender
     error_callbacks: Callable[[Request], tuple[Message, ...]]
     """What to publish for a request whose process is gone."""
     clock: Clock
@@ -71,7 +74,8 @@ class Parts:
         self._on = on
         self._state = state
         self._leases = Leases(broker, on.clock, self._end_lost if on.cancel_on_loss else None)
-        self._conclusions = Conclusions(on.codec, on.error_callbacks)
+        self._events = TaskEvents(on.events, pool=on.pool, active=state.active, clock=on.clock)
+        self._conclusions = Conclusions(on.codec, on.error_callbacks, self._events)
         self._credit = Credit(
             on.pool, prefetch=on.prefetch, active=state.active, unsettled=unsettled
         )
@@ -116,6 +120,7 @@ class Parts:
             exposure=exposure,
             finish=self._finish,
             conclusions=self._conclusions,
+            events=self._events,
             state=state,
             patience=patience,
             claim=on.backend.claim,
@@ -143,6 +148,7 @@ class Parts:
                 group.create_task(self._finish.settle(), name="umbel-settle"),
                 group.create_task(self._leases.run(), name="umbel-leases"),
                 group.create_task(self.revoking.run(), name="umbel-revocations"),
+                group.create_task(self._events.look(), name="umbel-started"),
             ]
             cold = group.create_task(shutdown.cold(), name="umbel-cold")
             await shutdown.asked()

@@ -6,8 +6,7 @@ import asyncio
 import inspect
 import logging
 import random
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from umbel.exceptions import (
@@ -59,20 +58,14 @@ class Remote:
         self._node: str = state.hostname
         self._listening = asyncio.Event()
 
-    @asynccontextmanager
-    async def running(self) -> AsyncGenerator[None]:
-        """Answer while the context is entered; it is entered when the worker can be reached."""
-        async with asyncio.TaskGroup() as group:
-            serving = group.create_task(self._serve(), name="umbel-remote-control")
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_AT_START):
-                    await self._listening.wait()
-            try:
-                yield
-            finally:
-                serving.cancel()
+    async def reachable(self) -> None:
+        """Wait until it listens, but not for long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_AT_START):
+                await self._listening.wait()
 
-    async def _serve(self) -> None:
+    async def serve(self) -> None:
+        """Answer, until cancelled."""
         while True:
             try:
                 await self._fanout.open()

@@ -6,20 +6,20 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from umbel import signals
 from umbel.app.drivers import shown_url
-from umbel.app.mailbox import mailbox_of
 from umbel.exceptions import ImproperlyConfigured, NotRegistered
 from umbel.model import Composed
 from umbel.worker import cry, reports, revocations, state
 from umbel.worker.banner import Introduction, banner
-from umbel.worker.commands.state import Consumer, ControlState
+from umbel.worker.commands.state import Consumer
+from umbel.worker.company import Company
 from umbel.worker.holding import Holding
 from umbel.worker.mourning import ErrorCallbacks
 from umbel.worker.options import WorkerArguments, WorkerOptions, resolve
@@ -27,7 +27,6 @@ from umbel.worker.parts import Parts, Surroundings
 from umbel.worker.patience import Patience
 from umbel.worker.pools import make_pool
 from umbel.worker.ratelimit import RateLimits
-from umbel.worker.remote import Remote
 from umbel.worker.revocations import Revocations
 from umbel.worker.shutdown import How, Shutdown
 from umbel.worker.source import Source
@@ -174,6 +173,10 @@ class Worker:
             revocations.of_headers(headers), terminate=terminate, signal=signal
         )
 
+    def learn_revoked(self, ids: Iterable[str]) -> None:
+        """Run none of these tasks; the others know of them already."""
+        self.state.revocations.add(revocations.of_ids(ids))
+
     def set_rate_limit(self, task: str, rate: str | float | None) -> None:
         """Limit how often tasks of a type start in this worker, from now on.
 
@@ -306,7 +309,9 @@ class Worker:
         self, broker: Broker, backend: ResultBackend, pool: Pool, queues: list[Queue]
     ) -> None:
         app = self.app
+        company = Company(self)
         surroundings = Surroundings(
+            events=company.sender,
             source=Source(
                 broker, [queue.name for queue in queues], app.accept, app.decompress_limit
             ),
@@ -328,26 +333,12 @@ class Worker:
         parts = self._parts = Parts(surroundings, self.state, Patience(app.wall_clock))
         self._introduce(queues)
         reports.without_effect(app.tasks)
-        async with self._remote(Consumer(self, pool, queues)):
+        async with company.kept(Consumer(self, pool, queues, company.sender)):
             logger.info("%s ready.", self.hostname)
             if signals.worker_ready.receivers:
                 signals.worker_ready.send(sender=self)
             self._ready.set()
             await parts.run(self._shutdown)
-
-    @asynccontextmanager
-    async def _remote(self, consumer: Consumer) -> AsyncGenerator[None]:
-        """Listen to remote control meanwhile, unless that is switched off."""
-        app = self.app
-        if not app.conf.worker_enable_remote_control:
-            yield
-            return
-        fanout = app.make_fanout(app.broker_read_url)
-        try:
-            async with Remote(fanout, mailbox_of(app.conf), ControlState(consumer)).running():
-                yield
-        finally:
-            await fanout.close()
 
     async def _unless_asked(self, work: Coroutine[Any, Any, T]) -> T | None:
         """Do the work, but drop it when the worker is asked to end meanwhile."""

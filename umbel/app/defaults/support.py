@@ -117,7 +117,6 @@ MISSING: tuple[Missing, ...] = (
             "events_umask",
             "events_executable",
             "task_send_sent_event",
-            "worker_send_task_events",
         ),
     ),
     Missing(

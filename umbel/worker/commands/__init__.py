@@ -1,6 +1,15 @@
 """Remote control: what workers can be told and asked."""
 
-from umbel.worker.commands import inspect, pool, queues, tasks
+from umbel.worker.commands import events, inspect, pool, queues, tasks
 from umbel.worker.commands.registry import Panel, control_command, inspect_command
 
-__all__ = ["Panel", "control_command", "inspect", "inspect_command", "pool", "queues", "tasks"]
+__all__ = [
+    "Panel",
+    "control_command",
+    "events",
+    "inspect",
+    "inspect_command",
+    "pool",
+    "queues",
+    "tasks",
+]

@@ -12,6 +12,7 @@ from umbel.worker.request import Request
 
 if TYPE_CHECKING:
     from umbel.app.base import Umbel
+    from umbel.events.sender import EventSender
     from umbel.model import Queue
     from umbel.protocols import Pool
     from umbel.worker.admission import Accepted
@@ -36,11 +37,14 @@ class QoS:
 class Consumer:
     """The running worker, under the names that Celery's commands know it by."""
 
-    def __init__(self, worker: Worker, pool: Pool, queues: Sequence[Queue]) -> None:
+    def __init__(
+        self, worker: Worker, pool: Pool, queues: Sequence[Queue], events: EventSender
+    ) -> None:
         self.controller = worker
         self.app: Umbel = worker.app
         self.hostname: str = worker.hostname
         self.pool = pool
+        self.event_dispatcher = events
         self.queues = list(queues)
         """What it takes tasks from."""
         self.qos = QoS(pool, worker.state.active)

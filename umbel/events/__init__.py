@@ -1,0 +1,1 @@
+"""``celery.events``: the stream of what workers and clients say."""
