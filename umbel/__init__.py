@@ -17,7 +17,18 @@ Start a worker with ``umbel -A tasks worker``; then ``add.delay(2, 2).get()`` is
 from umbel.app.base import Celery, Umbel
 from umbel.app.current import bugreport, current_app, current_task, shared_task
 from umbel.app.task import Task
-from umbel.canvas.signature import Signature, maybe_signature, signature
+from umbel.canvas import (
+    Signature,
+    chain,
+    chord,
+    chunks,
+    group,
+    maybe_signature,
+    signature,
+    subtask,
+    xmap,
+    xstarmap,
+)
 from umbel.model import Exchange, Queue
 from umbel.result import AsyncResult
 from umbel.routing.broadcast import Broadcast
@@ -35,9 +46,16 @@ __all__ = [
     "Umbel",
     "__version__",
     "bugreport",
+    "chain",
+    "chord",
+    "chunks",
     "current_app",
     "current_task",
+    "group",
     "maybe_signature",
     "shared_task",
     "signature",
+    "subtask",
+    "xmap",
+    "xstarmap",
 ]

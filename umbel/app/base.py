@@ -15,7 +15,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from umbel.app import current
-from umbel.app.builtins import add_builtin_tasks
 from umbel.app.connections import Connections
 from umbel.app.decorators import TaskDecorators
 from umbel.app.equipment import Equipment
@@ -240,6 +239,9 @@ class Umbel(TaskDecorators, Equipment):
     def _complete_all(self) -> None:
         # First: whoever shares a task from now on makes it here, too.
         current.note_finalized(self)
+        # Not needed before; with what runs error callbacks, it takes 8 ms to import.
+        from umbel.app.builtins import add_builtin_tasks
+
         for make in (*current.shared_task_makers, add_builtin_tasks):
             make(self)
         while self._pending_discovery:

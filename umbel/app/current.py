@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
 from weakref import WeakSet
 
-from umbel.canvas.signature import send_through
+from umbel.canvas.sender import send_through
 from umbel.current import answer_with
 from umbel.execution import context
 from umbel.result.waiting import look_through

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from umbel.app import drivers
-from umbel.app.sending import TaskSending
+from umbel.app.workflows import Workflows
+from umbel.canvas.chains import chain
+from umbel.canvas.signature import maybe_signature
 from umbel.execution.tools import Tools
 from umbel.serialization import registry as serializers
 from umbel.wire.results import ResultCodec
 
 if TYPE_CHECKING:
+    from umbel.app.base import Umbel
     from umbel.app.drivers import Replies
     from umbel.app.settings import Settings
+    from umbel.canvas.composing import Composer
     from umbel.model import Message, Queue, ResultRecord
     from umbel.protocols import Broker, Fanout, ResultBackend, Runner
 
@@ -38,7 +42,7 @@ _REDIS_SETTING_BY_OPTION = {
 """Settings that say of the result backend what transport options may say too."""
 
 
-class Equipment(TaskSending):
+class Equipment(Workflows):
     """Clients, codecs and runners, as the configuration asks for them."""
 
     @property
@@ -98,7 +102,7 @@ class Equipment(TaskSending):
             clock=self.wall_clock,
             store=self._store_now,
             publish=self._publish_now,
-            encode_signature=self.encode_signature,
+            encode=self.encode_steps,
             route=lambda queue: self.router.route(queue=queue),
             call_signature=self._apply_signature,
             farewell=self.connections.close,
@@ -106,10 +110,37 @@ class Equipment(TaskSending):
             timezone=self.timezone,
         )
 
-    def _apply_signature(self, signature: Mapping[str, Any], args: Sequence[Any]) -> None:
+    def _apply_signature(
+        self,
+        signature: Mapping[str, Any],
+        args: Sequence[Any],
+        context: Mapping[str, Any],
+        *,
+        rest: Sequence[Any] = (),
+    ) -> None:
         """Run what follows an eager task here and now, too."""
-        options: dict[str, Any] = signature.get("options") or {}
-        self._tasks[signature["task"]].apply(args, signature.get("kwargs"), **options)
+        app = cast("Umbel", self)
+        found: Any = maybe_signature(signature, app=app)
+        if rest:
+            found = chain.of([found, *reversed(rest)], {}, app)
+        found.apply(args, **context)
+
+    @property
+    def composer(self) -> Composer:
+        """What makes messages of full chords."""
+        # Only workers need it.
+        from umbel.canvas import composing
+        from umbel.execution.errbacks import sendable
+
+        return self._derive(
+            "composer",
+            lambda _: composing.Composer(
+                self.codec,
+                self.encode_steps,
+                accept=self.accept,
+                rewrite=lambda errbacks, failure: sendable(errbacks, failure, self._tasks),
+            ),
+        )
 
     def make_runner(self, hostname: str) -> Runner:
         """What a pool runs requests with."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+import msgspec
+
 from umbel.app.arguments import complete
 from umbel.app.calls import adopt, defaults_of, make_call, result_of
 from umbel.app.parts import Parts
@@ -15,7 +17,6 @@ from umbel.result import AsyncResult, Groups, ResultSet
 
 if TYPE_CHECKING:
     from umbel.app.base import Umbel
-    from umbel.model import Message, Request
     from umbel.wire.call import Call
 
 __all__ = ["TaskSending"]
@@ -147,26 +148,11 @@ class TaskSending(Parts):
         app, task = cast("Umbel", self), self._tasks.get(name)
         resolved = None if task is None else task.options
         expires = None if resolved is None else resolved.expires
-        defaults = defaults_of(app, name, resolved)
-        return make_call(app, defaults, args, kwargs, options, expires)
+        routed: str = options.get("route_name") or name
+        defaults = defaults_of(app, routed, resolved)
+        call = make_call(app, defaults, args, kwargs, options, expires)
+        return call if routed == name else msgspec.structs.replace(call, task=name)
 
     def _call_of(self, signature: Mapping[str, Any]) -> Call:
         arguments = complete(signature.get("args"), signature.get("kwargs"))
         return self._make_call(signature["task"], *arguments, signature.get("options") or {})
-
-    def encode_signature(
-        self, sig: Mapping[str, object], args: Sequence[object], *, parent: Request
-    ) -> Message:
-        """The message of a signature that follows ``parent``, called with ``args``."""
-        options: Any = sig.get("options") or {}
-        kwargs: Any = sig.get("kwargs") or {}
-        given = {
-            "parent_id": parent.id,
-            "root_id": parent.root_id or parent.id,
-            # Whoever waits for what follows waits where the first task was sent from.
-            "reply_to": parent.message.reply_to,
-            **options,
-        }
-        name = str(sig["task"])
-        call = self._make_call(name, args, kwargs, given)
-        return self.producer.encode((call,), self.publish_policy({}))[0]

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, ca
 from umbel.app import current
 from umbel.app.arguments import ArgumentCheck, complete
 from umbel.app.calls import Defaults, adopt, defaults_of, make_call, result_of
+from umbel.app.composable import Composable
 from umbel.app.ids import new_id
 from umbel.app.options import FromConfig, resolve
-from umbel.canvas.signature import Signature
 from umbel.exceptions import MaxRetriesExceededError, OperationalError
 from umbel.execution import context
 from umbel.execution.context import Context
@@ -37,7 +37,7 @@ _NO_KEYWORDS: Mapping[str, object] = {}
 _HANDLERS = ("before_start", "on_success", "on_failure", "on_retry", "after_return")
 
 
-class Task(Generic[P, R]):
+class Task(Composable, Generic[P, R]):
     """A function that can be called here, or sent to a worker.
 
     ``@app.task`` makes one of a function; a subclass with a ``run`` method is registered with
@@ -418,6 +418,12 @@ class Task(Generic[P, R]):
             }
         return make_call(self.app, defaults, args, kwargs, options, resolved.expires)
 
+    def call_of(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> Call:
+        """The call that :meth:`apply_async` would send."""
+        return self._call(args, kwargs, None, None, None, None, options)
+
     def _argument_check(self) -> ArgumentCheck:
         function = getattr(self.run, "__func__", None)
         check = ArgumentCheck(function or self.run, bound=function is not None)
@@ -445,28 +451,6 @@ class Task(Generic[P, R]):
             serialize=serialize,
         )
         return EagerResult(call.id, value, state, traceback, self.name)
-
-    # -- signatures
-
-    def s(self, *args: Any, **kwargs: Any) -> Signature:
-        """A signature: the call as a value, to be completed, linked and sent later."""
-        return self.signature(args, kwargs)
-
-    def si(self, *args: Any, **kwargs: Any) -> Signature:
-        """An immutable signature: it takes no more arguments."""
-        return self.signature(args, kwargs, immutable=True)
-
-    def signature(
-        self,
-        args: Sequence[Any] | None = None,
-        kwargs: Mapping[str, Any] | None = None,
-        options: Mapping[str, Any] | None = None,
-        **extra: Any,
-    ) -> Signature:
-        """A signature with options, for example ``countdown=10``."""
-        return Signature(self.name, args, kwargs, options, app=self.app, **extra)
-
-    subtask = signature
 
     def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult[R]:  # noqa: N802
         """The result of a call of this task, by its id."""

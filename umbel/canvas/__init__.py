@@ -1,5 +1,9 @@
-"""Composition: signatures, and what follows a task."""
+"""Composition: signatures, chains, groups, chords, and what follows a task."""
 
+from umbel.canvas.chains import chain
+from umbel.canvas.chords import chord
+from umbel.canvas.groups import group
+from umbel.canvas.maps import chunks, xmap, xstarmap
 from umbel.canvas.signature import (
     Signature,
     maybe_signature,
@@ -7,5 +11,20 @@ from umbel.canvas.signature import (
     signature,
     subtask,
 )
+from umbel.canvas.stamping import GroupStampingVisitor, StampingVisitor
 
-__all__ = ["Signature", "maybe_signature", "maybe_subtask", "signature", "subtask"]
+__all__ = [
+    "GroupStampingVisitor",
+    "Signature",
+    "StampingVisitor",
+    "chain",
+    "chord",
+    "chunks",
+    "group",
+    "maybe_signature",
+    "maybe_subtask",
+    "signature",
+    "subtask",
+    "xmap",
+    "xstarmap",
+]

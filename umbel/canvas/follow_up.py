@@ -1,8 +1,4 @@
-"""What comes after a task: callbacks, the next link of a chain, error callbacks. Pure.
-
-A signature travels as a dict; what is to be called is a :class:`Step`: a signature complete with
-the arguments and options of this call, ready to be routed and encoded.
-"""
+"""What comes after a task: callbacks, the next link of a chain, error callbacks. Pure."""
 
 from __future__ import annotations
 
@@ -11,20 +7,27 @@ from typing import Any
 
 import msgspec
 
-from umbel.exceptions import InvalidTaskError
+from umbel.canvas import plan
+from umbel.canvas.plan import Call, Chain, Chord, Group, Node, checked, ids_after, kind_of, overlay
+from umbel.canvas.waves import Step, first_wave
+from umbel.model import Expected
 
-__all__ = ["Step", "after_failure", "after_success", "call", "listed"]
+__all__ = ["NOTHING", "Step", "Wave", "after_failure", "after_success", "start"]
 
-_LATER = {"group": "groups", "chord": "chords", "chunks": "chunks"}
+_COMPOSED = frozenset({"chain", "group", "chord", "chunks"})
 
 
-class Step(msgspec.Struct, frozen=True):
-    """One call to make."""
+class Wave(msgspec.Struct, frozen=True):
+    """What to send now."""
 
-    signature: Mapping[str, Any]
-    """Complete: keyword arguments and options as they are to be sent."""
-    args: tuple[Any, ...]
-    """All positional arguments."""
+    steps: tuple[Step, ...] = ()
+    expect: tuple[Expected, ...] = ()
+    """The chords that start with it."""
+    children: tuple[Any, ...] = ()
+    """The result tuples of what starts: ``[[id, parent], members]``."""
+
+
+NOTHING = Wave()
 
 
 def after_success(
@@ -34,110 +37,118 @@ def after_success(
     root_id: str | None,
     callbacks: Sequence[Any] | None,
     chain: Sequence[Any] | None,
-) -> list[Step]:
+) -> Wave:
     """The calls that follow a task that returned ``value``: its callbacks, then the next link.
 
     Args:
         chain: The links to come in reverse: the last one is next, and takes the others along.
 
     Raises:
-        InvalidTaskError: One of them is not a signature, or of a kind that cannot be started.
+        InvalidTaskError: One of them is not a signature.
     """
-    context = {"root_id": root_id or id, "parent_id": id}
-    steps = [step for callback in callbacks or () for step in call(callback, (value,), context)]
+    new_id, context = ids_after(id), _context(id, root_id)
+    waves = [start(callback, (value,), context, new_id) for callback in callbacks or ()]
     if chain:
-        steps += call(chain[-1], (value,), context, rest=chain[:-1])
-    return steps
+        waves.append(start(chain[-1], (value,), context, new_id, rest=chain[:-1]))
+    return _together(waves)
 
 
-def after_failure(
-    *,
-    id: str,
-    root_id: str | None,
-    errbacks: Iterable[Any] | None,
-) -> list[Step]:
+def after_failure(*, id: str, root_id: str | None, errbacks: Iterable[Any] | None) -> Wave:
     """The calls that follow a task that failed: its error callbacks, with the task's id.
 
     Raises:
         InvalidTaskError: As for :func:`after_success`.
     """
-    context = {"root_id": root_id or id, "parent_id": id}
-    return [step for errback in errbacks or () for step in call(errback, (id,), context)]
+    new_id, context = ids_after(f"{id}:failed"), _context(id, root_id)
+    return _together([start(errback, (id,), context, new_id) for errback in errbacks or ()])
 
 
-def call(
+def start(
     signature: Any,
     args: Sequence[object],
-    options: Mapping[str, object],
+    context: Mapping[str, Any],
+    new_id: plan.NewId,
     *,
     rest: Sequence[Any] = (),
-) -> list[Step]:
+) -> Wave:
     """The calls that starting ``signature`` comes to, with ``args`` before its own arguments.
 
     Args:
-        options: More options, which win over the signature's own.
+        context: More options, which win over the signature's own.
+        new_id: Gives ids to what has none yet.
         rest: What is chained behind it, in reverse.
+
+    Raises:
+        InvalidTaskError: Something in it is not a signature.
     """
-    plain = _checked(signature)
-    own: Mapping[str, Any] = plain.get("options") or {}
-    if plain.get("subtask_type") == "chain":
-        return _start_chain(plain, own, args, options, rest)
-    if (kind := plain.get("subtask_type")) in _LATER:
-        msg = (
-            f"Cannot start {plain['task']!r}: {_LATER[kind]} come with the workflows release of "
-            "umbel. Call the tasks one by one, or send this from a task."
-        )
-        raise InvalidTaskError(msg)
-    merged: dict[str, Any] = {**own, **options}
+    plain = checked(signature)
+    if kind_of(plain) not in _COMPOSED:
+        return _single(plain, args, context, new_id, rest)
+    node = plan.compile(plain, plan.Rules(new_id))
+    if node is None:
+        return NOTHING
+    steps: list[Step] = []
+    expect: list[Expected] = []
+    for item in first_wave(node, args, context=context, rest=rest):
+        if isinstance(item, Step):
+            steps.append(item)
+        else:
+            expect.append(item)
+    return Wave(tuple(steps), tuple(expect), (_child(node),))
+
+
+def _single(
+    plain: Mapping[str, Any],
+    args: Sequence[object],
+    context: Mapping[str, Any],
+    new_id: plan.NewId,
+    rest: Sequence[Any],
+) -> Wave:
+    """:func:`start` for a plain task, of which almost all follow-ups are."""
+    options = overlay(plain.get("options") or {}, context)
+    task_id = options["task_id"] = options.get("task_id") or new_id()
     if rest:
-        merged["chain"] = [*rest]
+        options["chain"] = [*rest, *(options.get("chain") or ())]
     positional = tuple(plain.get("args") or ())
     if not plain.get("immutable"):
         positional = (*args, *positional)
-    return [Step({**plain, "options": merged}, positional)]
+    step = Step({**plain, "options": options}, positional)
+    return Wave((step,), (), (((task_id, None), None),))
 
 
-def _start_chain(
-    signature: Mapping[str, Any],
-    own: Mapping[str, Any],
-    args: Sequence[object],
-    options: Mapping[str, object],
-    rest: Sequence[Any],
-) -> list[Step]:
-    kwargs: Mapping[str, Any] = signature.get("kwargs") or {}
-    tasks: list[Mapping[str, Any]] = [_checked(task) for task in kwargs.get("tasks") or ()]
-    if not tasks:
-        return []
-    # The options of a chain are about its end (who is called back, under which id the result is
-    # found); only error callbacks are about every link.
-    last = tasks[-1]
-    ends = {name: own[name] for name in ("task_id", "link", "chord", "group_id") if own.get(name)}
-    tasks[-1] = {**last, "options": {**(last.get("options") or {}), **ends}}
-    if errbacks := own.get("link_error"):
-        tasks = [_with_errbacks(task, errbacks) for task in tasks]
-    if signature.get("immutable"):
-        args = ()
-    head = tasks[0]
-    return call(head, args, options, rest=[*rest, *reversed(tasks[1:])])
+def _child(node: Node) -> Any:
+    """The result tuple of what of ``node`` starts now."""
+    match node:
+        case Call():
+            return (node.id, None), None
+        case Chain(steps):
+            return _child(steps[0])
+        case Group(id_, members) | Chord(id_, members):
+            return (id_, None), [_end(member) for member in members]
 
 
-def _with_errbacks(signature: Mapping[str, Any], errbacks: Any) -> Mapping[str, Any]:
-    options: dict[str, Any] = {**(signature.get("options") or {})}
-    options["link_error"] = [*listed(options.get("link_error")), *listed(errbacks)]
-    return {**signature, "options": options}
+def _end(node: Node) -> Any:
+    """The result tuple of what ``node`` ends in."""
+    match node:
+        case Call():
+            return (node.id, None), None
+        case Chain(steps):
+            return _end(steps[-1])
+        case Chord(_, _, body):
+            return _end(body)
+        case Group(id_, members):
+            return (id_, None), [_end(member) for member in members]
 
 
-def listed(value: Any) -> list[Any]:
-    """What may be nothing, one signature or several, as a new list."""
-    if value is None:
-        return []
-    return [*value] if isinstance(value, list | tuple) else [value]
+def _together(waves: Sequence[Wave]) -> Wave:
+    if len(waves) == 1:
+        return waves[0]
+    return Wave(
+        tuple(step for wave in waves for step in wave.steps),
+        tuple(each for wave in waves for each in wave.expect),
+        tuple(child for wave in waves for child in wave.children),
+    )
 
 
-def _checked(signature: Any) -> Mapping[str, Any]:
-    if isinstance(signature, Mapping):
-        found: Mapping[str, Any] = signature  # pyright: ignore[reportUnknownVariableType] - user values
-        if isinstance(found.get("task"), str):
-            return found
-    msg = f"{signature!r:.200} is not a signature, which is a mapping with the name of a 'task'."
-    raise InvalidTaskError(msg)
+def _context(id: str, root_id: str | None) -> dict[str, Any]:
+    return {"root_id": root_id or id, "parent_id": id}

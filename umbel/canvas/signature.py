@@ -13,66 +13,46 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
-from typing import Any, NoReturn, Protocol, overload
+from typing import Any, ClassVar, Self, TypeVar, overload
 
-from umbel.canvas.follow_up import listed
-from umbel.exceptions import ImproperlyConfigured
+from umbel.canvas.entries import Entries
+from umbel.canvas.plan import listed
+from umbel.canvas.sender import Sender
+from umbel.canvas.stamping import StampingVisitor, stamps_of
 from umbel.result.single import AsyncResult
-from umbel.result.waiting import ResultSource
 
 __all__ = [
-    "Sender",
     "Signature",
+    "given_options",
     "maybe_signature",
     "maybe_subtask",
-    "send_through",
+    "new_id",
+    "settle",
     "signature",
     "subtask",
 ]
+
+S = TypeVar("S", bound="Signature")
 
 _KEPT = frozenset({"group_id", "stamped_headers"})
 """Options that a signature has for good: those of a call never replace them."""
 
 
-class Sender(ResultSource, Protocol):
-    """What a signature needs of an app."""
-
-    @property
-    def tasks(self) -> Mapping[str, Any]:
-        """The tasks that are known here, by name."""
-        ...
-
-    @property
-    def oid(self) -> str:
-        """Where results that travel as messages are sent."""
-        ...
-
-    def send_task(
-        self,
-        name: str,
-        args: Sequence[Any] | None = None,
-        kwargs: Mapping[str, Any] | None = None,
-        **options: Any,
-    ) -> AsyncResult[Any]:
-        """Send a task that need not be known here."""
-        ...
-
-
-# Set once, by the composition root: signatures made without an app are sent by the current one.
-_default: Callable[[], Sender] | None = None
-
-
-def send_through(default: Callable[[], Sender]) -> None:
-    """Say by which app signatures are sent that were made without one."""
-    global _default  # noqa: PLW0603 - the one place that sets it
-    _default = default
-
-
-class Signature(dict[str, Any]):
+class Signature(Entries):
     """One call of one task, complete or not."""
 
-    _app: Sender | None = None
-    _type: Any = None
+    TYPES: ClassVar[dict[str, type[Signature]]] = {}
+    """The classes of compositions, by ``subtask_type``."""
+
+    @classmethod
+    def register_type(cls, name: str | None = None) -> Callable[[type[S]], type[S]]:
+        """Make a class that of all signatures of a ``subtask_type``: its name by default."""
+
+        def register(kind: type[S]) -> type[S]:
+            Signature.TYPES[name or kind.__name__] = kind
+            return kind
+
+        return register
 
     def __init__(
         self,
@@ -113,105 +93,10 @@ class Signature(dict[str, Any]):
     @classmethod
     def from_dict(cls, d: Mapping[str, Any], app: Sender | None = None) -> Signature:
         """The signature that ``d`` is the form of; shares its contents."""
+        kind = Signature.TYPES.get(d.get("subtask_type") or "")
+        if kind is not None and kind is not cls:
+            return kind.from_dict(d, app=app)
         return Signature(d, app=app)
-
-    # -- what it says
-
-    @property
-    def task(self) -> str:
-        """The name of the task."""
-        return str(self["task"])
-
-    @task.setter
-    def task(self, value: str) -> None:
-        self["task"] = value
-
-    @property
-    def name(self) -> str:
-        """The name of the task."""
-        return self.task
-
-    @property
-    def args(self) -> Sequence[Any]:
-        """The positional arguments so far."""
-        found: Sequence[Any] = self.setdefault("args", ())
-        return found
-
-    @args.setter
-    def args(self, value: Sequence[Any]) -> None:
-        self["args"] = value
-
-    @property
-    def kwargs(self) -> dict[str, Any]:
-        """The keyword arguments so far."""
-        found: dict[str, Any] = self.setdefault("kwargs", {})
-        return found
-
-    @kwargs.setter
-    def kwargs(self, value: dict[str, Any]) -> None:
-        self["kwargs"] = value
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The options of ``apply_async`` so far."""
-        found: dict[str, Any] = self.setdefault("options", {})
-        return found
-
-    @options.setter
-    def options(self, value: dict[str, Any]) -> None:
-        self["options"] = value
-
-    @property
-    def subtask_type(self) -> str | None:
-        """What kind of composition it is; None: a plain task."""
-        found: str | None = self.get("subtask_type")
-        return found
-
-    @property
-    def immutable(self) -> bool:
-        """Whether it takes no more arguments."""
-        return bool(self.get("immutable"))
-
-    @immutable.setter
-    def immutable(self, value: bool) -> None:
-        self["immutable"] = value
-
-    @property
-    def id(self) -> str | None:
-        """The id its task will have, once it is frozen."""
-        return self.options.get("task_id")
-
-    @property
-    def parent_id(self) -> str | None:
-        """The id of the task it is sent by, once it is frozen."""
-        return self.options.get("parent_id")
-
-    @property
-    def root_id(self) -> str | None:
-        """The id of the first task of the workflow, once it is frozen."""
-        return self.options.get("root_id")
-
-    @property
-    def app(self) -> Sender:
-        """The app it is sent by: its own, its task's, or the current one."""
-        if self._app is not None:
-            return self._app
-        app: Sender | None = getattr(self._type, "app", None)
-        if app is None:
-            if _default is None:
-                msg = f"{self!r} belongs to no app. Pass app=, or make an app current."
-                raise ImproperlyConfigured(msg)
-            app = _default()
-        return app
-
-    @property
-    def type(self) -> Any:
-        """The task itself.
-
-        Raises:
-            NotRegistered: It is not known here.
-        """
-        return self._type if self._type is not None else self.app.tasks[self.task]
 
     # -- calling
 
@@ -223,6 +108,10 @@ class Signature(dict[str, Any]):
     def delay(self, *partial_args: Any, **partial_kwargs: Any) -> AsyncResult[Any]:
         """Send it to a worker, with these arguments before its own."""
         return self.apply_async(partial_args, partial_kwargs)
+
+    async def adelay(self, *partial_args: Any, **partial_kwargs: Any) -> AsyncResult[Any]:
+        """:meth:`delay`, without blocking the running loop."""
+        return await self.aapply_async(partial_args, partial_kwargs)
 
     def apply_async(
         self,
@@ -236,15 +125,26 @@ class Signature(dict[str, Any]):
         Args:
             route_name: Route it as if the task had this name.
         """
-        given = {name: value for name, value in options.items() if value is not None}
-        if route_name:
-            given["route_name"] = route_name
-        self._refuse_composition()
-        args, kwargs, merged = self.merge(args, kwargs, given)
-        task = self._type if self._type is not None else self.app.tasks.get(self.task)
+        args, kwargs, merged = self.merge(args, kwargs, given_options(options, route_name))
+        task = self._task()
         if task is None:
             return self.app.send_task(self.task, args, kwargs, **merged)
         result: AsyncResult[Any] = task.apply_async(args, kwargs, **merged)
+        return result
+
+    async def aapply_async(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        route_name: str | None = None,
+        **options: Any,
+    ) -> AsyncResult[Any]:
+        """:meth:`apply_async`, without blocking the running loop."""
+        args, kwargs, merged = self.merge(args, kwargs, given_options(options, route_name))
+        task = self._task()
+        if task is None:
+            return await self.app.asend_task(self.task, args, kwargs, **merged)
+        result: AsyncResult[Any] = await task.aapply_async(args, kwargs, **merged)
         return result
 
     def apply(
@@ -254,9 +154,7 @@ class Signature(dict[str, Any]):
         **options: Any,
     ) -> Any:
         """Run it here and now, as a worker would."""
-        given = {name: value for name, value in options.items() if value is not None}
-        self._refuse_composition()
-        args, kwargs, merged = self.merge(args, kwargs, given)
+        args, kwargs, merged = self.merge(args, kwargs, given_options(options))
         return self.type.apply(args, kwargs, **merged)
 
     def __invert__(self) -> Any:
@@ -277,8 +175,9 @@ class Signature(dict[str, Any]):
             force: Even if it is immutable.
         """
         merged = dict(self.options)
+        kept = _KEPT.union(merged.get("stamped_headers") or ())
         for name, value in (options or {}).items():
-            if name not in _KEPT or name not in merged:
+            if name not in kept or name not in merged:
                 merged[name] = value
         if self.immutable and not force:
             return tuple(self.args), dict(self.kwargs), merged
@@ -291,19 +190,20 @@ class Signature(dict[str, Any]):
         args: Iterable[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
         **opts: Any,
-    ) -> Signature:
+    ) -> Self:
         """A copy with more arguments and options; shares nothing with this one but values."""
         merged_args, merged_kwargs, options = self.merge(args, kwargs, opts)
-        copy = Signature(
-            {
-                **self,
-                "args": merged_args,
-                "kwargs": merged_kwargs,
-                "options": {name: _copy_links(value) for name, value in options.items()},
-            },
-            app=self._app,
+        return self.copied(
+            args=merged_args,
+            kwargs=merged_kwargs,
+            options={name: _copy_links(value) for name, value in options.items()},
         )
-        copy._type = self._type
+
+    def copied(self, **changes: Any) -> Self:
+        """A copy with other entries, where they are given; shares the rest."""
+        copy = type(self).__new__(type(self))
+        dict.update(copy, self, **changes)
+        copy._app, copy._type = self._app, self._type  # noqa: SLF001 - one of this class
         return copy
 
     partial = clone
@@ -313,7 +213,7 @@ class Signature(dict[str, Any]):
         args: Iterable[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
-    ) -> Signature:
+    ) -> Self:
         """A copy with other arguments or options, where they are given."""
         copy = self.clone()
         if args is not None:
@@ -324,7 +224,7 @@ class Signature(dict[str, Any]):
             copy.options = dict(options)
         return copy
 
-    def set(self, immutable: bool | None = None, **options: Any) -> Signature:
+    def set(self, immutable: bool | None = None, **options: Any) -> Self:
         """Change options, or whether it takes more arguments; returns itself."""
         if immutable is not None:
             self.set_immutable(immutable)
@@ -335,7 +235,7 @@ class Signature(dict[str, Any]):
         """Say whether it takes no more arguments."""
         self.immutable = immutable
 
-    def at_home(self, app: Sender | None) -> Signature:
+    def at_home(self, app: Sender | None) -> Self:
         """Make it one of ``app``, unless it has an app already; returns itself."""
         if app is not None and self._app is None:
             self._app = app
@@ -352,18 +252,32 @@ class Signature(dict[str, Any]):
     ) -> AsyncResult[Any]:
         """Fix the id it will have, and its place in a workflow; returns its result to come."""
         options = self.options
-        if not options.get("task_id"):
-            options["task_id"] = _id or _new_id()
+        self.fix_ids(_id)
+        if options.get("group_id") is None and group_id is not None:
+            options["group_id"] = group_id
         place = {
             "root_id": root_id,
             "parent_id": parent_id,
-            "group_id": group_id,
             "chord": chord,
             "group_index": group_index,
         }
         options.update({name: value for name, value in place.items() if value is not None})
         options.setdefault("reply_to", self.app.oid)
         return AsyncResult(options["task_id"], app=self.app)
+
+    def fix_ids(self, end: str | None = None) -> None:
+        """Give an id to everything in it that has none.
+
+        Args:
+            end: The id of the task that it ends in.
+        """
+        if not self.options.get("task_id"):
+            self.options["task_id"] = end or new_id()
+
+    @property
+    def end_id(self) -> str | None:
+        """The id of the task that it ends in, once it is frozen."""
+        return self.id
 
     def link(self, callback: Any) -> Any:
         """Call ``callback`` with the result; returns it. The same one is linked once."""
@@ -373,13 +287,14 @@ class Signature(dict[str, Any]):
         """Call ``errback`` when the task fails; returns it. The same one is linked once."""
         return self.append_to_list_option("link_error", errback)
 
-    def on_error(self, errback: Any) -> Signature:
+    def on_error(self, errback: Any) -> Self:
         """:meth:`link_error`, but returns this signature."""
         self.link_error(errback)
         return self
 
     def append_to_list_option(self, key: str, value: Any) -> Any:
         """Add ``value`` to a list among the options, unless it is there; returns it."""
+        settle(value)
         items = self._list_option(key)
         if value not in items:
             items.append(value)
@@ -397,18 +312,54 @@ class Signature(dict[str, Any]):
             found += linked.flatten_links()
         return found
 
-    # -- composition comes with workflows
+    # -- composition
 
-    def __or__(self, other: object) -> NoReturn:
-        msg = f"{self!r} | {other!r}: chains come with the workflows release of umbel. Use link()."
-        raise NotImplementedError(msg)
+    def __or__(self, other: Signature) -> Signature:  # type: ignore[override]  # not as dicts do
+        """A chain: what this returns is the first argument of ``other``; after a group, a chord."""
+        return Signature.TYPES["chain"].join(self, other)
+
+    def __ior__(self, other: Signature) -> Signature:  # type: ignore[override]  # noqa: PYI034 - as above
+        return self | other
+
+    @classmethod
+    def join(cls, left: Signature, right: Signature) -> Signature:
+        """What ``left | right`` is; chains know."""
+        raise NotImplementedError
+
+    # -- stamps
 
     def stamp(
-        self, visitor: object = None, append_stamps: bool = False, **headers: Any
-    ) -> NoReturn:
-        """Stamping comes with workflows."""
-        msg = "Stamping comes with the workflows release of umbel. Use set(headers={...})."
-        raise NotImplementedError(msg)
+        self, visitor: StampingVisitor | None = None, append_stamps: bool = False, **headers: Any
+    ) -> Self:
+        """Put stamps on it and its links; returns itself.
+
+        Args:
+            visitor: Says what to stamp what with.
+            append_stamps: Whether a stamp that is there already becomes a list of both.
+            headers: Stamps by name.
+        """
+        self.stamp_links(visitor, append_stamps, **headers)
+        found = visitor.on_signature(self, **headers) if visitor is not None else None
+        return self.set(**stamps_of(headers, found, self.options, append=append_stamps))
+
+    def stamp_links(
+        self, visitor: StampingVisitor | None, append_stamps: bool = False, **headers: Any
+    ) -> None:
+        """Put stamps on its callbacks and error callbacks."""
+        for key in ("link", "link_error"):
+            if not self.options.get(key):
+                continue
+            links: list[Any] = [
+                maybe_signature(each, app=self._app) for each in listed(self.options[key])
+            ]
+            self.options[key] = links
+            for link in links:
+                found: Mapping[str, Any] | None = None
+                if visitor is not None:
+                    tell = visitor.on_callback if key == "link" else visitor.on_errback
+                    found = tell(link, **headers)
+                stamps = stamps_of(headers, found, None, append=append_stamps)
+                link.stamp(visitor, append_stamps, **stamps)
 
     # -- looks
 
@@ -428,8 +379,7 @@ class Signature(dict[str, Any]):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Signature:
         # Apps and tasks are not values: the copy shares them.
-        copy = Signature(deepcopy(dict(self), memo), app=self._app)
-        copy._type = self._type
+        copy = self.copied(**deepcopy(dict(self), memo))
         memo[id(self)] = copy
         return copy
 
@@ -440,12 +390,15 @@ class Signature(dict[str, Any]):
         items = self.options[key] = listed(self.options.get(key))
         return items
 
-    def _refuse_composition(self) -> None:
-        if self.subtask_type is not None:
-            msg = (
-                f"Cannot start a {self.subtask_type}: it comes with the workflows release of umbel."
-            )
-            raise NotImplementedError(msg)
+    def _task(self) -> Any:
+        return self._type if self._type is not None else self.app.tasks.get(self.task)
+
+
+def settle(value: Any) -> None:
+    """Read the generators in what is to be kept: it may be needed more than once."""
+    tasks: Any = getattr(value, "tasks", None)
+    if getattr(tasks, "is_lazy", False):
+        value.tasks = [*tasks]
 
 
 def signature(varies: Any, *args: Any, **kwargs: Any) -> Signature:
@@ -490,7 +443,16 @@ def _copy_links(value: Any) -> Any:
     return [*value] if isinstance(value, list) else value
 
 
-def _new_id() -> str:
+def given_options(options: Mapping[str, Any], route_name: str | None = None) -> dict[str, Any]:
+    """Options that say something."""
+    given = {name: value for name, value in options.items() if value is not None}
+    if route_name:
+        given["route_name"] = route_name
+    return given
+
+
+def new_id() -> str:
+    """A random id."""
     from uuid import uuid4  # costs 3 ms; programs that only call tasks freeze no signature
 
     return str(uuid4())

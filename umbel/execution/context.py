@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from umbel.canvas.follow_up import Step
+from umbel.canvas.follow_up import Wave
 from umbel.execution.runnable import Runnable
 from umbel.execution.tools import Tools
 from umbel.model import Message, Request
@@ -231,8 +231,11 @@ class Run(msgspec.Struct, eq=False):
     """What it returned."""
     failure: Any = None
     """What it raised: an ``ExceptionInfo``."""
-    steps: list[Step] | None = None
-    """What follows an eager run; otherwise follow-ups are messages in the outcome."""
+    following: list[tuple[Any, tuple[Any, ...], Sequence[Any]]] | None = None
+    """What follows an eager run: signatures, with what they are called with, and what is chained
+    behind them in reverse. Otherwise follow-ups are messages in the outcome."""
+    replacement: Wave | None = None
+    """What takes the task's place, when it has replaced itself."""
     _context: Context | None = None
 
     @property

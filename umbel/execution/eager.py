@@ -12,7 +12,6 @@ from typing import Any, cast
 
 import msgspec
 
-from umbel.canvas.follow_up import Step
 from umbel.execution.context import Run
 from umbel.execution.coroutines import Loops
 from umbel.execution.execute import settle
@@ -120,21 +119,18 @@ def _end(run: Run, outcome: Outcome) -> Ended:
     tools = run.tools
     if not isinstance(outcome, Ignored) and outcome.record is not None:
         tools.store([outcome.record])
-    _follow(run, run.steps or ())
+    _follow(run)
     state = _STATE_BY_OUTCOME[type(outcome)]
     if isinstance(outcome, Succeeded):
         return state, run.value, None
     return state, run.failure.exception, run.failure.traceback
 
 
-def _follow(run: Run, steps: Sequence[Step]) -> None:
-    tools = run.tools
-    if tools.call_signature is not None:
-        for step in steps:
-            tools.call_signature(step.signature, step.args)
-    elif steps:
-        encode = tools.encode_signature
-        tools.publish([encode(step.signature, step.args, parent=run.request) for step in steps])
+def _follow(run: Run) -> None:
+    request = run.request
+    context = {"root_id": request.root_id or request.id, "parent_id": request.id}
+    for signature, args, rest in run.following or ():
+        run.tools.call_signature(signature, args, context, rest=rest)
 
 
 def _list(signatures: Sequence[object] | None) -> list[Any] | None:

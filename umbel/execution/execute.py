@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from types import CoroutineType
 from typing import Any
 
-from umbel.canvas import follow_up
+from umbel.canvas import endings, follow_up
 from umbel.exceptions import (
     DecodeError,
     EncodeError,
@@ -27,9 +27,11 @@ from umbel.execution import errbacks, failures, hooks, retries
 from umbel.execution.context import Run, enter, leave
 from umbel.execution.coroutines import Loops
 from umbel.execution.failures import ExceptionInfo, logger
+from umbel.execution.membership import member
 from umbel.execution.prepared import Prepared
 from umbel.execution.tools import Tools
 from umbel.model import (
+    Arrival,
     Failed,
     Ignored,
     Message,
@@ -130,27 +132,25 @@ def _returned(run: Run, task: Prepared, value: Any) -> Succeeded:
     request, body, tools = run.request, run.body, run.tools
     runtime = tools.clock.monotonic() - run.started
     run.value = value
+    wave = follow_up.NOTHING
     messages: Sequence[Message] = ()
-    if body.callbacks or body.chain or run.unsent:
-        steps = follow_up.after_success(
-            value,
-            id=request.id,
-            root_id=request.root_id,
-            callbacks=body.callbacks,
-            chain=body.chain,
-        )
-        messages = _encode(run, steps)
+    if body.callbacks or body.chain:
+        wave, messages = _continue(run, value)
     record = None
     if run.keeps_result:
         codec = tools.codec
         record = codec.succeeded(
             request,
             value,
-            children=_children(run, messages) if run.children or messages else (),
+            children=_children(run, wave) if run.children or wave.children else (),
             extra=_extra(run) if codec.extended else None,
         )
     if run.unsent:
         messages = (*_unsent(run), *messages)
+    arrivals: tuple[Arrival, ...] = ()
+    if body.chord is not None and not run.is_eager:
+        ended = record or tools.codec.succeeded(request, value)
+        arrivals = endings.arrived(member(request, body), ended).arrivals
     hooks.succeeded(run, task, value, runtime)
     return Succeeded(
         key=request.key,
@@ -158,7 +158,27 @@ def _returned(run: Run, task: Prepared, value: Any) -> Succeeded:
         record=record,
         follow_ups=tuple(messages),
         shown=saferepr(value, task.options.resultrepr_maxsize) if request.tell else None,
+        expect=wave.expect,
+        arrivals=arrivals,
     )
+
+
+def _continue(run: Run, value: object) -> tuple[follow_up.Wave, Sequence[Message]]:
+    """What is called with the value."""
+    request, body = run.request, run.body
+    if run.is_eager:
+        run.following = [(callback, (value,), ()) for callback in body.callbacks or ()]
+        if body.chain:
+            run.following.append((body.chain[-1], (value,), body.chain[:-1]))
+        return follow_up.NOTHING, ()
+    wave = follow_up.after_success(
+        value,
+        id=request.id,
+        root_id=request.root_id,
+        callbacks=body.callbacks,
+        chain=body.chain,
+    )
+    return wave, _encode(run, wave)
 
 
 def _raised(run: Run, task: Prepared, error: BaseException) -> Outcome:
@@ -171,7 +191,16 @@ def _raised(run: Run, task: Prepared, error: BaseException) -> Outcome:
     if isinstance(error, Ignore):
         run.failure = ExceptionInfo(error, internal=True)
         hooks.ignored(run, error, run.failure)
-        return Ignored(key=run.request.key, runtime=_runtime(run))
+        if run.replacement is not None:
+            wave = run.replacement
+            return Ignored(
+                key=run.request.key,
+                runtime=_runtime(run),
+                follow_ups=tuple(_encode(run, wave)),
+                expect=wave.expect,
+            )
+        ending = _ending(run, error, None)
+        return Ignored(key=run.request.key, runtime=_runtime(run), arrivals=ending.arrivals)
     if isinstance(error, Reject):
         return _rejected(run, error)
     return _failed(run, task, error)
@@ -200,12 +229,15 @@ def _rejected(run: Run, error: Reject) -> Rejected:
         # It will not come back; whoever waits for it shall not wait for ever.
         record = run.tools.codec.failed(run.request, error, info.traceback)
     hooks.rejected(run, error, info)
+    ending = endings.NOTHING if error.requeue else _ending(run, error, record)
     return Rejected(
         key=run.request.key,
         requeue=error.requeue,
         record=record,
         reason=failures.describe(error),
         runtime=_runtime(run),
+        tail=ending.tail if run.keeps_result else (),
+        arrivals=ending.arrivals,
     )
 
 
@@ -218,43 +250,55 @@ def _failed(run: Run, task: Prepared, error: BaseException) -> Failed:
         record = tools.codec.failed(
             request, error, info.traceback, children=_children(run), extra=_extra(run)
         )
-        tail = failures.chain_tail(tools.codec, run.body.chain, error, info.traceback)
-        if tail and not run.is_eager:
-            tools.store(tail)
+    ending = _ending(run, error, record, info.traceback)
+    wave = follow_up.NOTHING
     messages = _unsent(run)
     if run.body.errbacks:
-        messages = (*messages, *_errback_messages(run, info))
+        wave, called = _errback_messages(run, info)
+        messages = (*messages, *called)
     hooks.failed(run, task, info)
     return Failed(
         key=request.key,
         runtime=runtime,
         record=record,
         follow_ups=messages,
+        expect=wave.expect,
+        tail=ending.tail if record is not None else (),
+        arrivals=ending.arrivals,
         shown=_shown(run, error, info),
     )
 
 
-def _errback_messages(run: Run, info: ExceptionInfo) -> Sequence[Message]:
+def _ending(
+    run: Run, error: BaseException, record: ResultRecord | None, traceback: str | None = None
+) -> endings.Ending:
+    """What does not come because this task has not succeeded; for eager ones, nothing waits."""
+    body, codec = run.body, run.tools.codec
+    if run.is_eager or (body.chord is None and not body.chain):
+        return endings.NOTHING
+    if record is None:
+        record = codec.failed(run.request, error, traceback)
+    return endings.ended(member(run.request, body), record, error, traceback, codec)
+
+
+def _errback_messages(run: Run, info: ExceptionInfo) -> tuple[follow_up.Wave, Sequence[Message]]:
+    request = run.request
     try:
         published = errbacks.call_here(run, info)
-        return _encode(
-            run,
-            follow_up.after_failure(
-                id=run.request.id, root_id=run.request.root_id, errbacks=published
-            ),
-        )
+        if run.is_eager:
+            run.following = [(errback, (request.id,), ()) for errback in published]
+            return follow_up.NOTHING, ()
+        wave = follow_up.after_failure(id=request.id, root_id=request.root_id, errbacks=published)
+        return wave, _encode(run, wave)
     except (EncodeError, InvalidTaskError) as error:
         # The task has failed already; that its error callbacks cannot be sent is another line.
         failures.report(run, failures.INTERNAL, ExceptionInfo(error, internal=True))
-        return ()
+        return follow_up.NOTHING, ()
 
 
-def _encode(run: Run, steps: Sequence[follow_up.Step]) -> Sequence[Message]:
-    if run.is_eager:
-        run.steps = [*(run.steps or ()), *steps]
-        return ()
-    encode = run.tools.encode_signature
-    return [encode(step.signature, step.args, parent=run.request) for step in steps]
+def _encode(run: Run, wave: follow_up.Wave) -> Sequence[Message]:
+    # Whoever waits for what follows waits where the first task was sent from.
+    return run.tools.encode(wave.steps, run.request.message.reply_to)
 
 
 def _unsent(run: Run) -> tuple[Message, ...]:
@@ -276,13 +320,13 @@ def _runtime(run: Run) -> float:
     return run.tools.clock.monotonic() - run.started
 
 
-def _children(run: Run, follow_ups: Sequence[Message] = ()) -> Sequence[Any]:
+def _children(run: Run, wave: follow_up.Wave = follow_up.NOTHING) -> Sequence[Any]:
     """The results of what the task has sent, and of what is sent because it returned."""
     sent = [
         child.as_tuple() if hasattr(child, "as_tuple") else child for child in run.children or ()
     ]
     if run.task.options.trail:
-        sent += [((message.id, None), None) for message in follow_ups]
+        sent += wave.children
     return sent
 
 

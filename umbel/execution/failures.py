@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any
 
 import msgspec
 
@@ -35,7 +33,6 @@ __all__ = [
     "UNEXPECTED",
     "ExceptionInfo",
     "LogPolicy",
-    "chain_tail",
     "describe",
     "expired",
     "lost",
@@ -124,16 +121,6 @@ def report(run: Run, policy: LogPolicy, info: ExceptionInfo) -> None:
     logger.log(policy.severity, policy.format, data, exc_info=exc_info, extra={"data": data})
 
 
-def chain_tail(
-    codec: ResultCodec, chain: Sequence[Any] | None, error: BaseException, text: str
-) -> list[ResultRecord]:
-    """The FAILURE of every task that was to come after one that failed.
-
-    Whoever waits for the end of a chain waits for the last of these.
-    """
-    return [codec.failed(link, error, text) for link in map(_link, chain or ()) if link is not None]
-
-
 def lost(request: Request, reason: str, codec: ResultCodec) -> ResultRecord:
     """The FAILURE of a task whose process is gone.
 
@@ -171,26 +158,17 @@ def revoked(request: Request, reason: str, codec: ResultCodec) -> ResultRecord:
 def revoked_unseen(id: str, codec: ResultCodec) -> ResultRecord:
     """The REVOKED of a task of which only the id is known."""
     return codec.state(
-        _Link(id, None, None, Message(id=id, body=b"")), REVOKED, TaskRevokedError("revoked")
+        _Named(id, None, None, Message(id=id, body=b"")), REVOKED, TaskRevokedError("revoked")
     )
 
 
-class _Link(msgspec.Struct, frozen=True):
-    """What a record needs to know of a task that has not been sent yet."""
+class _Named(msgspec.Struct, frozen=True):
+    """What a record needs to know of a task of which there is no request."""
 
     id: str
     group_id: str | None
     parent_id: str | None
     message: Message
-
-
-def _link(signature: Mapping[str, Any]) -> _Link | None:
-    options: dict[str, Any] = signature.get("options") or {}
-    if not isinstance(options.get("task_id"), str):
-        return None
-    id_ = options["task_id"]
-    address = Message(id=id_, body=b"", reply_to=options.get("reply_to"))
-    return _Link(id_, options.get("group_id"), options.get("parent_id"), address)
 
 
 def _failure(codec: ResultCodec, request: Request, error: Exception) -> ResultRecord:

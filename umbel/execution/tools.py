@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, tzinfo
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
+from umbel.canvas.follow_up import Step
 from umbel.execution.coroutines import Farewell
 from umbel.execution.runnable import Runnable
-from umbel.model import Message, Request, ResultRecord
+from umbel.model import Message, ResultRecord
 from umbel.protocols.clock import Clock
 from umbel.wire.results import ResultCodec
 
-__all__ = ["EncodeSignature", "Tools"]
+__all__ = ["CallSignature", "Encode", "Tools"]
 
 _NOTHING: Mapping[str, Runnable] = {}
 
@@ -23,22 +24,29 @@ def _to_the_queue(name: str) -> tuple[str, str]:
     return "", name
 
 
-class EncodeSignature(Protocol):
-    """Routes and encodes a signature that follows a request."""
+class CallSignature(Protocol):
+    """Runs what follows an eager task, here and now."""
 
     def __call__(
-        self, sig: Mapping[str, object], args: Sequence[object], *, parent: Request
-    ) -> Message:
-        """Build the message of ``sig``, called with ``args`` instead of its own ones.
+        self,
+        signature: Mapping[str, Any],
+        args: Sequence[object],
+        context: Mapping[str, Any],
+        *,
+        rest: Sequence[Any] = (),
+    ) -> None:
+        """Call ``signature`` with ``args`` before its own arguments.
 
         Args:
-            sig: A signature, complete: its keyword arguments are the call's, and its options hold
-                everything that goes along (``task_id``, ``root_id``, ``parent_id``, ``chain``,
-                ``link`` …).
-            args: All positional arguments of the call.
-            parent: The request that it follows.
+            context: ``root_id`` and ``parent_id``.
+            rest: What is chained behind it, in reverse.
         """
         ...
+
+
+Encode = Callable[[Sequence[Step], str | None], Sequence[Message]]
+"""Routes and encodes calls that follow a task; with where results that travel as messages are sent,
+for those that do not say."""
 
 
 class Tools(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,15 +64,15 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
     """Store at once, before going on: states of running tasks."""
     publish: Callable[[Sequence[Message]], None]
     """Publish at once, before going on."""
-    encode_signature: EncodeSignature
+    encode: Encode
     route: Callable[[str], tuple[str, str]] = _to_the_queue
     """The exchange and routing key that reach a queue; raises where there is no such queue."""
     tasks: Mapping[str, Runnable] = msgspec.field(default_factory=lambda: _NOTHING)
     """Every task by name; error callbacks are looked up here."""
     timezone: tzinfo = UTC
     """Whose wall time a naive ``eta`` is."""
-    call_signature: Callable[[Mapping[str, object], Sequence[object]], None] | None = None
-    """Calls what follows an eager run at once; None: it is published, like everything else."""
+    call_signature: CallSignature
+    """Calls what follows an eager run at once."""
     farewell: Farewell | None = None
     """Awaited on each event loop that was made for ``async def`` tasks, before it is closed."""
     task_init: Callable[[str, Runnable], None] | None = None

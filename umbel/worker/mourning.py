@@ -6,7 +6,7 @@ import logging
 
 from umbel.canvas import follow_up
 from umbel.exceptions import DecodeError, EncodeError, InvalidTaskError, SecurityError
-from umbel.execution.tools import EncodeSignature
+from umbel.execution.tools import Encode
 from umbel.model import Message, Request
 from umbel.wire import tasks as wire
 
@@ -18,16 +18,14 @@ logger = logging.getLogger(__name__)
 class ErrorCallbacks:
     """Builds the messages of a request's error callbacks, in the worker's parent process."""
 
-    def __init__(
-        self, encode_signature: EncodeSignature, *, accept: frozenset[str], limit: int
-    ) -> None:
+    def __init__(self, encode: Encode, *, accept: frozenset[str], limit: int) -> None:
         """Make one.
 
         Args:
             accept: Content types that are read.
             limit: Bytes that a body may unpack to.
         """
-        self._encode = encode_signature
+        self._encode = encode
         self._accept = accept
         self._limit = limit
 
@@ -35,10 +33,10 @@ class ErrorCallbacks:
         """The messages; none where they cannot be made: the failure is recorded all the same."""
         try:
             body = wire.read_body(request, accept=self._accept, limit=self._limit)
-            steps = follow_up.after_failure(
+            wave = follow_up.after_failure(
                 id=request.id, root_id=request.root_id, errbacks=body.errbacks
             )
-            return tuple(self._encode(step.signature, step.args, parent=request) for step in steps)
+            return tuple(self._encode(wave.steps, request.message.reply_to))
         except (InvalidTaskError, DecodeError, EncodeError, SecurityError) as error:
             logger.error(  # noqa: TRY400 - the sentence says it all
                 "Task %s[%s]: its error callbacks cannot be sent: %s",

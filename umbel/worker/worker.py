@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 from umbel import signals
 from umbel.app.drivers import shown_url
 from umbel.exceptions import ImproperlyConfigured, NotRegistered
-from umbel.model import Composed
 from umbel.worker import cry, reports, revocations, state
 from umbel.worker.banner import Introduction, banner
 from umbel.worker.commands.state import Consumer
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from umbel.app.base import Umbel
-    from umbel.model import Arrival, FullChord, Queue
+    from umbel.model import Queue
     from umbel.protocols import Broker, Pool, ResultBackend
 
 __all__ = ["Worker"]
@@ -319,9 +318,9 @@ class Worker:
             pool=pool,
             tasks=app.tasks,
             codec=app.codec,
-            compose=_no_chords,
+            compose=app.composer,
             error_callbacks=ErrorCallbacks(
-                app.encode_signature, accept=app.accept, limit=app.decompress_limit
+                app.encode_steps, accept=app.accept, limit=app.decompress_limit
             ),
             clock=app.wall_clock,
             prefetch=not self.options.disable_prefetch,
@@ -398,11 +397,6 @@ async def _stop_after_failure(
     """End what runs when a part of the worker has failed; otherwise the parts have seen to it."""
     if error is not None:
         await pool.stop(grace=0)
-
-
-def _no_chords(arrival: Arrival, chord: FullChord) -> Composed:  # noqa: ARG001
-    """Until signatures can be chords, no outcome carries an arrival."""
-    return Composed()
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -13,7 +13,7 @@ import celery.canvas
 import pytest
 
 from umbel.canvas import Signature, maybe_signature, signature
-from umbel.canvas.signature import send_through
+from umbel.canvas.sender import send_through
 from umbel.exceptions import ImproperlyConfigured
 from umbel.serialization import json as umbel_json
 
@@ -214,8 +214,7 @@ def test_a_signature_of_a_task_belongs_to_the_tasks_app(app: Any) -> None:
 
 
 def test_a_signature_without_an_app_uses_the_current_one(app: Any, monkeypatch: Any) -> None:
-    # The package's attribute of that name is the function.
-    monkeypatch.setattr(sys.modules["umbel.canvas.signature"], "_default", None)
+    monkeypatch.setattr(sys.modules["umbel.canvas.sender"], "_default", None)
     lonely = signature("tasks.add")
 
     with pytest.raises(ImproperlyConfigured, match=r"tasks.add\(\) belongs to no app"):
@@ -241,15 +240,6 @@ def test_links_are_found_to_any_depth(app: Any) -> None:
     second.link(dict(third))
 
     assert [sig.task for sig in first.flatten_links()] == ["a", "b", "c"]
-
-
-def test_compositions_say_when_they_come(app: Any) -> None:
-    add = signature("tasks.add", app=app)
-    chain = signature({"task": "celery.chain", "subtask_type": "chain"}, app=app)
-
-    for attempt in (lambda: add | add, chain.apply_async, chain.apply, add.stamp):
-        with pytest.raises(NotImplementedError, match="workflows release"):
-            attempt()
 
 
 def test_fields_can_be_set(app: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from umbel.canvas.follow_up import Step
 from umbel.clock import ManualClock
 from umbel.execution import context, retries
 from umbel.execution.context import Context
@@ -88,6 +89,8 @@ class Bench:
         self.codec = ResultCodec(clock=self.clock)
         self.stored: list[ResultRecord] = []
         self.published: list[Message] = []
+        self.followed: list[tuple[str, Sequence[Any], list[str]]] = []
+        """What an eager run called when it had ended: task, arguments, what is chained behind."""
         self.tasks: dict[str, Any] = {}
         self.tools = Tools(
             codec=self.codec,
@@ -97,10 +100,21 @@ class Bench:
             clock=self.clock,
             store=self.stored.extend,
             publish=self.published.extend,
-            encode_signature=encode_signature,
+            encode=encode,
+            call_signature=self.call_signature,
             tasks=self.tasks,
         )
         self.runner = TaskRunner(self.tasks, self.tools)
+
+    def call_signature(
+        self,
+        signature: Mapping[str, Any],
+        args: Sequence[Any],
+        context: Mapping[str, Any],
+        *,
+        rest: Sequence[Any] = (),
+    ) -> None:
+        self.followed.append((signature["task"], args, [link["task"] for link in rest]))
 
     def task(
         self, function: Callable[..., Any], kind: type[Job] | None = None, **options: Any
@@ -159,22 +173,27 @@ def understand(message: Message, *, redelivered: bool = False) -> Request:
     return wire_tasks.decode(delivery, key=7, accept=JSON, limit=LIMIT)
 
 
-def encode_signature(sig: Mapping[str, Any], args: Sequence[object], *, parent: Request) -> Message:
+def encode(steps: Sequence[Step], reply_to: str | None) -> list[Message]:
     """What the app does, with every task in one queue."""
+    return [encode_one(step.signature, step.args, reply_to) for step in steps]
+
+
+def encode_one(sig: Mapping[str, Any], args: Sequence[object], reply_to: str | None) -> Message:
     options = sig["options"]
     fields = {
         "callbacks": options.get("link"),
         "errbacks": options.get("link_error"),
-        "chain": options.get("chain"),
-        "root_id": options.get("root_id"),
-        "parent_id": options.get("parent_id"),
+        "chord": options.get("chord"),
     }
+    given = ("chain", "root_id", "parent_id", "group_id", "group_index")
+    fields.update({name: options.get(name) for name in given})
     return wire_tasks.encode(
         Call(
             task=sig["task"],
-            id=options.get("task_id", "new-id"),
+            id=options["task_id"],
             args=args,
             kwargs=sig.get("kwargs", {}),
+            reply_to=reply_to,
             **fields,
         )
     )

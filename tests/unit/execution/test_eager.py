@@ -103,21 +103,22 @@ def test_nothing_is_stored_unless_asked_for(bench: Any) -> None:
     assert [record.state for record in bench.stored] == ["SUCCESS", "FAILURE"]
 
 
-def test_what_follows_is_published_or_called(bench: Any) -> None:
-    import msgspec
+def test_what_follows_is_called_at_once(bench: Any) -> None:
+    def sig(task: str) -> dict[str, Any]:
+        return {"task": task, "args": [1], "kwargs": {}, "options": {}}
 
-    job = bench.task(lambda self: 5)
-    link = {"task": "tasks.link", "args": [1], "kwargs": {}, "options": {}}
-    called: list[Any] = []
-
-    apply(bench, job, callbacks=[link])
-    tools = msgspec.structs.replace(
-        bench.tools, call_signature=lambda sig, args: called.append((sig["task"], args))
+    apply(
+        bench,
+        bench.task(lambda self: 5),
+        callbacks=[sig("tasks.link")],
+        chain=[sig("tasks.last"), sig("tasks.next")],
     )
-    eager.apply(job, Call(task=job.name, id="id-1", callbacks=[link]), tools, throw=False)
 
-    assert [bench.called(message) for message in bench.published] == [("tasks.link", [5, 1], {})]
-    assert called == [("tasks.link", (5, 1))]
+    assert bench.followed == [
+        ("tasks.link", (5,), []),
+        ("tasks.next", (5,), ["tasks.last"]),
+    ]
+    assert bench.published == []
 
 
 async def test_a_coroutine_runs_inside_a_running_loop_too(bench: Any) -> None:

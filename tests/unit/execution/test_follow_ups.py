@@ -45,10 +45,11 @@ def test_what_follows_is_a_child_of_the_result(bench: Any) -> None:
 def test_what_cannot_be_started_fails_the_task_and_says_so(bench: Any) -> None:
     bench.task(lambda self: 5)
 
-    outcome = bench.run(chain=[sig("celery.chord", subtask_type="chord")])
+    group = {**sig("celery.group", subtask_type="group"), "kwargs": {"tasks": [3]}}
+    outcome = bench.run(chain=[group])
 
     assert type(outcome) is Failed
-    assert "chords come with the workflows release" in str(bench.read(outcome.record).result)
+    assert "3 is not a signature" in str(bench.read(outcome.record).result)
 
 
 def fail(self: Any) -> None:
@@ -104,7 +105,8 @@ def test_error_callbacks_that_cannot_be_sent_leave_the_failure_as_it_is(
 ) -> None:
     bench.task(fail)
 
-    outcome = bench.run(errbacks=[sig("celery.group", subtask_type="group")])
+    group = {**sig("celery.group", subtask_type="group"), "kwargs": {"tasks": [3]}}
+    outcome = bench.run(errbacks=[group])
 
     assert repr(bench.read(outcome.record).result) == "ValueError('x')"
     assert "INTERNAL ERROR: InvalidTaskError" in caplog.text
@@ -115,15 +117,15 @@ def test_whoever_waits_for_the_end_of_a_broken_chain_learns_it(bench: Any) -> No
     last = sig("tasks.last", options={"task_id": "id-3", "group_id": "g"})
     step = sig("tasks.step", options={"task_id": "id-2"})
 
-    bench.run(chain=[last, sig("tasks.unnamed"), step])
+    outcome = bench.run(chain=[last, sig("tasks.unnamed"), step])
 
-    metas = [bench.read(record) for record in bench.stored]
+    metas = [bench.read(record) for record in outcome.tail]
     assert [(meta.task_id, meta.status) for meta in metas] == [
-        ("id-3", "FAILURE"),
         ("id-2", "FAILURE"),
+        ("id-3", "FAILURE"),
     ]
-    assert repr(metas[0].result) == "ValueError('x')"
-    assert metas[0].group_id == "g"
+    assert repr(metas[1].result) == "ValueError('x')"
+    assert metas[1].group_id == "g"
 
 
 def test_what_a_worker_says_of_a_task_that_cannot_speak(bench: Any) -> None:

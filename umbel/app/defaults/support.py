@@ -59,11 +59,6 @@ MISSING: tuple[Missing, ...] = (
         refused=True,
     ),
     Missing(
-        "error callbacks for the tasks of a chord's header are not in this release",
-        ("task_allow_error_cb_on_chord_header",),
-        refused=True,
-    ),
-    Missing(
         "an address is one URL: set broker_url, for example redis://user:password@host:6379/0",
         (
             "broker_host",

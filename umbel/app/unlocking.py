@@ -1,0 +1,79 @@
+"""``celery.chord_unlock``: how Celery waits for a chord where its result backend cannot count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from umbel.app.task import Task
+from umbel.model import Composed, FullChord, ResultRecord
+from umbel.result.base import result_from_tuple
+from umbel.states import READY_STATES
+from umbel.wire import chords
+
+if TYPE_CHECKING:
+    from umbel.app.base import Umbel
+
+__all__ = ["UnlockChord"]
+
+
+class UnlockChord(Task[..., None]):
+    """Looks whether all members of a chord have ended; sends the body, or looks again later.
+
+    Umbel's own chords do not need it; messages of Celery are run by it.
+    """
+
+    name = "celery.chord_unlock"
+    max_retries = None
+    ignore_result = True
+
+    def __init__(self, app: Umbel) -> None:
+        self._app = app
+        self.default_retry_delay = app.conf.result_chord_retry_interval
+
+    def run(
+        self,
+        group_id: str,
+        callback: Mapping[str, Any],
+        interval: float | None = None,
+        max_retries: int | None = None,
+        result: Sequence[Any] = (),
+        **_: Any,
+    ) -> None:
+        """Look once.
+
+        Args:
+            callback: The body.
+            interval: Seconds until the next look.
+            result: The result tuples of the members.
+        """
+        app = self.app
+        ids = [leaf.id for each in result for leaf in result_from_tuple(each, app).leaves()]
+        records = app.portal.call(_load, app, ids)
+        if any(id_ not in records or records[id_].state not in READY_STATES for id_ in ids):
+            raise self.retry(countdown=interval, max_retries=max_retries)
+        full = FullChord(id=group_id, records=tuple(records[id_] for id_ in ids))
+        arrival = chords.arrival(
+            callback,
+            records[ids[-1]],
+            chord_id=group_id,
+            index=None,
+            root_id=self.request.root_id,
+        )
+        app.portal.call(_carry_out, app, app.composer(arrival, full))
+
+
+async def _load(app: Umbel, ids: Sequence[str]) -> dict[str, ResultRecord]:
+    return await (await app.connections.backend()).load(ids)
+
+
+async def _carry_out(app: Umbel, composed: Composed) -> None:
+    backend = await app.connections.backend()
+    if composed.expect:
+        await backend.expect(dict(composed.expect))
+    await app.producer.publish(composed.publish, app.publish_policy({}))
+    await backend.store(composed.records)
+    arrival_by_chord = {arrival.chord_id: arrival for arrival in composed.arrivals}
+    for full in await backend.arrive(composed.arrivals):
+        await _carry_out(app, app.composer(arrival_by_chord[full.id], full))
+        await backend.seal([full.id])

@@ -1,0 +1,189 @@
+"""What of a plan is sent now, and the form in which the rest travels along. Pure.
+
+The first wave of a chain is its first step, which takes the others along; of a group, its members;
+of a chord, the members of its header, each with the body. A member takes no sibling along, and a
+body no header: messages grow with the depth of a workflow and not with its width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from umbel.canvas import plan
+from umbel.canvas.plan import Call, Chain, Chord, Group, Node, ends, listed
+from umbel.model import Expected
+
+__all__ = ["Step", "first_wave", "render"]
+
+Options = Mapping[str, Any]
+_NOTHING: Options = {}
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One call to make."""
+
+    signature: Mapping[str, Any]
+    """Complete: keyword arguments and options as they are to be sent."""
+    args: tuple[Any, ...]
+    """All positional arguments."""
+
+
+def first_wave(
+    node: Node,
+    args: Sequence[object] = (),
+    kwargs: Options = _NOTHING,
+    *,
+    context: Options = _NOTHING,
+    end: Options = _NOTHING,
+    rest: Sequence[Any] = (),
+) -> Iterator[Step | Expected]:
+    """The calls to make now, one by one; before the last member of a chord, how many it has.
+
+    Args:
+        args: Go before the arguments of what comes first.
+        context: ``root_id`` and ``parent_id``.
+        end: Where the task that it ends in stands: ``group_id``, ``group_index``, ``chord``.
+        rest: What is chained behind it, in reverse.
+    """
+    match node:
+        case Call(signature):
+            yield _step(signature, args, kwargs, context, end, rest)
+        case Chain(steps):
+            later = [*rest, *_later(steps, end)]
+            yield from first_wave(steps[0], args, kwargs, context=context, rest=later)
+        case Group(id_, members):
+            if rest:
+                # Whatever follows a group waits for all of it.
+                node = Chord(id_, members, _chained(rest, id_))
+                yield from first_wave(node, args, kwargs, context=context, end=end)
+                return
+            place = end if "chord" in end else {"group_id": id_}
+            for index, member in enumerate(members):
+                place = {**place, "group_index": index}
+                yield from first_wave(member, args, kwargs, context=context, end=place)
+        case Chord(id_, header, body):
+            yield from _chord_wave(id_, header, body, args, kwargs, context, end, rest)
+
+
+def _chord_wave(
+    id_: str,
+    header: Iterable[Node],
+    body: Node,
+    args: Sequence[object],
+    kwargs: Options,
+    context: Options,
+    end: Options,
+    rest: Sequence[Any],
+) -> Iterator[Step | Expected]:
+    members = iter(header)
+    member = next(members, None)
+    if member is None:
+        yield from first_wave(body, ([],), context=context, end=end, rest=rest)
+        return
+    place: dict[str, Any] = {"group_id": id_, "chord": render(body, end, rest)}
+    size = index = 0
+    while member is not None:
+        size += ends(member)
+        following = next(members, None)
+        if following is None:
+            # Before the last: the chord cannot be full without it, so nobody counts too few.
+            yield id_, size
+        place = {**place, "group_index": index}
+        yield from first_wave(member, args, kwargs, context=context, end=place)
+        member, index = following, index + 1
+
+
+def _step(
+    signature: Mapping[str, Any],
+    args: Sequence[object],
+    kwargs: Options,
+    context: Options,
+    end: Options,
+    rest: Sequence[Any],
+) -> Step:
+    positional = tuple(signature.get("args") or ())
+    own = signature.get("kwargs") or _NOTHING
+    if not signature.get("immutable"):
+        positional = (*args, *positional)
+        own = {**own, **kwargs} if kwargs else own
+    options = placed({**signature["options"], **context}, end, rest)
+    return Step({**signature, "kwargs": own, "options": options}, positional)
+
+
+def placed(options: dict[str, Any], end: Options, rest: Sequence[Any]) -> dict[str, Any]:
+    """The options of a task that ends something, and has something chained behind it.
+
+    A task that has been frozen as a member of a group stays there.
+    """
+    place = {**end, **{name: options[name] for name in _STAYING if options.get(name) is not None}}
+    options = {**options, **place}
+    if rest:
+        options["chain"] = [*rest, *listed(options.get("chain"))]
+    return options
+
+
+_STAYING = ("group_id", "group_index")
+
+
+def render(node: Node, end: Options = _NOTHING, rest: Sequence[Any] = ()) -> dict[str, Any]:
+    """The signature that ``node`` travels as, until its turn comes.
+
+    Args:
+        end: As for :func:`first_wave`.
+        rest: What is chained behind it, in reverse.
+    """
+    match node:
+        case Call(signature):
+            return {**signature, "options": placed(signature["options"], end, rest)}
+        case Chain(steps):
+            # As its first step, which takes the others along: as a task's message has it.
+            return render(steps[0], rest=[*rest, *_later(steps, end)])
+        case Group(id_, members):
+            if rest:
+                return render(Chord(id_, tuple(members), _chained(rest, id_)), end)
+            options = {**end, "task_id": id_}
+            return _composed("group", {"tasks": [_member(each) for each in members]}, options)
+        case Chord(id_, header, body):
+            kwargs = {
+                "kwargs": {},
+                "header": [_member(each) for each in header],
+                "body": render(body, end),
+            }
+            options = {"task_id": id_, "chain": [*rest]} if rest else {"task_id": id_}
+            return _composed("chord", kwargs, options)
+
+
+def _member(node: Node) -> dict[str, Any]:
+    """A member of a group, on its way; a chain as such, so that its end can be found."""
+    if isinstance(node, Chain):
+        return _composed("chain", {"tasks": [render(step) for step in node.steps]}, {})
+    return render(node)
+
+
+def _later(steps: Sequence[Node], end: Options) -> list[dict[str, Any]]:
+    """All steps but the first, in reverse; the last stands where the chain does."""
+    *between, last = steps[1:]
+    return [render(last, end), *(render(step) for step in reversed(between))]
+
+
+def _composed(kind: str, kwargs: Options, options: Options) -> dict[str, Any]:
+    return {
+        "task": f"celery.{kind}",
+        "args": (),
+        "kwargs": kwargs,
+        "options": options,
+        "subtask_type": kind,
+        "immutable": False,
+    }
+
+
+def _chained(rest: Sequence[Any], seed: str) -> Node:
+    """What is chained behind something, as one node."""
+    kwargs = {"tasks": [*reversed(rest)]}
+    chain = {"task": "celery.chain", "kwargs": kwargs, "subtask_type": "chain"}
+    node = plan.compile(chain, plan.Rules(plan.ids_after(seed)))
+    assert node is not None  # there is a rest
+    return node
