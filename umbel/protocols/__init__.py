@@ -1,7 +1,7 @@
 """What drivers must do: protocols, each with a conformance suite."""
 
 from umbel.protocols.backend import ResultBackend
-from umbel.protocols.broker import Broker, Capabilities, Compose, Transactional
+from umbel.protocols.broker import Broker, Capabilities, Compose, Pushes, Transactional
 from umbel.protocols.clock import Clock
 from umbel.protocols.fanout import Fanout
 from umbel.protocols.pool import Pool, Runner, Running
@@ -16,6 +16,7 @@ __all__ = [
     "Fanout",
     "KeepsRevocations",
     "Pool",
+    "Pushes",
     "ResultBackend",
     "RevocationStore",
     "Runner",

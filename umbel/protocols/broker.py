@@ -23,7 +23,7 @@ from umbel.model import (
 )
 from umbel.protocols.backend import ResultBackend
 
-__all__ = ["Broker", "Capabilities", "Compose", "Transactional"]
+__all__ = ["Broker", "Capabilities", "Compose", "Pushes", "Transactional"]
 
 Compose = Callable[[Arrival, FullChord], Composed]
 """What becomes of a full chord: its body, or the failure of its body. Pure."""
@@ -143,6 +143,15 @@ class Broker(Protocol):
     async def stats(self, queues: Sequence[str]) -> dict[str, QueueStats]:
         """Ready, leased and delayed messages per queue; for people, not for decisions."""
         ...
+
+
+@runtime_checkable
+class Pushes(Protocol):
+    """A broker whose server sends messages before they are received."""
+
+    async def rest(self) -> None:
+        """Nobody will receive for a while: what has come and was not received yet goes back, and
+        no more comes until the next ``receive``. Idempotent; cheap when there is nothing."""
 
 
 @runtime_checkable

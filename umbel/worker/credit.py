@@ -18,16 +18,28 @@ _MOMENT = 0.1
 class Credit:
     """The room for more messages: what the pool can take, less what is on its way there."""
 
-    def __init__(self, pool: Pool, *, prefetch: bool, active: Sized, unsettled: Sized) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        prefetch: bool,
+        multiplier: int | None = None,
+        active: Sized,
+        unsettled: Sized,
+    ) -> None:
         """Make one.
 
         Args:
             prefetch: Whether to take more than what can run at once.
+            multiplier: How many to have at most for each that can run at once; None: as many as
+                the pool takes, which depends on how long tasks are.
             active: What the pool has.
             unsettled: What has finished and is not stored and acknowledged yet.
         """
         self._pool = pool
         self._prefetch = prefetch
+        self._multiplier = multiplier
+        self._stalled = False
         self._active = active
         self._unsettled = unsettled
         self._under_way = 0
@@ -48,6 +60,15 @@ class Credit:
         if self._waiting:
             self._change.set()
             self._change = asyncio.Event()
+
+    def stall(self) -> None:
+        """All slots are busy with long tasks: nothing is to be fetched ahead before one ends."""
+        self._stalled = True
+
+    def ended(self) -> None:
+        """A task has ended."""
+        self._stalled = False
+        self.changed()
 
     async def wait(self) -> None:
         """Wait for the next change."""
@@ -75,9 +96,11 @@ class Credit:
     def _room(self) -> int:
         if len(self._unsettled) >= _UNSETTLED_LIMIT:
             return 0
-        room = self._pool.free
-        if not self._prefetch:
-            room = min(room, self._pool.size - len(self._active))
+        room, size, active = self._pool.free, self._pool.size, len(self._active)
+        if self._stalled or not self._prefetch:
+            room = min(room, size - active)
+        elif self._multiplier is not None:
+            room = min(room, size * self._multiplier - active)
         return room - self._under_way
 
     def _worthwhile(self, room: int) -> int:

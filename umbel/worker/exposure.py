@@ -38,6 +38,10 @@ class Exposure:
         """These have gone to the pool."""
         self._running += sum(accepted.options.acks_late for accepted in run)
 
+    def withdrawn(self, run: Sequence[Accepted]) -> None:
+        """These had gone to the pool, and came back unstarted."""
+        self._running -= sum(accepted.options.acks_late for accepted in run)
+
     def finished(self, ended: Sequence[tuple[Accepted, Outcome]]) -> None:
         """These have ended; their acknowledgements are still to come."""
         for accepted, outcome in ended:

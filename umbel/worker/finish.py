@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from umbel.model import Nack, Settlement
 from umbel.protocols import Pool
+from umbel.worker.admission import Accepted
 from umbel.worker.conclusion import Conclusions
 from umbel.worker.credit import Credit
 from umbel.worker.exposure import Exposure
@@ -73,7 +74,8 @@ class Finish:
             ]
             self._exposure.finished(ended)
             self.enter([conclude(accepted, outcome) for accepted, outcome in ended])
-            self._credit.changed()
+            self._state.ended += len(outcomes)
+            self._credit.ended()
         self._collected.set()
 
     async def settle(self) -> None:
@@ -89,6 +91,18 @@ class Finish:
             if not self._unsettled:
                 self._idle.set()
             self._credit.changed()
+
+    async def withdraw(self, keys: Sequence[int] | None = None) -> list[Accepted]:
+        """Take back from the pool what has not started: those of ``keys``, or all."""
+        active = self._state.active
+        withdrawn = [
+            accepted
+            for request in await self._pool.withdraw(keys)
+            if (accepted := active.pop(request.key, None)) is not None
+        ]
+        self._exposure.withdrawn(withdrawn)
+        self._credit.changed()
+        return withdrawn
 
     async def until_collected(self) -> None:
         """Wait until the pool has stopped and given out everything."""

@@ -54,6 +54,7 @@ class Intake:
         events: TaskEvents,
         state: State,
         patience: Patience,
+        prefetch: bool,
         claim: Callable[[Sequence[tuple[str, str]]], Awaitable[list[bool]]],
     ) -> None:
         """Make one.
@@ -74,9 +75,14 @@ class Intake:
         self._state = state
         self._insist = patience
         self._claim = claim
+        # What does not run is not to fill the memory here either.
+        self._reaches = prefetch and source.broker.capabilities.delay
         self._keys = count(1)
         self._handover: deque[Ruling] = deque()
-        self._unsubmitted: list[Accepted] = []
+        # What waits for the pool to take it.
+        self._in_hand: list[Accepted] = []
+        # How many to receive at least: more than there is room for while none of it may run.
+        self._reach = 0
         self._parked: list[tuple[Accepted, float]] = []
         self._receiving: asyncio.Task[Any] | None = None
         self._nudged = False
@@ -91,10 +97,11 @@ class Intake:
             turns = self._state.rates.take(room) if self._state.rates.any else None
             if turns:
                 self._hand_over([(each.request, each.delivery) for each in turns], limit=False)
-            else:
-                arrived = await self._arrivals(room)
-                if arrived:
-                    self._hand_over(arrived)
+                continue
+            arrived = await self._arrivals(max(room, self._reach))
+            if arrived:
+                any_runs = self._hand_over(arrived)
+                self._reach = 0 if any_runs or not self._reaches else _further(len(arrived))
 
     async def start(self) -> None:
         """Carry out what :meth:`receive` found, batch after batch, until :meth:`stop`."""
@@ -118,10 +125,31 @@ class Intake:
             self._receiving.cancel()
         self._credit.changed()
 
+    @property
+    def is_receiving(self) -> bool:
+        """Whether it asks the broker for messages right now."""
+        return self._receiving is not None
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for the pool to take them."""
+        return len(self._in_hand) + sum(len(ruling.run) for ruling in self._handover)
+
+    def surrender(self) -> list[Accepted]:
+        """Hand over the requests that wait for the pool; they are not started any more."""
+        surrendered, self._in_hand = self._in_hand, []
+        for ruling in self._handover:
+            surrendered += ruling.run
+            self._credit.give_back(len(ruling.run))
+            ruling.run.clear()
+            ruling.begin.clear()
+        self._credit.changed()
+        return surrendered
+
     def leftovers(self) -> list[Delivery]:
         """What has not been started, once both loops have ended."""
         state = self._state
-        waiting = self._unsubmitted + state.holding.take_all() + state.rates.take_all()
+        waiting = self._in_hand + state.holding.take_all() + state.rates.take_all()
         deliveries = [accepted.delivery for accepted in waiting]
         deliveries += [accepted.delivery for accepted, _ in self._parked]
         for ruling in self._handover:
@@ -196,7 +224,8 @@ class Intake:
 
     def _hand_over(
         self, arrived: Sequence[tuple[Request, Delivery]], *, limit: bool = True
-    ) -> None:
+    ) -> bool:
+        """Sort them, and let :meth:`start` do the rest; returns whether any of them may run."""
         rates = self._state.rates
         capabilities = self._source.broker.capabilities
         ruling = admit(
@@ -220,6 +249,7 @@ class Intake:
         self._credit.take(len(ruling.run))
         self._handover.append(ruling)
         self._credit.changed()
+        return bool(ruling.run)
 
     async def _carry_out(self, ruling: Ruling) -> None:
         if ruling.expired or ruling.revoked or ruling.unknown:
@@ -275,18 +305,19 @@ class Intake:
 
     async def _submit(self, run: list[Accepted]) -> None:
         active, totals = self._state.active, self._state.totals
-        while run:
+        self._state.busy.set()
+        self._in_hand = run
+        while self._in_hand:
             free = self._pool.free
-            run = self._without_revoked(run)
+            run = self._in_hand = self._without_revoked(self._in_hand)
             if self._stopping:
-                self._unsubmitted += run
                 return
             count = self._exposure.admits(run, free)
             if count <= 0:
                 # The pool adapts: it takes fewer at a time once tasks turn out to be long.
                 await self._credit.wait_for_room()
                 continue
-            now, run = run[:count], run[count:]
+            now, self._in_hand = run[:count], run[count:]
             self._exposure.started(now)
             for accepted in now:
                 name = accepted.request.task
@@ -366,6 +397,16 @@ class Intake:
             deliveries_by_delay.setdefault(delay, []).append(accepted.delivery)
         for delay, deliveries in deliveries_by_delay.items():
             await self._insist(self._source.broker.nack, deliveries, requeue=True, delay=delay)
+
+
+def _further(count: int) -> int:
+    """How many to receive after ``count`` of which none could run: they may have thousands like
+    them behind them, and behind those something that can.
+
+    >>> _further(1), _further(300)
+    (8, 500)
+    """
+    return min(500, max(8, 2 * count))
 
 
 def _as_it_runs(accepted: Accepted, tell: bool) -> Request:

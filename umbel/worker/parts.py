@@ -30,6 +30,7 @@ from umbel.worker.shutdown import Shutdown
 from umbel.worker.source import Source
 from umbel.worker.state import State
 from umbel.worker.statedb import StateFile
+from umbel.worker.surplus import Surplus
 from umbel.worker.telling import TaskEvents
 
 __all__ = ["Parts", "Surroundings"]
@@ -57,6 +58,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """What to publish for a request whose process is gone."""
     clock: Clock
     prefetch: bool
+    prefetch_multiplier: int | None
     state_file: StateFile | None
     cancel_on_loss: bool
     """Whether to end late-acknowledged tasks whose messages others have by now."""
@@ -77,7 +79,11 @@ class Parts:
         self._events = TaskEvents(on.events, pool=on.pool, active=state.active, clock=on.clock)
         self._conclusions = Conclusions(on.codec, on.error_callbacks, self._events)
         self._credit = Credit(
-            on.pool, prefetch=on.prefetch, active=state.active, unsettled=unsettled
+            on.pool,
+            prefetch=on.prefetch,
+            multiplier=on.prefetch_multiplier,
+            active=state.active,
+            unsettled=unsettled,
         )
         exposure = Exposure(lambda: on.pool.size)
         self._settler = Settler(
@@ -107,7 +113,7 @@ class Parts:
             known=known,
             state=state,
             conclusions=self._conclusions,
-            enter=self._finish.enter,
+            finish=self._finish,
             clock=on.clock,
         )
         self._intake = Intake(
@@ -124,6 +130,17 @@ class Parts:
             state=state,
             patience=patience,
             claim=on.backend.claim,
+            prefetch=on.prefetch,
+        )
+        self._surplus = Surplus(
+            broker,
+            on.pool,
+            intake=self._intake,
+            finish=self._finish,
+            credit=self._credit,
+            state=state,
+            give_back=self._settler.give_back,
+            clock=on.clock,
         )
 
     def running(self) -> list[Running]:
@@ -143,6 +160,7 @@ class Parts:
         async with asyncio.TaskGroup() as group:
             receiving = group.create_task(self._intake.receive(), name="umbel-receive")
             starting = group.create_task(self._intake.start(), name="umbel-start")
+            returning = group.create_task(self._surplus.run(), name="umbel-surplus")
             serving = [
                 group.create_task(self._finish.collect(), name="umbel-collect"),
                 group.create_task(self._finish.settle(), name="umbel-settle"),
@@ -152,6 +170,8 @@ class Parts:
             ]
             cold = group.create_task(shutdown.cold(), name="umbel-cold")
             await shutdown.asked()
+            # What it is giving back goes back with all the rest.
+            returning.cancel()
             await self._stop_intake(receiving, starting)
             stopped = group.create_task(self._on.pool.stop(grace=inf), name="umbel-stop")
             await self._stop_pool(stopped, cold, shutdown)

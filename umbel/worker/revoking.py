@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from signal import Signals
 
 from umbel import states
 from umbel.exceptions import BackendUnavailable, BrokerUnavailable
 from umbel.execution import failures
-from umbel.model import Revocation, Settlement
+from umbel.model import Revocation
 from umbel.protocols import Clock, Pool, ResultBackend, RevocationStore
 from umbel.wire.results import ResultCodec
 from umbel.worker import reports
 from umbel.worker.admission import Accepted
 from umbel.worker.batches import in_batches
 from umbel.worker.conclusion import Conclusions
+from umbel.worker.finish import Finish
 from umbel.worker.known import KnownTasks
 from umbel.worker.state import State
 from umbel.worker.statedb import StateFile
@@ -45,7 +46,7 @@ class Revoking:
         known: KnownTasks,
         state: State,
         conclusions: Conclusions,
-        enter: Callable[[Sequence[Settlement]], None],
+        finish: Finish,
         clock: Clock,
     ) -> None:
         """Make one.
@@ -53,7 +54,6 @@ class Revoking:
         Args:
             store: Where the broker keeps them for all workers, if it does.
             file: Where this worker keeps them, if it does.
-            enter: Takes what is to be settled.
         """
         self._revocations = state.revocations
         self._known = known
@@ -64,7 +64,7 @@ class Revoking:
         self._pool = pool
         self._state = state
         self._conclusions = conclusions
-        self._enter = enter
+        self._finish = finish
         self._clock = clock
         self._mark = 0
         self._written = 0
@@ -143,12 +143,11 @@ class Revoking:
         keys = [key for key, _ in self._matching(revocations)]
         if not keys:
             return
-        for request in await self._pool.withdraw(keys):
-            accepted = self._state.active.pop(request.key, None)
-            if accepted is not None:
-                task = self._known.task(request.task)
-                reports.revoked(accepted, task, self._revocations.find(request))
-                self._enter([self._conclusions.revoked(accepted)])
+        for accepted in await self._finish.withdraw(keys):
+            request = accepted.request
+            task = self._known.task(request.task)
+            reports.revoked(accepted, task, self._revocations.find(request))
+            self._finish.enter([self._conclusions.revoked(accepted)])
 
     async def _terminate(self, revocations: Sequence[Revocation], signal: Signals) -> list[str]:
         found = self._matching(revocations)

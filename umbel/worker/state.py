@@ -32,6 +32,10 @@ class State:
         """What the pool has, by the request's key: running, or next in line."""
         self.totals: dict[str, int] = {}
         """How many requests have been started, by the task's name."""
+        self.busy = asyncio.Event()
+        """Set with every request that is handed to the pool."""
+        self.ended = 0
+        """How many requests have ended, or were lost, in the pool."""
         self.settled = 0
         """How many messages are done with for good."""
         self._settled_more = asyncio.Event()

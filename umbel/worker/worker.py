@@ -324,6 +324,7 @@ class Worker:
             ),
             clock=app.wall_clock,
             prefetch=not self.options.disable_prefetch,
+            prefetch_multiplier=self.options.prefetch_multiplier,
             state_file=None if self.options.statedb is None else StateFile(self.options.statedb),
             soft_shutdown_timeout=self.options.soft_shutdown_timeout,
             cancel_on_loss=self.options.cancel_on_loss,

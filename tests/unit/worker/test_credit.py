@@ -34,9 +34,16 @@ class Slots:
 
 
 def credit(
-    pool: Slots, *, active: Sequence[int] = (), unsettled: Sequence[int] = (), prefetch: bool = True
+    pool: Slots,
+    *,
+    active: Sequence[int] = (),
+    unsettled: Sequence[int] = (),
+    prefetch: bool = True,
+    multiplier: int | None = None,
 ) -> Credit:
-    return Credit(pool, prefetch=prefetch, active=active, unsettled=unsettled)
+    return Credit(
+        pool, prefetch=prefetch, multiplier=multiplier, active=active, unsettled=unsettled
+    )
 
 
 async def is_blocked(waiting: asyncio.Task[int]) -> bool:
@@ -87,3 +94,20 @@ async def test_a_backend_that_is_away_long_stops_the_intake() -> None:
     some.changed()
 
     assert await waiting == 8
+
+
+async def test_nothing_is_fetched_ahead_while_all_slots_are_stuck() -> None:
+    pool = Slots(size=2, free=100)
+    stuck = credit(pool, active=[1])
+    stuck.stall()
+
+    assert await stuck.available() == 1
+
+    stuck.ended()
+    assert await stuck.available() == 100
+
+
+async def test_a_multiplier_bounds_what_is_here() -> None:
+    bounded = credit(Slots(size=2, free=100), active=[1, 2, 3], multiplier=4)
+
+    assert await bounded.available() == 5

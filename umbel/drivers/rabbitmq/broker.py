@@ -149,6 +149,10 @@ class RabbitMQBroker:
         self._begun.update({each.tag: each for each in fresh if each.tag not in gone})
         return lost
 
+    async def rest(self) -> None:
+        """Give back what RabbitMQ has sent and nobody has received; consume no more meanwhile."""
+        self._consumer.rest()
+
     async def ack(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Forget the messages for good; returns those that had been given back already."""
         held, _ = self._apart(deliveries)

@@ -159,6 +159,11 @@ class Consumer:
                 self._parking.add(again, delay)
         return lost
 
+    def rest(self) -> None:
+        """Give back what waits here, unless somebody receives."""
+        if self._receiving == 0 and self._subscriptions:
+            self._stop_consuming()
+
     def held(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Those that are not ours any more."""
         return self._ledger.lost(deliveries)

@@ -1,0 +1,106 @@
+"""Who fetches what: a long task never holds short ones back while another worker has time."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from umbel.testing.servers import ServerMissing, rabbitmq_server, required
+
+from .site import Site
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX"),
+    pytest.mark.alone,
+]
+
+TASKS = """
+import os, time
+from umbel import Umbel
+
+app = Umbel("shop")
+notes = os.open("notes", os.O_APPEND | os.O_CREAT | os.O_WRONLY)
+
+
+@app.task(name="early")
+def early(number, seconds=0.0):
+    os.write(notes, f"{number}\\n".encode())
+    time.sleep(seconds)
+    return number
+
+
+@app.task(name="late", acks_late=True)
+def late(number, seconds=0.0):
+    os.write(notes, f"{number}\\n".encode())
+    time.sleep(seconds)
+    return number
+"""
+
+BROKERS, NAMES, POOLS = ["sqlite", "redis", "rabbitmq"], ["early", "late"], ["prefork", "threads"]
+# Each pair of them at least once; all together with FETCHING=all.
+SOME = [
+    ("sqlite", "early", "prefork"),
+    ("sqlite", "late", "threads"),
+    ("redis", "late", "prefork"),
+    ("redis", "early", "threads"),
+    ("rabbitmq", "early", "prefork"),
+    ("rabbitmq", "late", "threads"),
+]
+# The goal, on a machine that does nothing else; what is proved is that nobody waits for a minute.
+IN_TIME = 2.0 if os.environ.get("FETCHING") == "all" else 6.0
+ALL = list(itertools.product(BROKERS, NAMES, POOLS))
+
+
+@pytest.fixture
+def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    broker = request.param
+    results = f"sqlite:///{tmp_path / 'results.db'}"
+    if broker == "rabbitmq":
+        try:
+            with rabbitmq_server() as server:
+                site = Site(tmp_path, server.url(), TASKS, backend=results)
+                yield site
+                site.close()
+        except ServerMissing as missing:
+            if required("rabbitmq"):
+                raise
+            pytest.skip(str(missing))
+        return
+    url = f"sqlite:///{tmp_path / 'queue.db'}"
+    if broker == "redis":
+        url = request.getfixturevalue("redis_url")
+    site = Site(tmp_path, url, TASKS)
+    yield site
+    site.close()
+
+
+@pytest.mark.parametrize(
+    ("site", "name", "pool"),
+    ALL if os.environ.get("FETCHING") == "all" else SOME,
+    indirect=["site"],
+)
+def test_short_tasks_sent_after_a_long_one_are_done_at_once_by_another_worker(
+    site: Site, name: str, pool: str
+) -> None:
+    workers = [site.ready("-c", "1", "-P", pool, "-n", f"{place}@%h") for place in range(2)]
+    # Both have had something to do, and expect the next to be as short.
+    for result in [site.app.send_task(name, (number,)) for number in range(50)]:
+        result.get(timeout=20)
+
+    long = site.app.send_task(name, (1000, 60.0))
+    shorts = [site.app.send_task(name, (number, 0.01)) for number in range(1001, 1101)]
+    sent = time.monotonic()
+    assert [result.get(timeout=20) for result in shorts] == list(range(1001, 1101))
+
+    assert time.monotonic() - sent < IN_TIME
+    assert not long.ready()
+    assert sorted(set(site.started())) == [*range(50), *range(1000, 1101)]
+    for worker in workers:
+        worker.send_signal(signal.SIGQUIT)
