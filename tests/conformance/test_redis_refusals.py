@@ -68,7 +68,10 @@ async def test_workers_go_on_taking_while_redis_is_out_of_memory(
 async def test_every_refusal_becomes_the_drivers_error(
     reply: str, system_clock: SystemClock
 ) -> None:
+    writers: list[asyncio.StreamWriter] = []
+
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
         parser = hiredis.Reader(notEnoughData=Ellipsis)
         # Some refusals end the connection: on another one it may be different.
         with contextlib.suppress(ConnectionError):
@@ -77,7 +80,6 @@ async def test_every_refusal_becomes_the_drivers_error(
                 while (command := parser.gets()) is not Ellipsis:
                     is_refused = command[0] == b"LPUSH"
                     writer.write(f"-{reply}\r\n".encode() if is_refused else b"+OK\r\n")
-        writer.close()
 
     async with await asyncio.start_server(refuse, "127.0.0.1", 0) as listener:
         port = listener.sockets[0].getsockname()[1]
@@ -85,6 +87,10 @@ async def test_every_refusal_becomes_the_drivers_error(
         with pytest.raises(BrokerUnavailable, match=re.escape(reply.partition(" ")[2])):
             await broker.publish(messages("a"))
         await broker.close()
+        for writer in writers:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
 
 
 async def test_without_tracking_queues_are_looked_at_again_and_again(
