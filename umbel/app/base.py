@@ -325,7 +325,7 @@ class Umbel(TaskDecorators, Equipment):
     def close(self) -> None:
         """Close the connections that synchronous calls have opened."""
         if self.portal.opened:
-            self.portal.call(self.connections.close)
+            self.portal.call_everywhere(self.connections.close)
             self.portal.close()
         current.forget_app(self)
 

@@ -92,6 +92,9 @@ def _routed(
         origin=app.origin,
         reply_to=app.oid,
     )
+    insistence = {name: route[name] for name in ("retry", "retry_policy") if name in route}
+    if insistence:
+        made["insistence"] = insistence
     made.options, made.said, made.undecided = options, said, False
     if options is not None:
         made["time_limit"] = options.time_limit

@@ -5,7 +5,8 @@ call is done (no thread switch: a call costs half of what a hand-over to a threa
 calls meanwhile hands in a coroutine, and takes over driving if it is not done when the first one
 leaves. Between calls the loop stands still, and the kernel keeps what arrives.
 
-A forked child starts with a loop of its own.
+A forked child starts with a loop of its own. Where gevent or eventlet have made greenlets of
+threads, greenlets drive it: while the one that does waits for the network, the others go on.
 """
 
 from __future__ import annotations
@@ -51,9 +52,12 @@ class Portal:
         self._mutex = threading.Lock()
         # Guarded by the mutex: whether somebody drives, and who waits.
         self._driven = False
+        # Who drives, written by nobody else: a thread, or a greenlet where threads are greenlets.
+        self._driver: int | None = None
         self._turns: deque[_Turn] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: ThreadPoolExecutor | None = None
+        self._below: Portal | None = None
 
     @property
     def opened(self) -> bool:
@@ -69,8 +73,11 @@ class Portal:
         if self._pid != os.getpid():
             self._abandon()
         loop = self._loop or self._open()
-        if _a_loop_runs():
-            return self._open_thread().submit(self.call, function, *args).result()
+        # As _running_loop has it: this is on every task's way.
+        asyncio = sys.modules.get("asyncio")
+        running = None if asyncio is None else asyncio._get_running_loop()  # noqa: SLF001
+        if running is not None and (running is not loop or self._driver == threading.get_ident()):
+            return self._call_from_a_loop(running is loop, function, *args)
         with self._mutex:
             if self._driven:
                 turn = _Turn()
@@ -80,17 +87,49 @@ class Portal:
                 self._driven = True
         if turn is not None:
             return self._wait(loop, turn, function(*args))
+        self._driver = threading.get_ident()
         try:
             return _run(loop, function(*args))
         finally:
             self._pass_on()
 
+    def _call_from_a_loop(
+        self, is_own: bool, function: Callable[..., Coroutine[Any, Any, T]], *args: Any
+    ) -> T:
+        """Have a thread call, since this one runs a loop already.
+
+        Below a coroutine on our own loop (a signal's receiver that sends a task, say) another loop
+        has to do it: ours stands still until this returns.
+        """
+        portal = self
+        if is_own:
+            portal = self._below = self._below or Portal()
+
+        def work() -> T:
+            if sys.modules["asyncio"]._get_running_loop() is not None:  # noqa: SLF001
+                # It would wait for this greenlet, which waits for it.
+                raise RuntimeError(
+                    "this greenlet runs an asyncio loop, and what is called below it needs another"
+                    " thread: await the method whose name begins with 'a' instead"
+                )
+            return portal.call(function, *args)
+
+        return self._open_thread().submit(work).result()
+
+    def call_everywhere(self, function: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        """:meth:`call`, on every loop that there is."""
+        self.call(function)
+        if self._below is not None:
+            self._below.call(function)
+
     def close(self) -> None:
         """Close the loop. Whatever lives on it must have been closed before."""
         if self._pid != os.getpid():
             return
+        if self._below is not None:
+            self._below.close()
         if self._loop is not None:
-            if _a_loop_runs():
+            if _running_loop() is not None:
                 self._open_thread().submit(_close, self._loop).result()
             else:
                 _close(self._loop)
@@ -123,6 +162,7 @@ class Portal:
         if not turn.promoted:
             assert turn.task is not None
             return cast("T", turn.task.result())
+        self._driver = threading.get_ident()
         try:
             return cast("T", _run(loop, _result_of(turn)))
         finally:
@@ -138,6 +178,7 @@ class Portal:
             self._pass_on()
 
     def _pass_on(self) -> None:
+        self._driver = None
         with self._mutex:
             if self._turns:
                 turn = self._turns.popleft()
@@ -175,11 +216,12 @@ _abandoned: list[object] = []
 """What a fork left behind; written only in the first call after a fork."""
 
 
-def _a_loop_runs() -> bool:
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    """The loop of this thread: of this greenlet or another one, where threads are greenlets."""
     # Whoever runs a loop has imported asyncio; asking must not import it.
     asyncio = sys.modules.get("asyncio")
     # get_running_loop() raises where there is none: five times as slow, at every call.
-    return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001
+    return None if asyncio is None else asyncio._get_running_loop()  # noqa: SLF001
 
 
 def _close(loop: asyncio.AbstractEventLoop) -> None:

@@ -40,7 +40,7 @@ class TaskSending(Parts):
         Takes the options of ``Task.apply_async``.
         """
         call = self._call_by_name(name, args, kwargs, countdown, eta, task_id, options)
-        self.portal.call(self.producer.send, (call,), self.publish_policy(options))
+        self.portal.call(self.producer.send, (call,), self.publish_policy(options, (call,)))
         return self._results_of((call,), options)[0]
 
     async def asend_task(
@@ -55,7 +55,7 @@ class TaskSending(Parts):
     ) -> AsyncResult[Any]:
         """:meth:`send_task`, without blocking the running loop."""
         call = self._call_by_name(name, args, kwargs, countdown, eta, task_id, options)
-        await self.producer.send((call,), self.publish_policy(options))
+        await self.producer.send((call,), self.publish_policy(options, (call,)))
         return self._results_of((call,), options)[0]
 
     def send_many(self, signatures: Iterable[Mapping[str, Any]]) -> list[AsyncResult[Any]]:
@@ -66,13 +66,13 @@ class TaskSending(Parts):
             OperationalError: The broker cannot be reached; some may have been sent.
         """
         calls = [self._call_of(signature) for signature in signatures]
-        self.portal.call(self.producer.send, calls, self.publish_policy({}))
+        self.portal.call(self.producer.send, calls, self.publish_policy({}, calls))
         return self._results_of(calls, {})
 
     async def asend_many(self, signatures: Iterable[Mapping[str, Any]]) -> list[AsyncResult[Any]]:
         """:meth:`send_many`, without blocking the running loop."""
         calls = [self._call_of(signature) for signature in signatures]
-        await self.producer.send(calls, self.publish_policy({}))
+        await self.producer.send(calls, self.publish_policy({}, calls))
         return self._results_of(calls, {})
 
     def _results_of(
@@ -103,8 +103,17 @@ class TaskSending(Parts):
         """Several results as one."""
         return ResultSet(results, app=cast("Umbel", self), **kwargs)
 
-    def publish_policy(self, options: Mapping[str, Any]) -> PublishPolicy:
-        """How persistently to publish, as ``retry`` and ``retry_policy`` or the settings say."""
+    def publish_policy(
+        self, options: Mapping[str, Any], calls: Sequence[Call] = ()
+    ) -> PublishPolicy:
+        """How persistently to publish.
+
+        Args:
+            options: Of the call; its ``retry`` and ``retry_policy`` win.
+            calls: What is published: the route of the first one is asked next, then the settings.
+        """
+        if calls and calls[0].insistence is not None:
+            options = {**calls[0].insistence, **options}
         if options.get("retry") is None and options.get("retry_policy") is None:
             return self._derive(
                 "publish_policy",

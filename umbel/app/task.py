@@ -279,7 +279,7 @@ class Task(Composable, Generic[P, R]):
         app = self.app
         if app.conf.task_always_eager:
             return self._instead(call, options)
-        app.portal.call(app.producer.send, (call,), app.publish_policy(options))
+        app.portal.call(app.producer.send, (call,), app.publish_policy(options, (call,)))
         return self._sent(call, options)
 
     async def aapply_async(
@@ -297,7 +297,7 @@ class Task(Composable, Generic[P, R]):
         app = self.app
         if app.conf.task_always_eager:
             return self._instead(call, options)
-        await app.producer.send((call,), app.publish_policy(options))
+        await app.producer.send((call,), app.publish_policy(options, (call,)))
         return self._sent(call, options)
 
     def apply_many(self, calls: Iterable[Sequence[Any]], **options: Any) -> list[AsyncResult[R]]:
@@ -314,7 +314,7 @@ class Task(Composable, Generic[P, R]):
         app = self.app
         if app.conf.task_always_eager:
             return [self._instead(call, options) for call in made]
-        app.portal.call(app.producer.send, made, app.publish_policy(options))
+        app.portal.call(app.producer.send, made, app.publish_policy(options, made))
         return self._all_sent(made, options)
 
     async def aapply_many(
@@ -325,7 +325,7 @@ class Task(Composable, Generic[P, R]):
         app = self.app
         if app.conf.task_always_eager:
             return [self._instead(call, options) for call in made]
-        await app.producer.send(made, app.publish_policy(options))
+        await app.producer.send(made, app.publish_policy(options, made))
         return self._all_sent(made, options)
 
     def apply(

@@ -63,3 +63,5 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     reply_to: str | None = None
     correlation_id: str | None = None
     """None: the id."""
+    insistence: Mapping[str, object] | None = None
+    """What the route says of publishing: ``retry``, ``retry_policy``. Not part of the message."""

@@ -144,3 +144,11 @@ def test_an_interrupted_call_leaves_the_portal_usable(portal: Portal) -> None:
         portal.call(interrupt)
 
     assert portal.call(echo, 1) == 1
+
+
+def test_a_coroutine_may_run_code_that_calls_again(portal: Portal) -> None:
+    async def outer() -> int:
+        return portal.call(echo, 1) + portal.call(echo_later, 9)
+
+    assert portal.call(outer) == 10
+    assert portal.call(outer) == 10

@@ -107,7 +107,8 @@ class Publisher:
                 replies += [
                     hiredis.ReplyError(answer.decode()) if answer else 0 for answer in answers
                 ]
-            self._collect(replies, sorted_.places(), errors)
+            if hiredis.ReplyError in map(type, replies):
+                self._collect(replies, sorted_.places(), errors)
         if errors:
             self._raise(errors, len(messages))
 
