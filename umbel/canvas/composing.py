@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from umbel.canvas import follow_up
@@ -17,6 +17,7 @@ from umbel.exceptions import (
     SecurityError,
 )
 from umbel.model import Arrival, Composed, FullChord, Message
+from umbel.result import GroupResult, ResultBase, result_from_tuple
 from umbel.states import SUCCESS
 from umbel.wire import chords
 from umbel.wire.results import ResultCodec
@@ -93,17 +94,28 @@ class Composer:
 
     def _values(self, full: FullChord) -> list[Any]:
         values: list[Any] = []
+        value_by_id: dict[str, Any] = {}
         for record in full.records:
             try:
                 meta = self._codec.read(record)
             except (DecodeError, SecurityError) as trouble:
                 raise ChordError(f"Dependency {record.id} cannot be read: {trouble!r}") from trouble
-            if record.state != SUCCESS:
+            # Not the record's: where Celery's workers count along, it may know neither.
+            task_id = meta.task_id or record.id
+            if meta.status != SUCCESS:
                 found = meta.result
                 cause = found if isinstance(found, BaseException) else None
-                raise ChordError(f"Dependency {record.id} raised {found!r}") from cause
+                raise ChordError(f"Dependency {task_id} raised {found!r}") from cause
             values.append(meta.result)
-        return values
+            value_by_id[task_id] = meta.result
+        if full.group is None:
+            return values
+        try:
+            _, _, members = self._codec.read_group(full.group)
+            results = [result_from_tuple(member) for member in members]
+        except (DecodeError, SecurityError, ValueError) as trouble:
+            raise ChordError(f"Cannot restore group: {trouble!r}") from trouble
+        return _arranged(results, value_by_id)
 
     def _failed(
         self,
@@ -132,6 +144,23 @@ class Composer:
             records=ending.tail,
             arrivals=ending.arrivals,
         )
+
+
+def _arranged(results: Iterable[ResultBase], value_by_id: Mapping[str, Any]) -> list[Any]:
+    """The values of results, those of groups as lists.
+
+    Raises:
+        ChordError: There is no value of a member.
+    """
+    values: list[Any] = []
+    for result in results:
+        if isinstance(result, GroupResult):
+            values.append(_arranged(result, value_by_id))
+        elif result.id in value_by_id:
+            values.append(value_by_id[result.id])
+        else:
+            raise ChordError(f"Dependency {result.id} has no result")
+    return values
 
 
 def _with_id(signature: Mapping[str, Any], task_id: str) -> Mapping[str, Any]:

@@ -39,3 +39,6 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     expect: tuple[Expected, ...] = ()
     """The chords that start with ``publish``; told to the backend before it is published."""
     arrivals: tuple[Arrival, ...] = ()
+    doubtful: bool = False
+    """Whether the task may have ended otherwise, and that be stored: its worker died, and this is
+    what is to happen if it had not ended."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
 
 from umbel.execution import failures
 from umbel.execution.runnable import TaskOptions
@@ -11,7 +13,6 @@ from umbel.model import (
     Delivery,
     Failed,
     Ignored,
-    Message,
     Nack,
     Outcome,
     Rejected,
@@ -25,10 +26,11 @@ from umbel.model import (
 from umbel.wire.results import ResultCodec
 from umbel.worker import reports
 from umbel.worker.admission import Accepted
+from umbel.worker.mourning import Legacy
 from umbel.worker.telling import TaskEvents
 from umbel.worker.verdict import verdict
 
-__all__ = ["Conclusions"]
+__all__ = ["Conclusions", "Mourn"]
 
 _DONE = Ack()
 _GIVE_BACK = Nack(requeue=True)
@@ -37,24 +39,32 @@ _UNKNOWN = TaskOptions()
 """Of tasks that are not here."""
 
 
+class Mourn(Protocol):
+    """See :class:`umbel.worker.mourning.Mourning`."""
+
+    def __call__(self, request: Request, record: ResultRecord, *, calls_back: bool) -> Legacy:
+        """What the task leaves behind."""
+        ...
+
+
 class Conclusions:
     """Turns outcomes into settlements, and makes the records that no task made."""
 
     def __init__(
         self,
         codec: ResultCodec,
-        error_callbacks: Callable[[Request], tuple[Message, ...]],
+        mourn: Mourn,
         events: TaskEvents | None = None,
     ) -> None:
         """Make one.
 
         Args:
-            error_callbacks: What to publish for a request whose task could not see to it itself.
+            mourn: What a request leaves behind whose task could not see to it itself.
             events: Told of every end.
         """
         self._events = events
         self._codec = codec
-        self._error_callbacks = error_callbacks
+        self._mourn = mourn
         self._abandoning = False
         self._terminating: dict[int, tuple[int, object]] = {}
 
@@ -113,7 +123,8 @@ class Conclusions:
             cause="worker-lost",
             reason="the worker that had begun the task is gone",
         )
-        return self._settlement(accepted, outcome, _DONE)
+        # It may have died after storing what the task returned.
+        return msgspec.structs.replace(self._settlement(accepted, outcome, _DONE), doubtful=True)
 
     def expired(self, accepted: Accepted) -> Settlement:
         """A message whose time was over before it was started: recorded as revoked."""
@@ -134,17 +145,27 @@ class Conclusions:
     def _revoked(self, accepted: Accepted, reason: str, signum: int | None = None) -> Settlement:
         if self._events is not None and self._events.sender.tells_tasks:
             self._events.revoked(accepted, signum=signum, expired=reason == "expired")
-        record = None
-        if not _ignores(accepted.request, accepted.options):
-            record = failures.revoked(accepted.request, reason, self._codec)
-        return Settlement(delivery=accepted.delivery, verdict=_DONE, record=record)
+        return self._mourned(
+            accepted.request,
+            accepted.delivery,
+            _DONE,
+            failures.revoked(accepted.request, reason, self._codec),
+            keeps=not _ignores(accepted.request, accepted.options),
+            calls_back=False,
+        )
 
     def unknown(self, request: Request, delivery: Delivery) -> Settlement:
         """A message for a task that is not here: a failure, and dead-lettered where possible."""
         if self._events is not None and self._events.sender.tells_tasks:
             self._events.unknown(request)
-        record = None if request.ignore_result else failures.unregistered(request, self._codec)
-        return Settlement(delivery=delivery, verdict=_DROP, record=record)
+        return self._mourned(
+            request,
+            delivery,
+            _DROP,
+            failures.unregistered(request, self._codec),
+            keeps=not request.ignore_result,
+            calls_back=False,
+        )
 
     def repeated(self, accepted: Accepted) -> Settlement:
         """Another publication of a task that is being run, or was: done without a word."""
@@ -199,20 +220,59 @@ class Conclusions:
                     arrivals=outcome.arrivals,
                 )
             case Failed():
-                return Settlement(
-                    delivery=delivery,
-                    verdict=decision,
-                    record=self._record_of_lost(accepted, outcome),
-                    publish=self._error_callbacks(accepted.request),
-                )
+                return self._of_lost(accepted, outcome, decision)
             case _:
-                return Settlement(delivery=delivery, verdict=decision, record=outcome.record)
+                request = accepted.request
+                return self._mourned(
+                    request,
+                    delivery,
+                    decision,
+                    outcome.record or failures.revoked(request, "terminated", self._codec),
+                    keeps=outcome.record is not None,
+                    calls_back=False,
+                )
 
-    def _record_of_lost(self, accepted: Accepted, outcome: Failed) -> ResultRecord | None:
+    def _of_lost(self, accepted: Accepted, outcome: Failed, decision: Ack | Nack) -> Settlement:
         request, options = accepted.request, accepted.options
         reports.stopped(request, outcome)
-        if _ignores(request, options) and not options.store_errors_even_if_ignored:
-            return None
+        return self._mourned(
+            request,
+            accepted.delivery,
+            decision,
+            self._record_of_lost(accepted, outcome),
+            keeps=not _ignores(request, options) or options.store_errors_even_if_ignored,
+            calls_back=True,
+        )
+
+    def _mourned(
+        self,
+        request: Request,
+        delivery: Delivery,
+        decision: Ack | Nack,
+        record: ResultRecord,
+        *,
+        keeps: bool,
+        calls_back: bool,
+    ) -> Settlement:
+        """What the end of a task that could not speak for itself asks for.
+
+        Args:
+            record: Its end.
+            keeps: Whether that is stored.
+        """
+        legacy = self._mourn(request, record, calls_back=calls_back)
+        return Settlement(
+            delivery=delivery,
+            verdict=decision,
+            record=record if keeps else None,
+            tail=legacy.tail,
+            publish=legacy.publish,
+            expect=legacy.expect,
+            arrivals=legacy.arrivals,
+        )
+
+    def _record_of_lost(self, accepted: Accepted, outcome: Failed) -> ResultRecord:
+        request, options = accepted.request, accepted.options
         if outcome.cause == "time-limit":
             limit = request.time_limit if request.time_limit is not None else options.time_limit
             return failures.timed_out(request, limit, self._codec)

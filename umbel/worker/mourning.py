@@ -1,24 +1,46 @@
-"""What a task asked for in case it fails, done for one whose process is gone."""
+"""What a task leaves behind that has ended without a word: it was revoked, its process is gone, it
+is not here. Its error callbacks are sent, the chord that it is a member of hears of it, and what
+was to come after it has failed."""
 
 from __future__ import annotations
 
 import logging
 
-from umbel.canvas import follow_up
-from umbel.exceptions import DecodeError, EncodeError, InvalidTaskError, SecurityError
-from umbel.execution.tools import Encode
-from umbel.model import Message, Request
-from umbel.wire import tasks as wire
+import msgspec
 
-__all__ = ["ErrorCallbacks"]
+from umbel.canvas import endings, follow_up
+from umbel.exceptions import DecodeError, EncodeError, InvalidTaskError, SecurityError, TooLarge
+from umbel.execution.membership import member
+from umbel.execution.tools import Encode
+from umbel.model import Arrival, Expected, Message, Request, ResultRecord
+from umbel.wire import tasks as wire
+from umbel.wire.body import Body
+from umbel.wire.results import ResultCodec
+
+__all__ = ["Legacy", "Mourning"]
 
 logger = logging.getLogger(__name__)
 
 
-class ErrorCallbacks:
-    """Builds the messages of a request's error callbacks, in the worker's parent process."""
+class Legacy(msgspec.Struct, frozen=True):
+    """What there is to do, beside storing how the task ended."""
 
-    def __init__(self, encode: Encode, *, accept: frozenset[str], limit: int) -> None:
+    publish: tuple[Message, ...] = ()
+    """Error callbacks."""
+    expect: tuple[Expected, ...] = ()
+    """The chords that start with them."""
+    tail: tuple[ResultRecord, ...] = ()
+    """The failure of what was to come after the task."""
+    arrivals: tuple[Arrival, ...] = ()
+    """At chords: its own, or those of what was to come after it."""
+
+
+class Mourning:
+    """Reads what a request asks for in case it fails, in the worker's parent process."""
+
+    def __init__(
+        self, encode: Encode, codec: ResultCodec, *, accept: frozenset[str], limit: int
+    ) -> None:
         """Make one.
 
         Args:
@@ -26,22 +48,58 @@ class ErrorCallbacks:
             limit: Bytes that a body may unpack to.
         """
         self._encode = encode
+        self._codec = codec
         self._accept = accept
         self._limit = limit
 
-    def __call__(self, request: Request) -> tuple[Message, ...]:
-        """The messages; none where they cannot be made: the failure is recorded all the same."""
+    def __call__(self, request: Request, record: ResultRecord, *, calls_back: bool) -> Legacy:
+        """What the task leaves behind; nothing where that cannot be read: how it ended is recorded
+        all the same.
+
+        Args:
+            record: How it ended, complete even where it is not kept.
+            calls_back: Whether its error callbacks are sent: a revoked task has not failed.
+        """
         try:
             body = wire.read_body(request, accept=self._accept, limit=self._limit)
-            wave = follow_up.after_failure(
-                id=request.id, root_id=request.root_id, errbacks=body.errbacks
-            )
-            return tuple(self._encode(wave.steps, request.message.reply_to))
-        except (InvalidTaskError, DecodeError, EncodeError, SecurityError) as error:
+        except (InvalidTaskError, DecodeError, SecurityError, TooLarge) as error:
             logger.error(  # noqa: TRY400 - the sentence says it all
-                "Task %s[%s]: its error callbacks cannot be sent: %s",
+                "Task %s[%s]: who is to hear of its end cannot be read: %s",
                 request.task,
                 request.id,
                 error,
             )
-            return ()
+            return Legacy()
+        ending = endings.NOTHING
+        if body.chord is not None or body.chain:
+            ending = self._ending(request, body, record)
+        calls_back = calls_back and bool(body.errbacks)
+        wave = self._called_back(request, body) if calls_back else follow_up.NOTHING
+        try:
+            publish = tuple(self._encode(wave.steps, request.message.reply_to))
+        except (InvalidTaskError, EncodeError) as error:
+            _not_sent(request, error)
+            publish = ()
+        return Legacy(publish, wave.expect if publish else (), ending.tail, ending.arrivals)
+
+    def _ending(self, request: Request, body: Body, record: ResultRecord) -> endings.Ending:
+        meta = self._codec.read(record)
+        error = meta.result
+        if not isinstance(error, BaseException):
+            error = Exception(f"{request.task}[{request.id}] ended as {meta.status}")
+        return endings.ended(member(request, body), record, error, meta.traceback, self._codec)
+
+    def _called_back(self, request: Request, body: Body) -> follow_up.Wave:
+        try:
+            return follow_up.after_failure(
+                id=request.id, root_id=request.root_id, errbacks=body.errbacks
+            )
+        except InvalidTaskError as error:
+            _not_sent(request, error)
+            return follow_up.NOTHING
+
+
+def _not_sent(request: Request, error: Exception) -> None:
+    logger.error(
+        "Task %s[%s]: its error callbacks cannot be sent: %s", request.task, request.id, error
+    )

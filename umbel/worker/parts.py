@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 
 import msgspec
 
 from umbel.events.sender import EventSender
 from umbel.execution.runnable import Runnable
-from umbel.model import Delivery, Message, Request, Settlement
+from umbel.model import Delivery, Request, Settlement
 from umbel.protocols import Clock, Compose, KeepsRevocations, Pool, ResultBackend, Running
 from umbel.wire.results import ResultCodec
 from umbel.worker import reports
 from umbel.worker.admission import Accepted
-from umbel.worker.conclusion import Conclusions
+from umbel.worker.conclusion import Conclusions, Mourn
 from umbel.worker.credit import Credit
 from umbel.worker.exposure import Exposure
 from umbel.worker.finish import Finish
@@ -54,8 +54,8 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     codec: ResultCodec
     compose: Compose
     events: EventSender
-    error_callbacks: Callable[[Request], tuple[Message, ...]]
-    """What to publish for a request whose process is gone."""
+    mourn: Mourn
+    """What a request leaves behind whose process is gone."""
     clock: Clock
     prefetch: bool
     prefetch_multiplier: int | None
@@ -77,7 +77,7 @@ class Parts:
         self._state = state
         self._leases = Leases(broker, on.clock, self._end_lost if on.cancel_on_loss else None)
         self._events = TaskEvents(on.events, pool=on.pool, active=state.active, clock=on.clock)
-        self._conclusions = Conclusions(on.codec, on.error_callbacks, self._events)
+        self._conclusions = Conclusions(on.codec, on.mourn, self._events)
         self._credit = Credit(
             on.pool,
             prefetch=on.prefetch,

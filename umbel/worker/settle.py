@@ -6,10 +6,13 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
+import msgspec
+
 from umbel.app.ids import new_id
 from umbel.exceptions import BatchError
-from umbel.model import Ack, Delivery, Message, Nack, Settlement
+from umbel.model import Ack, Delivery, Message, Nack, ResultRecord, Settlement
 from umbel.protocols import Broker, Compose, ResultBackend, Transactional
+from umbel.states import READY_STATES, SUCCESS
 from umbel.worker.batches import in_batches
 from umbel.worker.chords import Chords, composing
 from umbel.worker.patience import Patience
@@ -17,6 +20,25 @@ from umbel.worker.patience import Patience
 __all__ = ["Settler"]
 
 logger = logging.getLogger(__name__)
+
+
+def settled_as(settlement: Settlement, found: ResultRecord | None) -> Settlement:
+    """What is to happen for a task whose worker died, if ``found`` is stored of it: where it had
+    ended, its callbacks are on their way (they are published before), and its chord, at which it
+    arrives after it is stored, may not have heard of it."""
+    if found is None or found.state not in READY_STATES:
+        return settlement
+    own = [
+        msgspec.structs.replace(arrival, record=found)
+        for arrival in settlement.arrivals
+        if arrival.record.id == found.id
+    ]
+    others = [arrival for arrival in settlement.arrivals if arrival.record.id != found.id]
+    return Settlement(
+        delivery=settlement.delivery,
+        verdict=settlement.verdict,
+        arrivals=tuple(own if found.state == SUCCESS else own + others),
+    )
 
 
 class Settler:
@@ -101,6 +123,8 @@ class Settler:
                 return await self._settle_in_order(settlements)
 
     async def _settle_in_order(self, settlements: Sequence[Settlement]) -> list[Delivery]:
+        if any([settlement.doubtful for settlement in settlements]):  # noqa: C419 - no call each
+            settlements = await self._without_doubt(settlements)
         expected = [each for settlement in settlements for each in settlement.expect]
         messages = [each for settlement in settlements for each in settlement.publish]
         records = [s.record for s in settlements if s.record is not None]
@@ -115,6 +139,20 @@ class Settler:
         if arrivals:
             await self._chords.complete(arrivals)
         return await self._acknowledge(settlements)
+
+    async def _without_doubt(self, settlements: Sequence[Settlement]) -> list[Settlement]:
+        """The same, with what is stored of tasks whose workers have died."""
+        ids = [s.delivery.message.id for s in settlements if s.doubtful and s.delivery is not None]
+        try:
+            found = await self._insist(self._backend.load, ids)
+        except NotImplementedError:
+            found = {}
+        return [
+            settled_as(settlement, found.get(settlement.delivery.message.id))
+            if settlement.doubtful and settlement.delivery is not None
+            else settlement
+            for settlement in settlements
+        ]
 
     async def _acknowledge(self, settlements: Sequence[Settlement]) -> list[Delivery]:
         lost: list[Delivery] = []

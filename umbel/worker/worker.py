@@ -20,7 +20,7 @@ from umbel.worker.banner import Introduction, banner
 from umbel.worker.commands.state import Consumer
 from umbel.worker.company import Company
 from umbel.worker.holding import Holding
-from umbel.worker.mourning import ErrorCallbacks
+from umbel.worker.mourning import Mourning
 from umbel.worker.options import WorkerArguments, WorkerOptions, resolve
 from umbel.worker.parts import Parts, Surroundings
 from umbel.worker.patience import Patience
@@ -319,8 +319,8 @@ class Worker:
             tasks=app.tasks,
             codec=app.codec,
             compose=app.composer,
-            error_callbacks=ErrorCallbacks(
-                app.encode_steps, accept=app.accept, limit=app.decompress_limit
+            mourn=Mourning(
+                app.encode_steps, app.codec, accept=app.accept, limit=app.decompress_limit
             ),
             clock=app.wall_clock,
             prefetch=not self.options.disable_prefetch,

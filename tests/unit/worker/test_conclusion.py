@@ -11,6 +11,7 @@ import pytest
 from umbel.execution.runnable import TaskOptions
 from umbel.model import (
     Ack,
+    Arrival,
     Delivery,
     Failed,
     Ignored,
@@ -27,6 +28,7 @@ from umbel.model import (
 from umbel.wire.results import ResultCodec
 from umbel.worker.admission import Accepted
 from umbel.worker.conclusion import Conclusions
+from umbel.worker.mourning import Legacy
 
 EARLY = TaskOptions()
 LATE = TaskOptions(acks_late=True)
@@ -34,12 +36,19 @@ AGAIN = TaskOptions(acks_late=True, reject_on_worker_lost=True)
 RECORD = ResultRecord(id="id", state="SUCCESS", body=b"{}")
 FOLLOW_UP = Message(id="next", body=b"[]")
 ERROR_CALLBACK = Message(id="sorry", body=b"[]")
+TAIL = ResultRecord(id="after", state="FAILURE", body=b"{}")
 LOST = Failed(key=1, runtime=0.5, record=None, cause="worker-lost", reason="signal 9 (SIGKILL)")
 
 
 @pytest.fixture
 def conclusions() -> Conclusions:
-    return Conclusions(ResultCodec(), lambda _: (ERROR_CALLBACK,))
+    return Conclusions(ResultCodec(), mourn)
+
+
+def mourn(request: Request, record: ResultRecord, *, calls_back: bool) -> Legacy:
+    """Everything there can be left behind."""
+    arrival = Arrival(chord_id="c", index=0, size=0, record=record, body=b"")
+    return Legacy((ERROR_CALLBACK,) if calls_back else (), (), (TAIL,), (arrival,))
 
 
 def accepted(options: TaskOptions, **fields: Any) -> Accepted:
@@ -224,3 +233,42 @@ def test_a_begun_task_that_ignores_its_result_is_only_logged(
 
     assert settlement.record is None
     assert len(caplog.messages) == 1
+
+
+@pytest.mark.parametrize(
+    ("end", "state", "calls_back"),
+    [
+        ("lost", "FAILURE", True),
+        ("orphaned", "FAILURE", True),
+        ("timed out", "FAILURE", True),
+        ("revoked", "REVOKED", False),
+        ("expired", "REVOKED", False),
+        ("terminated", "REVOKED", False),
+        ("unknown", "FAILURE", False),
+    ],
+)
+@pytest.mark.parametrize("ignores", [False, True])
+def test_what_ends_without_a_word_is_told_to_its_chord_and_to_what_was_to_come(
+    conclusions: Conclusions, end: str, state: str, calls_back: bool, ignores: bool
+) -> None:
+    one = accepted(EARLY, ignore_result=ignores)
+    if end == "terminated":
+        conclusions.terminate(1, 15, None)
+    settlement = {
+        "lost": lambda: conclusions.of(one, LOST),
+        "orphaned": lambda: conclusions.orphaned(one.request, one.delivery, EARLY),
+        "timed out": lambda: conclusions.of(
+            one, Failed(key=1, runtime=3.0, record=None, cause="time-limit")
+        ),
+        "revoked": lambda: conclusions.revoked(one),
+        "expired": lambda: conclusions.expired(one),
+        "terminated": lambda: conclusions.of(one, Revoked(key=1, record=None, runtime=0.5)),
+        "unknown": lambda: conclusions.unknown(one.request, one.delivery),
+    }[end]()
+
+    [arrival] = settlement.arrivals
+    assert (arrival.record.id, arrival.record.state) == ("id", state)
+    assert settlement.tail == (TAIL,)
+    assert settlement.publish == ((ERROR_CALLBACK,) if calls_back else ())
+    assert (settlement.record is None) is ignores
+    assert settlement.doubtful is (end == "orphaned")

@@ -88,15 +88,18 @@ class Site:
         self.broker = broker(MemoryStore(), self.clock, self.diary)
         self.backend = Backend(MemoryStore(), self.clock, self.diary)
         self.settled: list[str] = []
+        self.completed: list[FullChord] = []
         self.settler = Settler(
             self.broker,
             self.backend,
-            compose=lambda arrival, chord: Composed(
-                publish=(Message(id=f"body of {chord.id}", body=arrival.body),)
-            ),
+            compose=self.compose,
             patience=Patience(self.clock, jitter=lambda: 1.0),
             settling=self.settling,
         )
+
+    def compose(self, arrival: Arrival, chord: FullChord) -> Composed:
+        self.completed.append(chord)
+        return Composed(publish=(Message(id=f"body of {chord.id}", body=arrival.body),))
 
     @contextmanager
     def settling(self, deliveries: Sequence[Delivery]) -> Iterator[None]:
@@ -248,6 +251,39 @@ class Together(Broker):
         if self.refuses:
             raise BatchError("something was refused", {0: ValueError("no")})
         return await super().settle(settlements, compose=compose)
+
+
+@pytest.mark.parametrize("stored", ["nothing", "STARTED", "SUCCESS", "FAILURE"])
+async def test_what_a_dead_worker_had_stored_counts_for_more_than_its_death(
+    site: Site, stored: str
+) -> None:
+    [delivery] = await site.received("a")
+    lost = ResultRecord(id="a", state="FAILURE", body=b"lost")
+    after = ResultRecord(id="z", state="FAILURE", body=b"lost")
+    if stored != "nothing":
+        await site.backend.store([ResultRecord(id="a", state=stored, body=b"kept")])
+    settlement = done(
+        delivery,
+        record=lost,
+        tail=(after,),
+        publish=(Message(id="sorry", body=b"", routing_key="q"),),
+        arrivals=tuple(
+            Arrival(chord_id=chord, index=0, size=1, record=each, body=b"")
+            for chord, each in (("own", lost), ("of-the-chain", after))
+        ),
+        doubtful=True,
+    )
+    site.diary.clear()
+
+    await site.settler.settle([settlement])
+
+    had_ended = stored in ("SUCCESS", "FAILURE")
+    assert ("publish sorry" in site.diary) is not had_ended
+    assert ("store a z" in site.diary) is not had_ended
+    assert ("count own" if stored == "SUCCESS" else "count own of-the-chain") in site.diary
+    [full] = [each for each in site.completed if each.id == "own"]
+    assert full.records[0].body == (b"kept" if had_ended else b"lost")
+    assert site.settled == ["a"]
 
 
 @pytest.fixture
