@@ -23,6 +23,7 @@ from umbel.app.portal import Portal
 from umbel.app.producer import Producer
 from umbel.app.registry import TaskRegistry
 from umbel.app.router import Router
+from umbel.app.sent_events import SentEvents
 from umbel.app.settings import Settings
 from umbel.app.task import Task
 from umbel.clock import LamportClock, SystemClock
@@ -31,6 +32,7 @@ from umbel.signals import Signal
 
 if TYPE_CHECKING:
     from umbel.app.control import Control
+    from umbel.app.events import Events
     from umbel.app.log import Logging
     from umbel.protocols import Clock
 
@@ -120,7 +122,9 @@ class Umbel(TaskDecorators, Equipment):
             self._make_producer_broker, self.make_backend, self.make_fanout
         )
         self.router = Router(lambda: self.conf)
-        self.producer = Producer(self.connections, self.wall_clock, self.router.undeclared)
+        self.producer = Producer(
+            self.connections, self.wall_clock, self.router.undeclared, SentEvents(self)
+        )
         for task in tasks or ():
             self.register_task(task)
         if set_as_current:
@@ -300,6 +304,14 @@ class Umbel(TaskDecorators, Equipment):
         from umbel.app.control import Control
 
         return self._derive("control", lambda _: Control(self))
+
+    @property
+    def events(self) -> Events:
+        """Sends events, and listens to them."""
+        # Few programs do; see log.
+        from umbel.app.events import Events
+
+        return self._derive("events", lambda _: Events(self))
 
     def bugreport(self) -> str:
         """Versions, addresses, tasks and changed settings, for a report of a bug; no secrets."""

@@ -20,6 +20,7 @@ from umbel.wire import tasks
 if TYPE_CHECKING:
     import asyncio
 
+    from umbel.app.sent_events import SentEvents
     from umbel.model import Message, Queue
     from umbel.protocols import Broker, Clock
     from umbel.wire.call import Call
@@ -107,14 +108,20 @@ class Producer:
     """Encodes calls and publishes them; for any thread and any loop."""
 
     def __init__(
-        self, connections: _Clients, clock: Clock, undeclared: dict[str, list[Queue]] | None = None
+        self,
+        connections: _Clients,
+        clock: Clock,
+        undeclared: dict[str, list[Queue]] | None = None,
+        sent: SentEvents | None = None,
     ) -> None:
         """Publish through ``connections``.
 
         Args:
             undeclared: By exchange, the queues to declare before the first message goes out to
                 it; they are taken out then.
+            sent: Tells of what was sent, if the settings want it.
         """
+        self._sent = sent
         self._connections = connections
         self._clock = clock
         self._undeclared: dict[str, list[Queue]] = {} if undeclared is None else undeclared
@@ -132,6 +139,8 @@ class Producer:
         await self.publish(messages, policy)
         if after_task_publish.receivers:
             announce.after(calls, messages)
+        if self._sent is not None and self._sent.conf.task_send_sent_event:
+            await self._sent.tell(calls, messages)
 
     def encode(self, calls: Sequence[Call], policy: PublishPolicy) -> list[Message]:
         """The calls' messages, as ``before_task_publish`` leaves them."""

@@ -215,6 +215,12 @@ class Task(Composable, Generic[P, R]):
         """Store a state of one's own, for example ``state="PROGRESS", meta={"done": 3}``."""
         context.update_state(self, task_id, state, meta, self.app.tools)
 
+    def send_event(self, type_: str, **fields: Any) -> None:
+        """Send an event of one's own, for example ``task-halfway``, with the id of this run."""
+        request = self.request
+        with self.app.events.default_dispatcher(hostname=request.hostname) as dispatcher:
+            dispatcher.send(type_, **{"uuid": request.id, **fields})
+
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
         """Called by the worker before the task runs."""
 

@@ -35,11 +35,11 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """A number, or a text in octal."""
 
     @classmethod
-    def of(cls, conf: Settings, **options: str | None) -> Surroundings:
+    def of(cls, conf: Settings, program: str = "worker", **options: str | None) -> Surroundings:
         """From the options, else from the settings ``worker_logfile`` and so on."""
         return cls(
             **{
-                name: conf[f"worker_{name}"] if options.get(name) is None else options[name]
+                name: conf[f"{program}_{name}"] if options.get(name) is None else options[name]
                 for name in cls.__struct_fields__
             }
         )

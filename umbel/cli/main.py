@@ -16,6 +16,7 @@ import click
 from umbel import __version__
 from umbel.cli.calling import call, result
 from umbel.cli.daemon import begin_anew
+from umbel.cli.events import events
 from umbel.cli.options import UmbelGroup, global_options
 from umbel.cli.queues import list_group, purge
 from umbel.cli.remote import control, inspect, status
@@ -47,7 +48,7 @@ def umbel() -> None:
 
 
 for _command in (
-    *(worker, status, inspect, control),
+    *(worker, status, inspect, control, events),
     *(call, result, purge, list_group, report, settings),
 ):
     umbel.add_command(_command)

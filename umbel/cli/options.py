@@ -215,8 +215,7 @@ class UmbelGroup(click.Group):
 _LATER = {
     "amqp": "there is no AMQP broker yet",
     "beat": "periodic tasks come later",
-    "events": "events come later",
-    "flower": "events come later",
+    "flower": "start it with Celery's command line",
     "graph": "drawing comes later",
     "logtool": "reading logs comes later",
     "migrate": "moving messages between brokers comes later",

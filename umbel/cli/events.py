@@ -1,0 +1,89 @@
+"""``umbel events``: the terminal screen, the dump, and cameras."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from umbel.cli.daemon import Surroundings, prepare
+from umbel.cli.options import UmbelCommand
+from umbel.cli.session import Session, pass_session
+
+__all__ = ["events"]
+
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
+
+
+@click.command(cls=UmbelCommand)
+@click.option("-d", "--dump", is_flag=True, help="Print events as they come.")
+@click.option("-c", "--camera", help="Take pictures with this class: module.Class.")
+@click.option(
+    "-F",
+    "--frequency",
+    "--freq",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Seconds between two pictures.",
+)
+@click.option("-r", "--maxrate", help="The most pictures, for example 10/m.")
+@click.option(
+    "-l",
+    "--loglevel",
+    type=click.Choice(_LEVELS, case_sensitive=False),
+    default="WARNING",
+    show_default=True,
+    help="What a camera logs.",
+)
+@click.option("-f", "--logfile", help="The log file of a camera; standard error by default.")
+@click.option("--pidfile", help="The file to write the process id to.")
+@click.option("--uid", help="The user to become.")
+@click.option("--gid", help="The group to become.")
+@click.option("--umask", help="The file mode mask, in octal.")
+@pass_session
+def events(
+    session: Session,
+    /,
+    dump: bool,
+    camera: str | None,
+    frequency: float,
+    maxrate: str | None,
+    loglevel: str,
+    **surroundings: Any,
+) -> None:
+    """Watch workers and their tasks: on a screen, as lines, or through a camera.
+
+    Tasks are shown of workers that send their events: started with -E, or told to by
+    'umbel control enable_events'.
+    """
+    app = session.app
+    if dump:
+        # One of three ways: the others are not loaded.
+        from umbel.events.dumper import evdump
+
+        evdump(app)
+    elif camera:
+        # As above.
+        from umbel.events.snapshot import evcam
+
+        where = Surroundings.of(app.conf, "events", **surroundings)
+        with prepare(where, "events") as logfile:
+            app.log.setup(loglevel, logfile, redirect_stdouts=False, hostname="events")
+            evcam(camera, freq=frequency, maxrate=maxrate, app=app)
+    else:
+        _screen(app)
+
+
+def _screen(app: Any) -> None:
+    if not sys.stdout.isatty():
+        raise click.UsageError("the screen needs a terminal; use --dump for lines of text.")
+    try:
+        # Windows has no such module.
+        from umbel.events.cursesmon import evtop
+    except ModuleNotFoundError as error:
+        raise click.UsageError(
+            f"the screen needs Python's curses ({error}); use --dump for lines of text."
+        ) from error
+    evtop(app)
