@@ -108,4 +108,10 @@ class Lists:
             keys.wake,
             *names,
         )
-        self.look = pack("CLIENT", "CACHING", "YES") + pack("EXISTS", keys.wake, *names)
+        # Four commands; what they say is read in ``news.py``.
+        self.look = (
+            pack("CLIENT", "CACHING", "YES")
+            + pack("EXISTS", keys.wake, *names)
+            + pack("ZRANGE", keys.delayed, 0, 0, "WITHSCORES")
+            + pack("TIME")
+        )

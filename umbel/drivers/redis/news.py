@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from math import inf
 
 import hiredis
 
 from umbel.drivers.redis.connection import Client
-from umbel.drivers.redis.link import Push
+from umbel.drivers.redis.link import Push, Reply
 
 __all__ = ["News"]
 
 _POLL = 0.25
+_SOON = 0.001
+"""Seconds until the next take, at least, when something is due."""
 
 
 class News:
@@ -38,7 +41,7 @@ class News:
         and sleep if they do not. Where it cannot tell, we look again every quarter of a second.
 
         Args:
-            look: The two commands that look at the lists.
+            look: The commands that look at the lists, at what is parked, and at the clock.
             misses: What the last wait in this row has returned.
 
         Returns:
@@ -49,7 +52,10 @@ class News:
         self._waiters.add(waiter)
         try:
             # Looked at after each await: set by the handshake of a new connection.
-            replies = await client.send(look, 2, again=True)
+            replies = await client.send(look, 4, again=True)
+            # Something may have been parked since the take that found nothing, and before
+            # Redis was asked to tell of it.
+            seconds = min(seconds, _due_in(replies[2], replies[3]))
             if isinstance(replies[0], hiredis.ReplyError) or not client.can_track:
                 seconds = min(seconds, _POLL)
             elif replies[1]:
@@ -68,6 +74,13 @@ class News:
         finally:
             self._waiters.discard(waiter)
         return misses
+
+
+def _due_in(first: Reply, clock: Reply) -> float:
+    """Seconds until the first parked message is due, by the server's clock."""
+    if isinstance(first, hiredis.ReplyError) or isinstance(clock, hiredis.ReplyError) or not first:
+        return inf
+    return max(float(first[0][1]) - int(clock[0]) - int(clock[1]) / 1e6, _SOON)
 
 
 def _finish(waiter: asyncio.Future[None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import msgspec
 import pytest
@@ -53,6 +54,27 @@ class TimingContract:
 
         async with asyncio.timeout(2):
             assert ids(await receiving) == ["a"]
+
+    async def test_whoever_begins_to_wait_as_a_message_is_put_off_wakes_when_it_is_due(
+        self, broker: Broker, make_broker: Callable[[], Awaitable[Broker]], clock: MovableClock
+    ) -> None:
+        require(broker.capabilities.delay, _NO_DELAY)
+        producer = await make_broker()
+        # Both are connected.
+        await producer.publish([message("first")])
+        await broker.ack(await take(broker, 1))
+        for number in range(40):
+            due = clock.time() + 0.02
+            receiving = asyncio.create_task(broker.receive(["q"], limit=1, wait=PATIENCE))
+            # Between any two steps of the one that waits.
+            for _ in range(number % 6):
+                await asyncio.sleep(0)
+            await producer.publish([message(f"{number}", not_before=due)])
+            await clock.advance(0.03)
+            async with asyncio.timeout(2):
+                received = await receiving
+            assert ids(received) == [f"{number}"]
+            await broker.ack(received)
 
     async def test_a_far_moment_does_not_disturb(self, broker: Broker, clock: MovableClock) -> None:
         require(broker.capabilities.delay, _NO_DELAY)
