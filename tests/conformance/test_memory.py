@@ -21,6 +21,7 @@ from umbel.testing.conformance.broker import BrokerContract, MakeBroker, message
 from umbel.testing.conformance.fanout import FanoutContract, MakeFanout
 from umbel.testing.conformance.messages import ids, messages, take
 from umbel.testing.conformance.revocations import RevocationContract
+from umbel.testing.conformance.schedules import ScheduleContract
 from umbel.testing.conformance.transactions import TransactionContract
 
 
@@ -57,7 +58,7 @@ async def make_backend(store: MemoryStore, clock: ManualClock) -> AsyncIterator[
         await backend.close()
 
 
-class TestMemoryBroker(BrokerContract, RevocationContract):
+class TestMemoryBroker(BrokerContract, RevocationContract, ScheduleContract):
     pass
 
 

@@ -17,11 +17,12 @@ from umbel.testing.conformance.broker import BrokerContract, MakeBroker
 from umbel.testing.conformance.clocks import WaitingClock
 from umbel.testing.conformance.fanout import FanoutContract, MakeFanout
 from umbel.testing.conformance.revocations import RevocationContract
+from umbel.testing.conformance.schedules import ScheduleContract
 
 LEASE = 1.5
 
 
-class TestRedisBroker(BrokerContract, RevocationContract):
+class TestRedisBroker(BrokerContract, RevocationContract, ScheduleContract):
     @pytest.fixture
     def clock(self) -> WaitingClock:
         return WaitingClock()

@@ -19,6 +19,7 @@ from umbel.testing.conformance.broker import BrokerContract, MakeBroker
 from umbel.testing.conformance.clocks import WaitingClock
 from umbel.testing.conformance.fanout import FanoutContract, MakeFanout
 from umbel.testing.conformance.revocations import RevocationContract
+from umbel.testing.conformance.schedules import ScheduleContract
 from umbel.testing.conformance.transactions import TransactionContract
 
 
@@ -50,7 +51,7 @@ async def make_backend(tmp_path: Path, clock: ManualClock) -> AsyncIterator[Make
         await backend.close()
 
 
-class TestSQLiteBroker(BrokerContract, RevocationContract):
+class TestSQLiteBroker(BrokerContract, RevocationContract, ScheduleContract):
     pass
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from umbel.app.control import Control
     from umbel.app.events import Events
     from umbel.app.log import Logging
+    from umbel.app.schedule import Schedule
     from umbel.protocols import Clock
 
 __all__ = ["Celery", "Umbel"]
@@ -111,25 +112,32 @@ class Umbel(TaskDecorators, Equipment):
         self._namespace = namespace
         self._silent = False
         self._derived: dict[str, tuple[object, Any]] = {}
+        self.periodic: dict[str, dict[str, Any]] = {}
         self._make_signals()
         self.loader = Loader(self)
         self.conf = Settings(
             _changes(changes, kwargs, broker=broker, backend=backend, include=include),
             self._read_configuration,
         )
-        self.portal = Portal()
-        self.connections = Connections(
-            self._make_producer_broker, self.make_backend, self.make_fanout
-        )
-        self.router = Router(lambda: self.conf)
-        self.producer = Producer(
-            self.connections, self.wall_clock, self.router.undeclared, SentEvents(self)
-        )
+        self._make_clients()
         for task in tasks or ():
             self.register_task(task)
         if set_as_current:
             self.set_current()
         self.on_init()
+
+    def _make_clients(self) -> None:
+        self.portal = Portal()
+        self.connections = Connections(
+            self._make_producer_broker,
+            self.make_backend,
+            self.make_fanout,
+            self._make_schedules,
+        )
+        self.router = Router(lambda: self.conf)
+        self.producer = Producer(
+            self.connections, self.wall_clock, self.router.undeclared, SentEvents(self)
+        )
 
     def _make_signals(self) -> None:
         self.on_configure = Signal(name="app.on_configure", providing_args={"source"})
@@ -196,6 +204,47 @@ class Umbel(TaskDecorators, Equipment):
         setup_security(
             allowed_serializers, key, key_password, cert, store, digest, serializer, app=self
         )
+
+    def add_periodic_task(
+        self,
+        schedule: Any,
+        sig: Mapping[str, Any],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        **opts: Any,
+    ) -> str:
+        """Have a task run again and again; to be called while the app is configured.
+
+        Args:
+            schedule: Seconds, a ``timedelta``, a line of crontab or a schedule.
+            sig: A signature, or a task.
+            args: Arguments before the signature's.
+            kwargs: Keyword arguments before the signature's.
+            name: The entry's; default: the signature's looks.
+            opts: Options of ``apply_async``; and ``missed``, ``overlap`` and the other rules of
+                an entry.
+
+        Returns:
+            The entry's name.
+
+        Source:
+            Celery user guide, Periodic Tasks, "Entries".
+        """
+        # Only who has periodic tasks needs it.
+        from umbel.app.periodic import entry_of
+
+        key, entry = entry_of(schedule, sig, args, kwargs, name, opts)
+        self.periodic[key] = entry
+        return key
+
+    @property
+    def schedule(self) -> Schedule:
+        """Periodic tasks, seen and changed while schedulers run."""
+        # Only who has periodic tasks needs it.
+        from umbel.app.schedule import Schedule
+
+        return Schedule(self)
 
     def add_defaults(self, defaults: Any) -> None:
         """Give settings other defaults; what the configuration says still wins."""

@@ -12,7 +12,7 @@ from umbel.exceptions import BackendUnavailable, BrokerUnavailable
 if TYPE_CHECKING:
     import asyncio
 
-    from umbel.protocols import Broker, Fanout, ResultBackend
+    from umbel.protocols import Broker, Fanout, ResultBackend, ScheduleStore
 
 __all__ = ["Connections"]
 
@@ -20,12 +20,13 @@ __all__ = ["Connections"]
 class _Clients:
     """What one loop uses."""
 
-    __slots__ = ("backend", "broker", "fanout", "opening")
+    __slots__ = ("backend", "broker", "fanout", "opening", "schedules")
 
     def __init__(self, opening: asyncio.Lock) -> None:
         self.broker: Broker | None = None
         self.backend: ResultBackend | None = None
         self.fanout: Fanout | None = None
+        self.schedules: ScheduleStore | None = None
         self.opening = opening
 
 
@@ -37,10 +38,12 @@ class Connections:
         make_broker: Callable[[], Broker],
         make_backend: Callable[[], ResultBackend],
         make_fanout: Callable[[], Fanout],
+        make_schedules: Callable[[Broker | None], ScheduleStore | None],
     ) -> None:
         self._make_broker = make_broker
         self._make_backend = make_backend
         self._make_fanout = make_fanout
+        self._make_schedules = make_schedules
         self._clients_by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _Clients] = (
             WeakKeyDictionary()
         )
@@ -78,13 +81,26 @@ class Connections:
                     clients.fanout = fanout
         return clients.fanout
 
+    async def schedules(self) -> ScheduleStore:
+        """Where periodic tasks are kept, open: the broker, or a place of its own."""
+        clients = self._clients()
+        if clients.schedules is None:
+            found = self._make_schedules(None) or self._make_schedules(await self.broker())
+            assert found is not None, "there is a file where the broker keeps none"
+            async with clients.opening:
+                if clients.schedules is None:
+                    await found.open()
+                    clients.schedules = found
+        return clients.schedules
+
     async def close(self) -> None:
         """Close the running loop's clients, reachable or not; the next use opens new ones."""
         clients = self._clients()
         async with clients.opening:
             broker, backend, fanout = clients.broker, clients.backend, clients.fanout
-            clients.broker = clients.backend = clients.fanout = None
-        for client in (fanout, broker, backend):
+            schedules = clients.schedules
+            clients.broker = clients.backend = clients.fanout = clients.schedules = None
+        for client in (fanout, schedules, broker, backend):
             if client is not None:
                 # Who cannot be reached has nothing left to close.
                 with suppress(BrokerUnavailable, BackendUnavailable):

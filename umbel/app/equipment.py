@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from umbel.app.settings import Settings
     from umbel.canvas.composing import Composer
     from umbel.model import Message, Queue, ResultRecord
-    from umbel.protocols import Broker, Fanout, ResultBackend, Runner
+    from umbel.protocols import Broker, Fanout, ResultBackend, Runner, ScheduleStore
 
 __all__ = ["Equipment"]
 
@@ -179,6 +179,18 @@ class Equipment(Workflows):
             make_queue=self._make_queue,
             exchange_type=self.router.exchange_type,
             replies=self._replies,
+        )
+
+    def _make_schedules(self, broker: Broker | None) -> ScheduleStore | None:
+        # Only who has periodic tasks needs it.
+        from umbel.app.schedule_stores import schedule_store
+
+        return schedule_store(
+            self.conf,
+            broker,
+            clock=self.wall_clock,
+            options=self._broker_options(),
+            project=self.project,
         )
 
     def make_fanout(self, url: str | None = None) -> Fanout:

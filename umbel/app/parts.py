@@ -41,6 +41,8 @@ class Parts:
     connections: Connections
     producer: Producer
     router: Router
+    periodic: dict[str, dict[str, Any]]
+    """What ``add_periodic_task`` was told, by the entry's name; beside ``beat_schedule``."""
     strict_typing: bool
     finalized: bool
     """Whether the tasks are complete: discovered, shared ones made, annotated."""

@@ -137,6 +137,10 @@ class Producer:
         """
         messages = self.encode(calls, policy)
         await self.publish(messages, policy)
+        await self.announce(calls, messages)
+
+    async def announce(self, calls: Sequence[Call], messages: Sequence[Message]) -> None:
+        """Tell the receivers of ``after_task_publish`` what has been published."""
         if after_task_publish.receivers:
             announce.after(calls, messages)
         if self._sent is not None and self._sent.conf.task_send_sent_event:

@@ -65,13 +65,13 @@ class TaskSending(Parts):
             BatchError: The broker refused some; ``errors`` says which.
             OperationalError: The broker cannot be reached; some may have been sent.
         """
-        calls = [self._call_of(signature) for signature in signatures]
+        calls = [self.call_of(signature) for signature in signatures]
         self.portal.call(self.producer.send, calls, self.publish_policy({}, calls))
         return self._results_of(calls, {})
 
     async def asend_many(self, signatures: Iterable[Mapping[str, Any]]) -> list[AsyncResult[Any]]:
         """:meth:`send_many`, without blocking the running loop."""
-        calls = [self._call_of(signature) for signature in signatures]
+        calls = [self.call_of(signature) for signature in signatures]
         await self.producer.send(calls, self.publish_policy({}, calls))
         return self._results_of(calls, {})
 
@@ -162,6 +162,7 @@ class TaskSending(Parts):
         call = make_call(app, defaults, args, kwargs, options, expires)
         return call if routed == name else msgspec.structs.replace(call, task=name)
 
-    def _call_of(self, signature: Mapping[str, Any]) -> Call:
+    def call_of(self, signature: Mapping[str, Any]) -> Call:
+        """The call that a signature describes, as :meth:`send_many` would make it."""
         arguments = complete(signature.get("args"), signature.get("kwargs"))
         return self._make_call(signature["task"], *arguments, signature.get("options") or {})

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 import click
 
 from umbel import __version__
+from umbel.cli.beat import beat
 from umbel.cli.calling import call, result
 from umbel.cli.daemon import begin_anew
 from umbel.cli.events import events
 from umbel.cli.options import UmbelGroup, global_options
 from umbel.cli.queues import list_group, purge
 from umbel.cli.remote import control, inspect, status
+from umbel.cli.schedule import schedule_group
 from umbel.cli.session import Session
 from umbel.cli.showing import report, settings
 from umbel.cli.worker import worker
@@ -48,7 +50,7 @@ def umbel() -> None:
 
 
 for _command in (
-    *(worker, status, inspect, control, events),
+    *(worker, beat, schedule_group, status, inspect, control, events),
     *(call, result, purge, list_group, report, settings),
 ):
     umbel.add_command(_command)

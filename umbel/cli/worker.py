@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -28,9 +29,6 @@ _MISSING = {
     "soft_time_limit": ("--soft-time-limit", "time limits are not there yet"),
     "max_memory_per_child": ("--max-memory-per-child", "use --max-tasks-per-child"),
     "autoscale": ("--autoscale", "use --concurrency"),
-    "beat": ("-B, --beat", "periodic tasks are not there yet"),
-    "schedule_filename": ("-s, --schedule", "periodic tasks are not there yet"),
-    "scheduler": ("--scheduler", "periodic tasks are not there yet"),
     "executable": ("--executable", "it belongs to --detach"),
 }
 """Options that ask for what is not in this release, and what to do instead."""
@@ -111,9 +109,9 @@ def _accepted(*flags: str, why: str) -> Callable[[_F], _F]:
 @_missing("--soft-time-limit", type=float)
 @_missing("--max-memory-per-child", type=int)
 @_missing("--autoscale")
-@_missing("-B", "--beat", is_flag=True)
-@_missing("-s", "--schedule-filename", "--schedule")
-@_missing("--scheduler")
+@click.option("-B", "--beat", is_flag=True, help="Send periodic tasks too.")
+@click.option("-s", "--schedule-filename", "--schedule", help="With -B: where they are kept.")
+@click.option("--scheduler", help="With -B: the class of the scheduler.")
 @_missing("--executable")
 @pass_session
 def worker(
@@ -123,6 +121,9 @@ def worker(
     loglevel: str,
     include: Sequence[str] | None,
     pool_start_method: str | None,
+    beat: bool,
+    schedule_filename: str | None,
+    scheduler: str | None,
     **options: Any,
 ) -> int:
     """Run tasks until told to end: TERM or Ctrl-C once is the warm way, QUIT the cold one.
@@ -133,7 +134,16 @@ def worker(
     changes = dict(_setting(text) for text in settings)
     if include:
         changes["include"] = [*(app.conf.include or ()), *include]
+    if schedule_filename is not None:
+        changes["beat_schedule_filename"] = schedule_filename
+    if scheduler is not None:
+        changes["beat_scheduler"] = scheduler
     app.conf.update(changes)
+    if beat:
+        # Only -B needs it.
+        from umbel.beat.service import beside_worker
+
+        options["beside"] = [partial(beside_worker, app)]
     surroundings = Surroundings.of(
         app.conf,
         **{name: options.pop(name) for name in ("logfile", "pidfile", "uid", "gid", "umask")},

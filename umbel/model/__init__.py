@@ -14,6 +14,7 @@ from umbel.model.record import (
 )
 from umbel.model.request import Request
 from umbel.model.revocation import Revocation
+from umbel.model.schedule import Firing, Leadership, ScheduleRecord
 from umbel.model.settlement import Ack, Nack, Settlement
 
 __all__ = [
@@ -25,9 +26,11 @@ __all__ = [
     "Exchange",
     "Expected",
     "Failed",
+    "Firing",
     "FullChord",
     "GroupRecord",
     "Ignored",
+    "Leadership",
     "Message",
     "Nack",
     "Outcome",
@@ -39,6 +42,7 @@ __all__ = [
     "Retried",
     "Revocation",
     "Revoked",
+    "ScheduleRecord",
     "Settlement",
     "Succeeded",
 ]

@@ -6,6 +6,11 @@ from umbel.protocols.clock import Clock
 from umbel.protocols.fanout import Fanout
 from umbel.protocols.pool import Pool, Runner, Running
 from umbel.protocols.revocations import KeepsRevocations, RevocationStore
+from umbel.protocols.schedule_store import (
+    KeepsSchedules,
+    PublishingScheduleStore,
+    ScheduleStore,
+)
 from umbel.protocols.serializer import Serializer
 
 __all__ = [
@@ -15,12 +20,15 @@ __all__ = [
     "Compose",
     "Fanout",
     "KeepsRevocations",
+    "KeepsSchedules",
     "Pool",
+    "PublishingScheduleStore",
     "Pushes",
     "ResultBackend",
     "RevocationStore",
     "Runner",
     "Running",
+    "ScheduleStore",
     "Serializer",
     "Transactional",
 ]

@@ -15,7 +15,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from umbel.schedules.base import App, BaseSchedule, schedstate
 from umbel.schedules.crontab_parser import crontab_parser
@@ -229,18 +229,18 @@ class crontab(BaseSchedule):  # noqa: N801 - Celery's name
         self._app = state.get("app")
 
 
-def _numbers(name: str, spec: Cronspec, count: int, least: int = 0) -> set[int]:
+def _numbers(name: str, spec: object, count: int, least: int = 0) -> set[int]:
     """The numbers that a field stands for."""
     if isinstance(spec, str):
         return crontab_parser(count, least).parse(spec)
-    numbers = {spec} if isinstance(spec, int) else spec
+    numbers: object = {spec} if isinstance(spec, int) else spec
     if not isinstance(numbers, Iterable):
         raise TypeError(
             "Argument cronspec needs to be of any of the following types: int, str, or an "
             f"iterable type. {type(spec)!r} was given for {name}."
         )
-    found = set(numbers)
-    for number in found:
+    found: set[int] = set()
+    for number in cast("Iterable[object]", numbers):
         if not isinstance(number, int):
             raise TypeError(f"crontab({name}={spec!r}): {number!r} is not a number.")
         if not least <= number < least + count:
@@ -248,6 +248,7 @@ def _numbers(name: str, spec: Cronspec, count: int, least: int = 0) -> set[int]:
                 f"Invalid crontab pattern.  Valid range is {least}-{least + count - 1}. "
                 f"'{number}' was found."
             )
+        found.add(number)
     if not found:
         raise ValueError(f"crontab({name}={spec!r}): it names no time at all.")
     return found

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
@@ -67,6 +68,9 @@ class WorkerArguments(TypedDict, total=False):
     """Whether to drop what waits in the queues before starting."""
     quiet: bool
     """Whether to print nothing."""
+    beside: Sequence[Callable[[asyncio.Event], Awaitable[None]]]
+    """What runs on the worker's loop as long as it works, for example a scheduler: ends when the
+    event is set, and ends the worker when it fails."""
 
 
 class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):

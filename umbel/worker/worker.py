@@ -18,6 +18,7 @@ from umbel.exceptions import ImproperlyConfigured, NotRegistered
 from umbel.worker import cry, reports, revocations, state
 from umbel.worker.banner import Introduction, banner
 from umbel.worker.commands.state import Consumer
+from umbel.worker.companions import running
 from umbel.worker.company import Company
 from umbel.worker.holding import Holding
 from umbel.worker.mourning import Mourning
@@ -69,6 +70,7 @@ class Worker:
         """
         self.app = app
         self.options: WorkerOptions = resolve(given, app.conf)
+        self._beside = tuple(given.get("beside") or ())
         self.hostname = self.options.hostname
         self.state = State(
             Holding(self.options.eta_task_limit),
@@ -333,7 +335,8 @@ class Worker:
         parts = self._parts = Parts(surroundings, self.state, Patience(app.wall_clock))
         self._introduce(queues)
         reports.without_effect(app.tasks)
-        async with company.kept(Consumer(self, pool, queues, company.sender)):
+        consumer = Consumer(self, pool, queues, company.sender)
+        async with company.kept(consumer), running(self._beside):
             logger.info("%s ready.", self.hostname)
             if signals.worker_ready.receivers:
                 signals.worker_ready.send(sender=self)

@@ -31,7 +31,7 @@ def test_old_names_are_celerys() -> None:
 def test_settings_of_our_own_are_marked() -> None:
     own = {name for name, setting in SETTINGS.items() if setting.own}
 
-    assert own == {"task_decompressed_max_size", "worker_lease"}
+    assert own == {"beat_schedule_store", "task_decompressed_max_size", "worker_lease"}
     assert len(SETTINGS) - len(own) == 234
 
 
@@ -57,7 +57,8 @@ def test_every_setting_is_either_read_or_said_to_have_no_effect() -> None:
     )
     words = set(re.findall(r"\w+", code))
     # The command line reads worker_logfile and its like by the names of its options.
-    by_option = {f"worker_{option}" for option in ("logfile", "pidfile", "uid", "gid", "umask")}
+    options = ("logfile", "pidfile", "uid", "gid", "umask")
+    by_option = {f"{service}_{name}" for service in ("worker", "beat") for name in options}
     missing = {name for entry in MISSING if not entry.only for name in entry.settings}
 
     # They switch off what is not there yet.

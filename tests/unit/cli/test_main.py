@@ -94,7 +94,7 @@ def test_an_option_that_does_not_exist_is_guessed(run: Run) -> None:
     assert "--concurrency" in err
 
 
-@pytest.mark.parametrize("command", ["beat", "multi", "shell"])
+@pytest.mark.parametrize("command", ["multi", "shell"])
 def test_commands_of_later_releases_say_so(run: Run, command: str) -> None:
     code, _, err = run(command)
 
@@ -106,9 +106,7 @@ def test_commands_of_later_releases_say_so(run: Run, command: str) -> None:
     ("argv", "option"),
     [
         (["--autoscale", "10,3"], "--autoscale"),
-        (["-B"], "-B, --beat"),
         (["--time-limit", "3"], "--time-limit"),
-        (["-E"], "-E, --task-events"),
         (["-D"], "-D, --detach"),
     ],
 )

@@ -29,6 +29,14 @@ BEAT = (
         "CELERYBEAT_SCHEDULE_FILENAME",
     ),
     Setting(
+        "beat_schedule_store",
+        "str | None",
+        None,
+        "Where periodic tasks are kept: a URL of Redis or SQLite; None: in the broker, where that "
+        "is Redis, SQLite or memory, else in beat_schedule_filename.",
+        own=True,
+    ),
+    Setting(
         "beat_sync_every",
         "int",
         0,

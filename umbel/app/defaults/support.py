@@ -77,24 +77,10 @@ MISSING: tuple[Missing, ...] = (
     ),
     # -- harmless to do without
     Missing(
-        "periodic tasks are not in this release",
-        (
-            "beat_schedule",
-            "beat_scheduler",
-            "beat_schedule_filename",
-            "beat_sync_every",
-            "beat_max_loop_interval",
-            "beat_cron_starting_deadline",
-            "beat_enable_remote_control",
-            "beat_remote_control_max_tick_age",
-            "beat_logfile",
-            "beat_pidfile",
-            "beat_uid",
-            "beat_gid",
-            "beat_umask",
-            "beat_executable",
-        ),
+        "schedulers answer no remote control; 'umbel schedule list' shows what they do",
+        ("beat_enable_remote_control", "beat_remote_control_max_tick_age"),
     ),
+    Missing("it belongs to --detach, which is not in this release", ("beat_executable",)),
     Missing(
         "'umbel events' does not go into the background in this release",
         ("events_executable",),

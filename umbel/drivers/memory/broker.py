@@ -10,6 +10,7 @@ from math import inf
 from umbel.drivers.memory.backend import MemoryBackend
 from umbel.drivers.memory.line import Entry, Line
 from umbel.drivers.memory.revocations import MemoryRevocations
+from umbel.drivers.memory.schedules import MemorySchedules
 from umbel.drivers.memory.store import DeadLetter, MemoryStore
 from umbel.drivers.memory.waking import Sleeper
 from umbel.exceptions import BatchError, BrokerUnavailable, OperationalError
@@ -43,6 +44,7 @@ class MemoryBroker:
 
     def __init__(self, store: MemoryStore, *, clock: Clock, lease: float = 30.0) -> None:
         self.revocations = MemoryRevocations(store)
+        self.schedules = MemorySchedules(store, clock=clock)
         self._store = store
         self._clock = clock
         self._lease = lease

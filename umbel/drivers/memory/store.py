@@ -13,7 +13,7 @@ from umbel.drivers.memory.line import Entry, Line
 from umbel.drivers.memory.results import Results
 from umbel.drivers.memory.waking import Sleeper
 from umbel.exceptions import OperationalError, QueueConflict
-from umbel.model import Message, Queue, Revocation
+from umbel.model import Message, Queue, Revocation, ScheduleRecord
 from umbel.routing.bindings import Bindings, conflict, ways_into
 from umbel.routing.expiry import drop_time
 
@@ -31,6 +31,17 @@ class DeadLetter(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
+class Schedule:
+    """Periodic tasks, and who leads."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, ScheduleRecord] = {}
+        self.leader = ""
+        self.term = 0
+        self.until = 0.0
+        self.version = 0
+
+
 class MemoryStore:
     """The state behind memory brokers and backends. Thread-safe by one mutex, which nobody holds
     across an ``await``: several event loops in several threads may use it at once."""
@@ -42,6 +53,7 @@ class MemoryStore:
         self.results = Results()
         self.dead: deque[DeadLetter] = deque(maxlen=_DEAD_KEPT)
         self.revocations: dict[Revocation, int] = {}
+        self.schedule = Schedule()
         self.loans: dict[str, tuple[Line, str, Entry]] = {}
         self._lines: dict[str, Line] = {}
         self._queues: dict[str, Queue] = {}

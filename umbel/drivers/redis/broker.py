@@ -32,6 +32,7 @@ from umbel.drivers.redis.options import HEALTH_INTERVAL, client_options, option
 from umbel.drivers.redis.ordering import QueueOrder
 from umbel.drivers.redis.publishing import Publisher
 from umbel.drivers.redis.revocations import RedisRevocations
+from umbel.drivers.redis.schedules import RedisSchedules
 from umbel.drivers.redis.scripts import script
 from umbel.drivers.redis.upkeep import Upkeep
 from umbel.exceptions import BrokerUnavailable, DecodeError
@@ -132,6 +133,7 @@ class RedisBroker:
             channels=channels,
             exchange_type=exchange_type,
         )
+        self.schedules = RedisSchedules(self._client, self._keys, self._publisher, clock)
         self._upkeep = Upkeep(
             self._client,
             self._keys,

@@ -41,6 +41,9 @@ class Keys:
         self.wake = prefix + "umbel:wake"
         self.revoked = prefix + "umbel:revoked"
         self.dead = prefix + "umbel:dead"
+        self.schedule_leader = prefix + "umbel:schedule:leader"
+        self.schedule_states = prefix + "umbel:schedule:states"
+        self.schedule_entries = prefix + "umbel:schedule:entries"
         # Few queues, asked for on every publish: built once.
         self._lists: dict[tuple[str, int | None], str] = {}
         self._suffixes: dict[str, bytes] = {}

@@ -112,6 +112,22 @@ class Publisher:
         if errors:
             self._raise(errors, len(messages))
 
+    async def placed(self, message: Message) -> list[tuple[str, bytes]] | None:
+        """The lists that a message goes to, and what is pushed to each; None when it goes
+        anywhere else, or later.
+
+        Raises:
+            OperationalError, EncodeError: It reaches no queue, or cannot be written.
+        """
+        due = message.not_before
+        if due is not None and due > self._clock.time():
+            return None
+        queues = await self._queues(message) if message.exchange else (message.routing_key,)
+        if queues is None:
+            return None
+        raw = self._encode(message)
+        return [(self._keys.list_name(queue, message.priority), raw) for queue in queues]
+
     async def _sort(self, messages: Sequence[Message], errors: dict[int, Exception]) -> _Sorted:
         into = _Sorted()
         raws_by_list, places_by_list = into.raws_by_list, into.places_by_list

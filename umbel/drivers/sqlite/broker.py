@@ -11,6 +11,7 @@ from umbel.drivers.sqlite import chords, messages, results
 from umbel.drivers.sqlite.backend import SQLiteBackend
 from umbel.drivers.sqlite.connection import Connection
 from umbel.drivers.sqlite.revocations import SQLiteRevocations
+from umbel.drivers.sqlite.schedules import SQLiteSchedules
 from umbel.drivers.sqlite.session import Session, Stamp
 from umbel.exceptions import BatchError, BrokerUnavailable, EncodeError
 from umbel.model import Delivery, Message, Queue, QueueStats, Settlement
@@ -54,6 +55,7 @@ class SQLiteBroker:
             patience=patience,
         )
         self.revocations = SQLiteRevocations(self._connection)
+        self.schedules = SQLiteSchedules(self._connection, clock)
         self._held: dict[str, None] = {}
         self._pid = os.getpid()
 

@@ -306,3 +306,58 @@ SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'umbel_broadcasts'
 
 -- name: broadcasts
 SELECT id, exchange, message FROM umbel_broadcasts WHERE id > ? ORDER BY id LIMIT 1000;
+
+-- -------------------------------------------------------------------------------- schedule
+
+-- name: leader
+SELECT owner, term, until, version FROM umbel_schedule_leader;
+
+-- name: add_leader
+INSERT OR IGNORE INTO umbel_schedule_leader (id, owner, term, until, version)
+VALUES (1, '', 0, 0, 0);
+
+-- name: lead
+UPDATE umbel_schedule_leader SET owner = ?, term = ?, until = ?;
+
+-- name: resign
+UPDATE umbel_schedule_leader SET until = 0 WHERE owner = ?;
+
+-- name: schedule_changed
+UPDATE umbel_schedule_leader SET version = version + 1;
+
+-- name: schedule
+SELECT name, entry, since, paused, asked, count, last_run, task_id, unsent FROM umbel_schedule
+ORDER BY name;
+
+-- name: schedule_entry
+SELECT name, entry, since, paused, asked, count, last_run, task_id, unsent FROM umbel_schedule
+WHERE name = ?;
+
+-- name: put_schedule
+INSERT INTO umbel_schedule (name, entry, since, paused) VALUES (?, ?, ?, ?)
+ON CONFLICT (name) DO UPDATE SET entry = excluded.entry;
+
+-- name: remove_schedule
+DELETE FROM umbel_schedule WHERE name = ?;
+
+-- name: pause_schedule
+UPDATE umbel_schedule SET paused = ? WHERE name = ?;
+
+-- name: ask_schedule
+UPDATE umbel_schedule SET asked = 1 WHERE name = ?;
+
+-- name: take_step
+UPDATE umbel_schedule SET since = ? WHERE name = ? AND since = ?;
+
+-- name: take_step_with_task
+UPDATE umbel_schedule
+SET since = ?, count = count + 1, last_run = ?, task_id = ?, unsent = ?
+WHERE name = ? AND since = ?;
+
+-- name: take_asked_step
+UPDATE umbel_schedule
+SET asked = 0, count = count + 1, last_run = ?, task_id = ?, unsent = ?
+WHERE name = ? AND since = ? AND asked = 1;
+
+-- name: schedule_sent
+UPDATE umbel_schedule SET unsent = 0 WHERE name = ?;

@@ -162,3 +162,25 @@ CREATE TABLE umbel_ears (
     alive_until REAL NOT NULL,
     PRIMARY KEY (listener, exchange, type, routing_key)
 );
+
+-- What runs when (model.ScheduleRecord), and how far each entry has come.
+CREATE TABLE umbel_schedule (
+    name TEXT PRIMARY KEY,
+    entry BLOB NOT NULL,
+    since REAL NOT NULL,
+    paused INTEGER NOT NULL DEFAULT 0,
+    asked INTEGER NOT NULL DEFAULT 0,
+    count INTEGER NOT NULL DEFAULT 0,
+    last_run REAL,
+    task_id TEXT,
+    unsent INTEGER NOT NULL DEFAULT 0
+);
+
+-- Which scheduler leads, until when, and how often the schedule was changed. One row.
+CREATE TABLE umbel_schedule_leader (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    owner TEXT NOT NULL,
+    term INTEGER NOT NULL,
+    until REAL NOT NULL,
+    version INTEGER NOT NULL
+);
