@@ -1,0 +1,195 @@
+"""Chords on real workers: every member's end is heard of, and the body runs once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from umbel import Umbel, chord, group
+from umbel.exceptions import ChordError, Ignore, Reject
+from umbel.result import GroupResult
+from umbel.wire import tasks as wire
+from umbel.wire.call import Call
+from umbel.wire.headers import with_publication
+from umbel.worker import Worker
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis", "apart"])
+async def app(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Umbel]:
+    """An app with a broker and a result backend: one, or two that cannot commit together."""
+    urls: dict[str, Callable[[], str]] = {
+        "memory": lambda: f"memory://{tmp_path}",
+        "sqlite": lambda: f"sqlite:///{tmp_path}/q.db",
+        "redis": lambda: request.getfixturevalue("redis_url"),
+        "apart": lambda: f"memory://{tmp_path}/broker",
+    }
+    url = urls[request.param]()
+    backend = f"sqlite:///{tmp_path}/results.db" if request.param == "apart" else url
+    app = Umbel("test", broker=url, backend=backend, set_as_current=False)
+
+    @app.task(name="same")
+    def same(value: Any) -> Any:
+        return value
+
+    @app.task(name="total")
+    def total(values: list[Any]) -> Any:
+        return values
+
+    yield app
+    await app.aclose()
+
+
+@asynccontextmanager
+async def working(app: Umbel, **options: Any) -> AsyncIterator[Worker]:
+    given = {"pool": "threads", "concurrency": 2, "quiet": True, **options}
+    async with asyncio.timeout(60), Worker(app, **given) as worker:
+        yield worker
+
+
+def same(app: Umbel, value: Any, **options: Any) -> Any:
+    return app.tasks["same"].s(value).set(**options)
+
+
+async def sent(app: Umbel, header: Any) -> Any:
+    """The result of a chord whose body returns what it gets."""
+    return await chord(header, app.tasks["total"].s(), app=app).aapply_async()
+
+
+async def test_the_body_gets_the_values_in_order(app: Umbel) -> None:
+    header = [same(app, number) for number in range(50)]
+
+    async with working(app):
+        result = await (await sent(app, header)).aget(timeout=40)
+
+    assert result == list(range(50))
+
+
+async def test_the_parent_of_a_body_is_its_header(app: Umbel) -> None:
+    async with working(app):
+        result = await sent(app, [same(app, 1), same(app, 2)])
+        await result.aget(timeout=40)
+
+        assert isinstance(result.parent, GroupResult)
+        assert await result.parent == [1, 2]
+        assert await result.parent.acompleted_count() == 2
+
+
+async def test_members_whose_results_are_ignored_are_in_the_list_all_the_same(app: Umbel) -> None:
+    header = [same(app, 1, ignore_result=True), same(app, 2)]
+
+    async with working(app):
+        assert await (await sent(app, header)).aget(timeout=40) == [1, 2]
+
+
+async def failure_of(app: Umbel, member: Any) -> tuple[str, str]:
+    """What becomes of a chord with that member, and the member's id."""
+    result = await sent(app, [same(app, 1), member, same(app, 3)])
+    with pytest.raises(ChordError) as caught:
+        await result.aget(timeout=40)
+    return str(caught.value), result.parent.results[1].id
+
+
+async def test_a_member_that_fails_is_named(app: Umbel) -> None:
+    @app.task
+    def fail() -> None:
+        raise LookupError("no", 3)
+
+    async with working(app):
+        error, member = await failure_of(app, fail.s())
+
+    assert error == f"Dependency {member} raised LookupError('no', 3)"
+
+
+async def test_a_member_that_had_expired_is_named(app: Umbel) -> None:
+    past = datetime.now(UTC) - timedelta(seconds=5)
+
+    async with working(app):
+        error, member = await failure_of(app, same(app, 2, expires=past))
+
+    assert error == f"Dependency {member} raised TaskRevokedError('expired')"
+
+
+async def test_a_member_that_nobody_knows_is_named(app: Umbel) -> None:
+    async with working(app):
+        error, member = await failure_of(app, app.signature("nobody.knows"))
+
+    assert error.startswith(f"Dependency {member} raised Task of kind 'nobody.knows' never")
+
+
+@pytest.mark.parametrize(
+    ("end", "shown"),
+    [(Ignore("not now"), "Ignore('not now')"), (Reject("no", requeue=False), "reject requeue=Fal")],
+)
+async def test_a_member_that_gives_itself_up_is_named(
+    app: Umbel, end: Exception, shown: str
+) -> None:
+    @app.task(acks_late=True)
+    def give_up() -> None:
+        raise end
+
+    async with working(app):
+        error, member = await failure_of(app, give_up.s())
+
+    assert error.startswith(f"Dependency {member} raised {shown}")
+
+
+async def test_a_member_that_is_revoked_is_named(app: Umbel) -> None:
+    header = [same(app, 1), same(app, 2, countdown=1), same(app, 3)]
+    async with working(app) as worker:
+        result = await sent(app, header)
+        member = result.parent.results[1].id
+        await worker.revoke([member])
+
+        with pytest.raises(ChordError, match=f"Dependency {member} raised TaskRevokedError"):
+            await result.aget(timeout=40)
+
+
+async def test_a_chain_that_breaks_before_its_end_ends_the_chord(app: Umbel) -> None:
+    @app.task
+    def fail(_: object) -> None:
+        raise LookupError("no")
+
+    chain = same(app, 1) | fail.s() | app.tasks["same"].s()
+    async with working(app):
+        error, _ = await failure_of(app, chain)
+
+    assert "raised LookupError('no')" in error
+
+
+async def test_a_message_that_was_published_twice_runs_once(app: Umbel) -> None:
+    ran: list[int] = []
+
+    @app.task(name="note", acks_late=True)
+    def note(number: int) -> None:
+        ran.append(number)
+
+    def message(number: int, publication: str) -> Any:
+        call = Call(id=f"id-{number}", task="note", args=(number,), kwargs={}, routing_key="celery")
+        return with_publication(wire.encode(call), publication)
+
+    broker = await app.connections.broker()
+    async with working(app, concurrency=1) as worker:
+        await broker.publish([message(1, "a"), message(1, "b"), message(2, "c")])
+        await worker.settled(3)
+        # The same publication once more is a message that is delivered again.
+        await broker.publish([message(1, "b"), message(1, "a")])
+        await worker.settled(5)
+
+    assert ran == [1, 2, 1]
+
+
+async def test_a_header_may_have_thousands_of_members(app: Umbel) -> None:
+    size = 2000
+    header = (same(app, number) for number in range(size))
+
+    async with working(app):
+        result = await group(header, app=app).aapply_async()
+        assert len(await result) == size
+        header = (same(app, number) for number in range(size))
+        assert await (await sent(app, header)).aget(timeout=50) == list(range(size))
