@@ -14,7 +14,7 @@ from umbel.drivers.sqlite.revocations import SQLiteRevocations
 from umbel.drivers.sqlite.schedules import SQLiteSchedules
 from umbel.drivers.sqlite.session import Session, Stamp
 from umbel.exceptions import BatchError, BrokerUnavailable, EncodeError
-from umbel.model import Delivery, Message, Queue, QueueStats, Settlement
+from umbel.model import Ack, Delivery, Message, Queue, QueueStats, Settlement
 from umbel.protocols import Capabilities, Clock, Compose, ResultBackend
 
 __all__ = ["SQLiteBroker"]
@@ -202,9 +202,14 @@ class SQLiteBroker:
         that cannot be kept is reported in the log and left out.
         """
         now = self._clock.time()
-        lost, refused = await self._connection.run(
-            lambda session: _settle(session, settlements, compose, now)
-        )
+        try:
+            lost, refused = await self._connection.run(
+                lambda session: _settle(session, settlements, compose, now, careful=False)
+            )
+        except messages.SomeLost:
+            lost, refused = await self._connection.run(
+                lambda session: _settle(session, settlements, compose, now, careful=True)
+            )
         for message, reason in refused:
             logger.error("The follow-up %r is lost: %s", message.id, reason)
         self._release([s.delivery for s in settlements if s.delivery is not None])
@@ -261,11 +266,22 @@ def _leave(session: Session, tags: Sequence[str]) -> None:
 
 
 def _settle(
-    session: Session, settlements: Sequence[Settlement], compose: Compose, now: float
+    session: Session,
+    settlements: Sequence[Settlement],
+    compose: Compose,
+    now: float,
+    *,
+    careful: bool,
 ) -> tuple[list[Delivery], list[tuple[Message, Exception]]]:
     lost: list[Delivery] = []
     kept: list[Settlement] = []
+    if not careful:
+        done = [s.delivery for s in settlements if s.delivery and type(s.verdict) is Ack]
+        messages.forget_all(session, done)
     for settlement in settlements:
+        if not careful and type(settlement.verdict) is Ack:
+            kept.append(settlement)
+            continue
         delivery = settlement.delivery
         gone = delivery and messages.conclude(session, delivery, settlement.verdict, now)
         if gone:

@@ -16,12 +16,14 @@ from umbel.routing.expiry import drop_time
 
 __all__ = [
     "Row",
+    "SomeLost",
     "begin",
     "bury",
     "conclude",
     "declare",
     "extend",
     "forget",
+    "forget_all",
     "give_back",
     "next_due",
     "prepare",
@@ -47,6 +49,10 @@ _DEAD_KEPT = 10_000
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Message).decode
+
+
+class SomeLost(Exception):
+    """Not all of the leases are ours any more."""
 
 
 def prepare(message: Message) -> Row:
@@ -204,10 +210,34 @@ def _drop_overdue(session: Session, now: float) -> None:
 
 def begin(session: Session, deliveries: Sequence[Delivery]) -> list[Delivery]:
     """Mark the messages as not to run again; returns those whose lease was lost."""
-    execute, sql = session.execute, session.sql["begin_work"]
-    return [
-        delivery for delivery in deliveries if execute(sql, delivery.tag.split(":")).rowcount == 0
-    ]
+    seqs_by_token: dict[str, list[int]] = {}
+    for delivery in deliveries:
+        seq, _, token = delivery.tag.partition(":")
+        seqs_by_token.setdefault(token, []).append(int(seq))
+    sql, lost = session.sql, set[str]()
+    for token, seqs in seqs_by_token.items():
+        span = (min(seqs), max(seqs), token)
+        # Most often all that was taken in one step is begun in one step: half the cost.
+        if session.execute(sql["count_lent"], span).fetchone()[0] == len(seqs):
+            session.execute(sql["begin_all"], span)
+            continue
+        lost.update(
+            f"{seq}:{token}"
+            for seq in seqs
+            if session.execute(sql["begin_work"], (seq, token)).rowcount == 0
+        )
+    return [delivery for delivery in deliveries if delivery.tag in lost]
+
+
+def forget_all(session: Session, deliveries: Sequence[Delivery]) -> None:
+    """Delete the messages; half as dear as :func:`forget`.
+
+    Raises:
+        SomeLost: A lease was lost. To be rolled back.
+    """
+    tags = [delivery.tag.split(":") for delivery in deliveries]
+    if session.executemany(session.sql["ack"], tags).rowcount not in (len(tags), -1):
+        raise SomeLost
 
 
 def forget(session: Session, deliveries: Sequence[Delivery]) -> list[Delivery]:

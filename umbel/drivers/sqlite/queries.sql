@@ -110,6 +110,12 @@ UPDATE umbel_messages SET token = ?, due = ?, attempt = attempt + 1 WHERE seq = 
 -- name: begin_work
 UPDATE umbel_messages SET begun = 1 WHERE seq = ? AND token = ?;
 
+-- name: count_lent
+SELECT count(*) FROM umbel_messages WHERE seq BETWEEN ? AND ? AND token = ?;
+
+-- name: begin_all
+UPDATE umbel_messages SET begun = 1 WHERE seq BETWEEN ? AND ? AND token = ?;
+
 -- name: ack
 DELETE FROM umbel_messages WHERE seq = ? AND token = ?;
 
