@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from umbel.testing.servers import ServerMissing, redis_server, required
+
+from .site import Site, somewhere
 
 
 @pytest.fixture
@@ -16,5 +19,17 @@ def redis_url() -> Iterator[str]:
             yield server.url()
     except ServerMissing as missing:
         if required("redis"):
+            raise
+        pytest.skip(str(missing))
+
+
+@pytest.fixture
+def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    """A site on the kind of broker that the test asks for, with short leases."""
+    try:
+        with somewhere(request.param, tmp_path, lease=3.0) as site:
+            yield site
+    except ServerMissing as missing:
+        if required(request.param):
             raise
         pytest.skip(str(missing))

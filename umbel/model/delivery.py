@@ -19,8 +19,9 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     tag: str
     """The broker's receipt; means nothing to anyone else. Unique for every lease granted."""
     attempt: int = 1
-    """How often the message has been handed out, this time included, without those times when
-    its holder gave it back in order: what ended before was the holder's death."""
+    """One more than how often holders of the message died: the first time counts whatever they
+    were doing with it, later times only after :meth:`umbel.protocols.Broker.start`. What was
+    given back in order does not count, unless it says so."""
     redelivered: bool = False
     """Whether someone had this message before, however that ended."""
     begun: bool = False

@@ -165,6 +165,9 @@ class FaultyBroker:
     async def begin(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         return await self.plan.run("begin", lambda: self.inner.begin(deliveries))
 
+    async def start(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        return await self.plan.run("start", lambda: self.inner.start(deliveries))
+
     async def ack(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         return await self.plan.run("ack", lambda: self.inner.ack(deliveries))
 

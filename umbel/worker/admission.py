@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 
 import msgspec
 
@@ -37,6 +38,8 @@ class Ruling(msgspec.Struct, frozen=True):
     """Not due yet: given back to the broker until :attr:`Request.eta`."""
     expired: list[Accepted]
     revoked: list[Accepted]
+    spent: list[Accepted]
+    """As often tried as they may be, and each time their worker died."""
     unknown: list[tuple[Request, Delivery]]
     orphaned: list[tuple[Request, Delivery]]
     """Begun by a worker that died: they must not run again, and nobody has been told."""
@@ -49,6 +52,7 @@ def admit(
     now: float,
     broker_delays: bool,
     revocations: Revocations,
+    max_deliveries: int | None = None,
     is_limited: Callable[[str], bool] | None = None,
 ) -> Ruling:
     """Sort a batch into what runs now, what waits and what goes.
@@ -57,13 +61,15 @@ def admit(
         options_by_task: The tasks that this worker knows.
         now: Unix seconds.
         broker_delays: ``Capabilities.delay`` of the broker that the batch came from.
+        max_deliveries: How often what kills its workers may be tried; None: without end.
         is_limited: Which tasks have to wait for their turn; None: none of these.
     """
-    ruling = Ruling([], [], [], [], [], [], [], [], [])
+    ruling = Ruling([], [], [], [], [], [], [], [], [], [])
     any_revoked = len(revocations) > 0
     wait = ruling.put_off if broker_delays else ruling.hold
     run = ruling.run
     early = ruling.begin
+    most = inf if max_deliveries is None else max_deliveries
     for request, delivery in arrived:
         if delivery.begun:
             ruling.orphaned.append((request, delivery))
@@ -79,6 +85,8 @@ def admit(
             ruling.revoked.append(accepted)
         elif request.eta is not None and request.eta > now:
             wait.append(accepted)
+        elif delivery.attempt > most:
+            ruling.spent.append(accepted)
         elif is_limited is not None and is_limited(request.task):
             ruling.limited.append(accepted)
         else:

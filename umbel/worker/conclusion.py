@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Protocol
 
-import msgspec
+from msgspec import structs
 
 from umbel.execution import failures
 from umbel.execution.runnable import TaskOptions
@@ -55,14 +56,18 @@ class Conclusions:
         codec: ResultCodec,
         mourn: Mourn,
         events: TaskEvents | None = None,
+        *,
+        max_deliveries: int | None = None,
     ) -> None:
         """Make one.
 
         Args:
             mourn: What a request leaves behind whose task could not see to it itself.
             events: Told of every end.
+            max_deliveries: How often a message whose process dies is tried; None: without end.
         """
         self._events = events
+        self._max_deliveries = inf if max_deliveries is None else max_deliveries
         self._codec = codec
         self._mourn = mourn
         self._abandoning = False
@@ -87,10 +92,16 @@ class Conclusions:
             return self._settlement(accepted, outcome, _DONE)
         decision = verdict(outcome, accepted.options)
         if isinstance(decision, Nack) and decision.requeue:
-            if isinstance(outcome, Rejected) and self._events is not None:
-                self._events.rejected(accepted, outcome)
-            # It will run again: nothing of this run may be seen.
-            return Settlement(delivery=accepted.delivery, verdict=decision)
+            attempt = accepted.delivery.attempt
+            if not decision.counts or attempt < self._max_deliveries:
+                if isinstance(outcome, Rejected) and self._events is not None:
+                    self._events.rejected(accepted, outcome)
+                # It will run again: nothing of this run may be seen.
+                return Settlement(delivery=accepted.delivery, verdict=decision)
+            reason = _given_up(attempt, _last_words(outcome))
+            decision = Nack(requeue=False, reason=reason)
+            if isinstance(outcome, Failed) and outcome.cause == "worker-lost":
+                outcome = structs.replace(outcome, reason=reason)
         return self._settlement(accepted, outcome, decision)
 
     def abandoned(self, accepted: Accepted) -> Settlement:
@@ -106,6 +117,14 @@ class Conclusions:
             reason="cold shutdown",
         )
         return self._settlement(accepted, outcome, _DONE)
+
+    def spent(self, accepted: Accepted) -> Settlement:
+        """A task whose worker died in every attempt to run it: a failure, and a dead letter."""
+        reason = _given_up(accepted.delivery.attempt - 1, "the worker died")
+        outcome = Failed(
+            key=accepted.request.key, runtime=0.0, record=None, cause="worker-lost", reason=reason
+        )
+        return self._settlement(accepted, outcome, Nack(requeue=False, reason=reason))
 
     def orphaned(
         self, request: Request, delivery: Delivery, options: TaskOptions | None
@@ -124,7 +143,7 @@ class Conclusions:
             reason="the worker that had begun the task is gone",
         )
         # It may have died after storing what the task returned.
-        return msgspec.structs.replace(self._settlement(accepted, outcome, _DONE), doubtful=True)
+        return structs.replace(self._settlement(accepted, outcome, _DONE), doubtful=True)
 
     def expired(self, accepted: Accepted) -> Settlement:
         """A message whose time was over before it was started: recorded as revoked."""
@@ -281,6 +300,16 @@ class Conclusions:
 
 def _ignores(request: Request, options: TaskOptions) -> bool:
     return options.ignore_result if request.ignore_result is None else request.ignore_result
+
+
+def _given_up(attempts: int, last: str) -> str:
+    return f"given up after {attempts} attempts, each of which ended its process: {last}"
+
+
+def _last_words(outcome: Outcome) -> str:
+    if isinstance(outcome, Failed) and outcome.cause == "time-limit":
+        return "hard time limit exceeded"
+    return outcome.reason if isinstance(outcome, Failed) else ""
 
 
 def _says_nothing(outcome: Outcome) -> bool:

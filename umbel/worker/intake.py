@@ -28,6 +28,7 @@ from umbel.worker.patience import Patience
 from umbel.worker.source import Source
 from umbel.worker.state import State
 from umbel.worker.telling import TaskEvents
+from umbel.worker.trials import Trials
 
 __all__ = ["Intake"]
 
@@ -56,10 +57,12 @@ class Intake:
         patience: Patience,
         prefetch: bool,
         claim: Callable[[Sequence[tuple[str, str]]], Awaitable[list[bool]]],
+        max_deliveries: int | None,
     ) -> None:
         """Make one.
 
         Args:
+            max_deliveries: How often what kills its workers is tried; None: without end.
             claim: ``ResultBackend.claim``.
         """
         self._source = source
@@ -77,6 +80,8 @@ class Intake:
         self._claim = claim
         # What does not run is not to fill the memory here either.
         self._reaches = prefetch and source.broker.capabilities.delay
+        self._max_deliveries = max_deliveries
+        self._trials = Trials(max_deliveries, state.active)
         self._keys = count(1)
         self._handover: deque[Ruling] = deque()
         # What waits for the pool to take it.
@@ -106,7 +111,10 @@ class Intake:
     async def start(self) -> None:
         """Carry out what :meth:`receive` found, batch after batch, until :meth:`stop`."""
         while not self._stopping:
-            if self._handover:
+            trial = self._trials.next()
+            if trial:
+                await self._submit(trial)
+            elif self._handover:
                 ruling = self._handover.popleft()
                 self._credit.changed()
                 await self._carry_out(ruling)
@@ -150,6 +158,7 @@ class Intake:
         """What has not been started, once both loops have ended."""
         state = self._state
         waiting = self._in_hand + state.holding.take_all() + state.rates.take_all()
+        waiting += self._trials.take_all()
         deliveries = [accepted.delivery for accepted in waiting]
         deliveries += [accepted.delivery for accepted, _ in self._parked]
         for ruling in self._handover:
@@ -158,6 +167,7 @@ class Intake:
                 for accepted in (
                     *ruling.run,
                     *ruling.put_off,
+                    *ruling.spent,
                     *ruling.expired,
                     *ruling.revoked,
                 )
@@ -234,11 +244,15 @@ class Intake:
             now=self._clock.time(),
             broker_delays=capabilities.delay,
             revocations=self._state.revocations,
+            max_deliveries=self._max_deliveries,
             is_limited=rates.limits if limit and rates.any else None,
         )
         if ruling.limited:
             self._limit(ruling.limited)
         self._leases.hold([accepted.delivery for accepted in ruling.run])
+        if ruling.spent:
+            self._leases.hold([accepted.delivery for accepted in ruling.spent])
+            self._finish.enter([self._conclusions.spent(accepted) for accepted in ruling.spent])
         if ruling.orphaned:
             self._leases.hold([delivery for _, delivery in ruling.orphaned])
             self._bury(ruling)
@@ -279,7 +293,7 @@ class Intake:
             run = await self._begin(run, ruling.begin)
         if self._leases.any_lost:
             run = [accepted for accepted in run if not self._leases.is_lost(accepted.delivery)]
-        await self._submit(run)
+        await self._submit(self._trials.set_apart(run))
 
     async def _without_repeats(self, run: list[Accepted]) -> list[Accepted]:
         """Leave out what another publication of the same task is, or was, run for."""
@@ -318,6 +332,7 @@ class Intake:
                 await self._credit.wait_for_room()
                 continue
             now, self._in_hand = run[:count], run[count:]
+            now = await self._note_attempts(now)
             self._exposure.started(now)
             for accepted in now:
                 name = accepted.request.task
@@ -325,6 +340,15 @@ class Intake:
                 totals[name] = totals.get(name, 0) + 1
             tell = self._events.sender.tells_tasks
             await self._pool.submit([_as_it_runs(accepted, tell) for accepted in now])
+
+    async def _note_attempts(self, now: list[Accepted]) -> list[Accepted]:
+        """Let it count if what came back from a dead worker kills this one; what may run."""
+        suspects = [each.delivery for each in now if each.delivery.attempt > 1]
+        if not suspects:
+            return now
+        lost = await self._insist(self._source.broker.start, suspects)
+        tags = {delivery.tag for delivery in lost}
+        return [accepted for accepted in now if accepted.delivery.tag not in tags]
 
     def _without_revoked(self, run: list[Accepted]) -> list[Accepted]:
         """Leave out what was revoked while it waited here."""

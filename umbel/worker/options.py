@@ -92,6 +92,8 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     eta_task_limit: int | None
     soft_shutdown_timeout: float
     """Seconds that running tasks have to finish before a cold shutdown ends them."""
+    max_deliveries: int | None
+    """How often a message may be tried whose workers die; None: without end."""
     cancel_on_loss: bool
     """Whether late-acknowledged tasks are ended when their messages are lost."""
     soft_shutdown_on_idle: bool
@@ -139,6 +141,7 @@ def resolve(given: WorkerArguments, conf: Settings) -> WorkerOptions:
         soft_time_limit=given.get("soft_time_limit"),
         eta_task_limit=conf.worker_eta_task_limit,
         soft_shutdown_timeout=conf.worker_soft_shutdown_timeout or 0.0,
+        max_deliveries=conf.task_max_deliveries,
         cancel_on_loss=bool(conf.worker_cancel_long_running_tasks_on_connection_loss),
         soft_shutdown_on_idle=bool(conf.worker_enable_soft_shutdown_on_idle),
         statedb=node_format(statedb, hostname) if statedb else None,

@@ -63,6 +63,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     cancel_on_loss: bool
     """Whether to end late-acknowledged tasks whose messages others have by now."""
     soft_shutdown_on_idle: bool
+    max_deliveries: int | None
     soft_shutdown_timeout: float
     """Seconds; see :class:`umbel.worker.options.WorkerOptions`."""
 
@@ -77,7 +78,9 @@ class Parts:
         self._state = state
         self._leases = Leases(broker, on.clock, self._end_lost if on.cancel_on_loss else None)
         self._events = TaskEvents(on.events, pool=on.pool, active=state.active, clock=on.clock)
-        self._conclusions = Conclusions(on.codec, on.mourn, self._events)
+        self._conclusions = Conclusions(
+            on.codec, on.mourn, self._events, max_deliveries=on.max_deliveries
+        )
         self._credit = Credit(
             on.pool,
             prefetch=on.prefetch,
@@ -131,6 +134,7 @@ class Parts:
             patience=patience,
             claim=on.backend.claim,
             prefetch=on.prefetch,
+            max_deliveries=on.max_deliveries,
         )
         self._surplus = Surplus(
             broker,

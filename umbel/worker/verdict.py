@@ -21,6 +21,7 @@ __all__ = ["AckOptions", "verdict"]
 # Shared: verdicts are values without a life of their own, and almost all are the first one.
 _DONE = Ack()
 _GIVE_BACK = Nack(requeue=True)
+_TRY_AGAIN = Nack(requeue=True, counts=True)
 _DROP = Nack(requeue=False)
 
 
@@ -55,9 +56,9 @@ def verdict(outcome: Outcome, options: AckOptions) -> Ack | Nack:
         case Succeeded() | Retried() | Ignored() | Revoked():
             return _DONE
         case Failed(cause="worker-lost") if options.reject_on_worker_lost:
-            return _GIVE_BACK
+            return _TRY_AGAIN
         case Failed(cause="time-limit"):
-            return _DONE if options.acks_on_timeout else _GIVE_BACK
+            return _DONE if options.acks_on_timeout else _TRY_AGAIN
         case Failed():
             return _DONE if options.acks_on_failure else _DROP
         case Rejected(requeue=requeue):

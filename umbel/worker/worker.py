@@ -328,6 +328,7 @@ class Worker:
             prefetch=not self.options.disable_prefetch,
             prefetch_multiplier=self.options.prefetch_multiplier,
             state_file=None if self.options.statedb is None else StateFile(self.options.statedb),
+            max_deliveries=self.options.max_deliveries,
             soft_shutdown_timeout=self.options.soft_shutdown_timeout,
             cancel_on_loss=self.options.cancel_on_loss,
             soft_shutdown_on_idle=self.options.soft_shutdown_on_idle,

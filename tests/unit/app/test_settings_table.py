@@ -31,7 +31,12 @@ def test_old_names_are_celerys() -> None:
 def test_settings_of_our_own_are_marked() -> None:
     own = {name for name, setting in SETTINGS.items() if setting.own}
 
-    assert own == {"beat_schedule_store", "task_decompressed_max_size", "worker_lease"}
+    assert own == {
+        "beat_schedule_store",
+        "task_decompressed_max_size",
+        "task_max_deliveries",
+        "worker_lease",
+    }
     assert len(SETTINGS) - len(own) == 234
 
 

@@ -23,9 +23,10 @@ def arrival(
     eta: float | None = None,
     expires: float | None = None,
     begun: bool = False,
+    attempt: int = 1,
 ) -> tuple[Request, Delivery]:
     message = Message(id=f"id-{key}", body=b"[]")
-    delivery = Delivery(message=message, queue="q", tag=f"tag-{key}", begun=begun)
+    delivery = Delivery(message=message, queue="q", tag=f"tag-{key}", begun=begun, attempt=attempt)
     request = Request(
         key=key, id=message.id, task=task, message=message, eta=eta, expires=expires, queue="q"
     )
@@ -40,6 +41,7 @@ def keys(ruling: Ruling) -> dict[str, list[int]]:
         "limited": [accepted.request.key for accepted in ruling.limited],
         "revoked": [accepted.request.key for accepted in ruling.revoked],
         "expired": [accepted.request.key for accepted in ruling.expired],
+        "spent": [accepted.request.key for accepted in ruling.spent],
         "unknown": [request.key for request, _ in ruling.unknown],
         "orphaned": [request.key for request, _ in ruling.orphaned],
     }
@@ -129,6 +131,25 @@ def test_what_a_dead_worker_had_begun_does_not_run_whatever_it_is() -> None:
 
     assert keys(ruling)["orphaned"] == [1, 2, 3]
     assert ruling.begin == []
+
+
+def test_what_was_tried_as_often_as_it_may_does_not_run_again() -> None:
+    batch = [arrival(key, "late", attempt=key) for key in (1, 3, 4)]
+
+    bounded, unbounded = (
+        admit(
+            batch,
+            KNOWN,
+            now=NOW,
+            broker_delays=True,
+            revocations=NONE,
+            max_deliveries=most,
+        )
+        for most in (3, None)
+    )
+
+    assert (keys(bounded)["run"], keys(bounded)["spent"]) == ([1, 3], [4])
+    assert keys(unbounded)["run"] == [1, 3, 4]
 
 
 @given(

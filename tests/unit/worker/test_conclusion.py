@@ -38,6 +38,7 @@ FOLLOW_UP = Message(id="next", body=b"[]")
 ERROR_CALLBACK = Message(id="sorry", body=b"[]")
 TAIL = ResultRecord(id="after", state="FAILURE", body=b"{}")
 LOST = Failed(key=1, runtime=0.5, record=None, cause="worker-lost", reason="signal 9 (SIGKILL)")
+OVERRUN = Failed(key=1, runtime=3.0, record=None, cause="time-limit")
 
 
 @pytest.fixture
@@ -51,10 +52,12 @@ def mourn(request: Request, record: ResultRecord, *, calls_back: bool) -> Legacy
     return Legacy((ERROR_CALLBACK,) if calls_back else (), (), (TAIL,), (arrival,))
 
 
-def accepted(options: TaskOptions, **fields: Any) -> Accepted:
+def accepted(options: TaskOptions, *, attempt: int = 1, **fields: Any) -> Accepted:
     message = Message(id="id", body=b"[]", exchange="news", routing_key="sport")
     request = Request(key=1, id="id", task="t", message=message, queue="q", **fields)
-    return Accepted(request, Delivery(message=message, queue="q", tag="tag"), options)
+    return Accepted(
+        request, Delivery(message=message, queue="q", tag="tag", attempt=attempt), options
+    )
 
 
 def stored(settlement: Settlement) -> tuple[str, str]:
@@ -100,6 +103,30 @@ def test_what_goes_back_leaves_no_result_and_publishes_nothing(conclusions: Conc
     assert (settlement.record, settlement.publish) == (None, ())
 
 
+@pytest.mark.parametrize("outcome", [LOST, OVERRUN])
+def test_the_last_attempt_that_ends_its_process_makes_a_dead_letter(outcome: Failed) -> None:
+    conclusions = Conclusions(ResultCodec(), mourn, max_deliveries=3)
+    options = TaskOptions(acks_late=True, reject_on_worker_lost=True, acks_on_timeout=False)
+
+    ends = [conclusions.of(accepted(options, attempt=n), outcome) for n in (1, 2, 3)]
+
+    assert [end.verdict for end in ends[:2]] == [Nack(requeue=True, counts=True)] * 2
+    assert isinstance(ends[2].verdict, Nack)
+    assert not ends[2].verdict.requeue
+    assert ends[2].verdict.reason.startswith("given up after 3 attempts")
+    assert ends[2].record is not None
+    assert ends[2].publish == (ERROR_CALLBACK,)
+
+
+def test_what_no_worker_survived_fails_and_becomes_a_dead_letter(conclusions: Conclusions) -> None:
+    settlement = conclusions.spent(accepted(AGAIN, attempt=4))
+
+    assert stored(settlement) == ("FAILURE", "WorkerLostError")
+    assert settlement.publish == (ERROR_CALLBACK,)
+    assert isinstance(settlement.verdict, Nack)
+    assert "given up after 3 attempts" in settlement.verdict.reason
+
+
 @pytest.mark.parametrize("options", [EARLY, LATE])
 def test_a_lost_process_fails_the_task_and_its_error_callbacks_are_sent(
     conclusions: Conclusions, options: TaskOptions
@@ -115,7 +142,7 @@ def test_a_lost_process_gives_the_message_back_where_the_task_says_so(
 ) -> None:
     settlement = conclusions.of(accepted(AGAIN), LOST)
 
-    assert settlement.verdict == Nack(requeue=True)
+    assert settlement.verdict == Nack(requeue=True, counts=True)
     assert (settlement.record, settlement.publish) == (None, ())
 
 

@@ -20,6 +20,7 @@ from umbel.model import (
 from umbel.worker.verdict import verdict
 
 DONE, GIVE_BACK, DROP = Ack(), Nack(requeue=True), Nack(requeue=False)
+TRY_AGAIN = Nack(requeue=True, counts=True)
 
 PLAIN = TaskOptions()
 RAISED = Failed(key=1, runtime=0.1, record=None)
@@ -39,11 +40,11 @@ OVERRUN = Failed(key=1, runtime=0.1, record=None, cause="time-limit")
         (RAISED, TaskOptions(acks_on_timeout=False), DONE),
         (LOST, PLAIN, DONE),
         (LOST, TaskOptions(acks_on_failure=False), DROP),
-        (LOST, TaskOptions(reject_on_worker_lost=True), GIVE_BACK),
-        (LOST, TaskOptions(reject_on_worker_lost=True, acks_on_failure=False), GIVE_BACK),
+        (LOST, TaskOptions(reject_on_worker_lost=True), TRY_AGAIN),
+        (LOST, TaskOptions(reject_on_worker_lost=True, acks_on_failure=False), TRY_AGAIN),
         (OVERRUN, PLAIN, DONE),
         (OVERRUN, TaskOptions(acks_on_failure=False), DONE),
-        (OVERRUN, TaskOptions(acks_on_timeout=False), GIVE_BACK),
+        (OVERRUN, TaskOptions(acks_on_timeout=False), TRY_AGAIN),
         (OVERRUN, TaskOptions(reject_on_worker_lost=True), DONE),
         (Rejected(key=1, requeue=True), PLAIN, GIVE_BACK),
         (Rejected(key=1, requeue=False), PLAIN, DROP),

@@ -123,6 +123,15 @@ EXECUTION = (
         "CELERY_RETRY_ON_WORKER_LOST",
     ),
     Setting(
+        "task_max_deliveries",
+        "int | None",
+        3,
+        "How often a message whose workers or processes die may be tried before it goes to the "
+        "dead letters; None: without end.",
+        least=2,
+        own=True,
+    ),
+    Setting(
         "task_remote_tracebacks",
         "bool",
         False,

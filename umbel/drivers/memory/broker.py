@@ -131,6 +131,17 @@ class MemoryBroker:
                     self._store.loans[delivery.tag][2].begun = True
             return lost
 
+    async def start(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Note that the messages are about to be run; returns those already lost."""
+        self._require_open()
+        with self._store.mutex:
+            lost = self._lost(deliveries)
+            gone = {delivery.tag for delivery in lost}
+            for delivery in deliveries:
+                if delivery.tag not in gone:
+                    self._store.loans[delivery.tag][2].started = True
+            return lost
+
     async def ack(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Forget the messages for good; returns those whose lease had already been lost."""
         self._require_open()
@@ -280,7 +291,7 @@ class MemoryBroker:
                         message=entry.message,
                         queue=queue,
                         tag=tag,
-                        attempt=entry.attempts,
+                        attempt=entry.deaths + 1,
                         redelivered=entry.redelivered,
                         begun=entry.begun,
                         leased_until=leased_until,
@@ -309,7 +320,7 @@ class MemoryBroker:
             line, queue, entry = loan
             line.remove(entry)
             if reason is not None:
-                self._store.dead.append(DeadLetter(queue, entry.message, entry.attempts, reason))
+                self._store.dead.append(DeadLetter(queue, entry.message, entry.deaths + 1, reason))
         return lost
 
     def _give_back(
@@ -324,7 +335,7 @@ class MemoryBroker:
                 due = now + delay if delay > 0 else -inf
                 # What was begun by a holder that ends is left to be noticed.
                 begun = ends and entry.begun
-                line.give_back(entry, due, now, counts=counts or begun, begun=begun)
+                line.give_back(entry, due, now, counts=counts, begun=begun)
                 queues.add(queue)
         return queues
 

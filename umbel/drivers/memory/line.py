@@ -16,14 +16,15 @@ class Entry:
     """A message in a queue, with what happens to it; belongs to its line."""
 
     __slots__ = (
-        "attempts",
         "begun",
+        "deaths",
         "drop_at",
         "due",
         "message",
         "number",
         "rank",
         "redelivered",
+        "started",
         "tag",
     )
 
@@ -33,8 +34,10 @@ class Entry:
         # The first is the smallest: priority 9 before 0.
         self.rank = -min(max(message.priority or 0, _LOWEST), _HIGHEST)
         self.drop_at = drop_at
-        self.attempts = 0
+        # How often holders died; see Delivery.attempt.
+        self.deaths = 0
         self.redelivered = False
+        self.started = False
         self.begun = False
         # None: on loan to nobody.
         self.tag: str | None = None
@@ -77,7 +80,6 @@ class Line:
 
     def lend(self, entry: Entry, tag: str, until: float) -> None:
         """The message is someone's until then."""
-        entry.attempts += 1
         entry.tag = tag
         entry.due = until
         heappush(self._later, (until, entry.number, entry))
@@ -91,9 +93,9 @@ class Line:
         """Nobody's again, from ``due`` on for everyone."""
         entry.tag = None
         entry.begun = begun
+        entry.started = False
         entry.redelivered = True
-        if not counts:
-            entry.attempts -= 1
+        entry.deaths += counts
         self._place(entry, due, now)
 
     def remove(self, entry: Entry) -> None:
@@ -136,7 +138,10 @@ class Line:
     def _promote(self, now: float) -> None:
         while self.next_due() <= now:
             _, _, entry = heappop(self._later)
-            entry.redelivered = entry.redelivered or entry.tag is not None
+            if entry.tag is not None:
+                entry.deaths += entry.started or not entry.deaths
+                entry.redelivered = True
+                entry.started = False
             entry.tag = None
             entry.due = -inf
             heappush(self._ready, (entry.rank, entry.number, entry))

@@ -153,6 +153,11 @@ class RabbitMQBroker:
         """Give back what RabbitMQ has sent and nobody has received; consume no more meanwhile."""
         self._consumer.rest()
 
+    async def start(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Nothing to do: a quorum queue counts how often it hands a message out."""
+        begun = self._begun
+        return self._consumer.held([each for each in deliveries if each.tag not in begun])
+
     async def ack(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Forget the messages for good; returns those that had been given back already."""
         held, _ = self._apart(deliveries)

@@ -236,6 +236,10 @@ class RedisBroker:
         """Never deliver the messages as work again; returns those already lost."""
         return await self._loans.begin(deliveries)
 
+    async def start(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Note that the messages are about to be run; returns those already lost."""
+        return await self._loans.start(deliveries)
+
     async def ack(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Forget the messages for good; returns those whose lease had already been lost."""
         return await self._loans.ack(deliveries)

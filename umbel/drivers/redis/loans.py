@@ -27,6 +27,7 @@ _DROP = script("drop")
 _EXTEND = script("extend")
 _GIVE_BACK = script("give_back")
 _LEAVE = script("leave")
+_START = script("start")
 LOADED = (_ACK, _BEGIN, _GIVE_BACK, _EXTEND)
 """What every connection needs at once."""
 
@@ -79,6 +80,14 @@ class Loans:
         for tag in lost:
             self._place_by_tag.pop(tag, None)
         return _among(deliveries, lost)
+
+    async def start(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Note that messages which came back are about to be run; those that had been lost."""
+        tags = [each.tag for each in deliveries if not each.tag.startswith(HEARD)]
+        if not tags:
+            return []
+        lost: list[bytes] = await self._client.run(_START, (self._keys.unacked,), tags, again=True)
+        return _among(deliveries, {tag.decode() for tag in lost})
 
     async def ack(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Forget the messages for good; those whose lease had been lost."""

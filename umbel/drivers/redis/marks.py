@@ -59,7 +59,7 @@ def was_handed_out(raw: bytes) -> bool:
     >>> was_handed_out(b'{"umbel":"0|||r","body":""}'), was_handed_out(b'{"umbel":"0||9","a":1}')
     (True, False)
     """
-    return raw.startswith(b'|r"', raw.find(b'"', len(MARK) + 1) - 2)
+    return raw.startswith((b'|r"', b'|s"'), raw.find(b'"', len(MARK) + 1) - 2)
 
 
 def times_handed_out(tag: str) -> int:

@@ -144,6 +144,12 @@ class SQLiteBroker:
         self._release(lost)
         return lost
 
+    async def start(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Note that the messages are about to be run; returns those already lost."""
+        if not deliveries:
+            return []
+        return await self._connection.run(lambda session: messages.start(session, deliveries))
+
     async def ack(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Forget the messages for good; returns those whose lease had already been lost."""
         return await self._settle(deliveries, lambda s: messages.forget(s, deliveries))

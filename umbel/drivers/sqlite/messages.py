@@ -31,6 +31,7 @@ __all__ = [
     "purge",
     "read",
     "ready",
+    "start",
     "stats",
     "take",
     "unlend",
@@ -229,6 +230,14 @@ def begin(session: Session, deliveries: Sequence[Delivery]) -> list[Delivery]:
     return [delivery for delivery in deliveries if delivery.tag in lost]
 
 
+def start(session: Session, deliveries: Sequence[Delivery]) -> list[Delivery]:
+    """Note that the messages are about to be run; returns those whose lease was lost."""
+    execute, sql = session.execute, session.sql["start"]
+    return [
+        delivery for delivery in deliveries if execute(sql, delivery.tag.split(":")).rowcount == 0
+    ]
+
+
 def forget_all(session: Session, deliveries: Sequence[Delivery]) -> None:
     """Delete the messages; half as dear as :func:`forget`.
 
@@ -253,12 +262,11 @@ def give_back(
 ) -> list[Delivery]:
     """Let others have the messages from ``due`` on, None: now; returns what was lost."""
     execute, sql = session.execute, session.sql["give_back"]
-    less = 0 if counts else 1
     session.news.add("messages")
     return [
         delivery
         for delivery in deliveries
-        if execute(sql, (due, less, *delivery.tag.split(":"))).rowcount == 0
+        if execute(sql, (due, counts, *delivery.tag.split(":"))).rowcount == 0
     ]
 
 

@@ -86,7 +86,11 @@ SELECT min(due) FROM umbel_messages WHERE due IS NOT NULL;
 -- What has become due, and what is no longer on loan, is ready. Bounded, so that a flood of them
 -- does not keep the others waiting.
 UPDATE umbel_messages
-SET due = NULL, redelivered = max(redelivered, token IS NOT NULL), token = NULL
+SET
+    due = NULL,
+    attempt = attempt + (token IS NOT NULL AND (attempt = 0 OR redelivered = 2)),
+    redelivered = max(min(redelivered, 1), token IS NOT NULL),
+    token = NULL
 WHERE seq IN (
     SELECT seq FROM umbel_messages WHERE due <= ? ORDER BY due LIMIT 1000
 );
@@ -105,10 +109,13 @@ WHERE queue = ? AND due IS NULL AND (drop_at IS NULL OR drop_at > ? OR begun)
 ORDER BY rank, seq LIMIT ?;
 
 -- name: lend
-UPDATE umbel_messages SET token = ?, due = ?, attempt = attempt + 1 WHERE seq = ?;
+UPDATE umbel_messages SET token = ?, due = ? WHERE seq = ?;
 
 -- name: begin_work
 UPDATE umbel_messages SET begun = 1 WHERE seq = ? AND token = ?;
+
+-- name: start
+UPDATE umbel_messages SET redelivered = 2 WHERE seq = ? AND token = ?;
 
 -- name: count_lent
 SELECT count(*) FROM umbel_messages WHERE seq BETWEEN ? AND ? AND token = ?;
@@ -121,18 +128,18 @@ DELETE FROM umbel_messages WHERE seq = ? AND token = ?;
 
 -- name: give_back
 UPDATE umbel_messages
-SET due = ?, token = NULL, begun = 0, redelivered = 1, attempt = attempt - ?
+SET due = ?, token = NULL, begun = 0, redelivered = 1, attempt = attempt + ?
 WHERE seq = ? AND token = ?;
 
 -- name: leave
 -- Of a holder that ends: work is given back, what was begun is left to be noticed.
 UPDATE umbel_messages
-SET due = NULL, token = NULL, redelivered = 1, attempt = attempt - 1 + begun
+SET due = NULL, token = NULL, redelivered = 1
 WHERE seq = ? AND token = ?;
 
 -- name: unlend
 -- For deliveries that nobody got to see.
-UPDATE umbel_messages SET due = NULL, token = NULL, attempt = attempt - 1
+UPDATE umbel_messages SET due = NULL, token = NULL
 WHERE seq = ? AND token = ?;
 
 -- name: extend
@@ -140,7 +147,7 @@ UPDATE umbel_messages SET due = ? WHERE seq = ? AND token = ?;
 
 -- name: bury
 INSERT INTO umbel_dead (queue, attempt, dropped_at, reason, message)
-SELECT queue, attempt, ?, ?, message FROM umbel_messages WHERE seq = ? AND token = ?;
+SELECT queue, attempt + 1, ?, ?, message FROM umbel_messages WHERE seq = ? AND token = ?;
 
 -- name: limit_dead
 DELETE FROM umbel_dead WHERE id <= (SELECT max(id) FROM umbel_dead) - ?;

@@ -30,9 +30,10 @@ CREATE TABLE umbel_bindings (
 
 -- Messages, in the order they came (seq). due: NULL while ready, else when it comes (back) into
 -- the queue: a delayed message, or a lease that runs out. token: who has it, NULL for nobody.
--- rank: the negative priority, so that the first is the smallest. attempt: how often it was handed
--- out, but for the times when it was given back in order; redelivered: whether it ever was. begun:
--- whether it must not run again. message is model.Message (msgpack).
+-- rank: the negative priority, so that the first is the smallest. attempt: how often a holder died,
+-- as model.Delivery counts it. redelivered: 1 when it was handed out before, 2 when it has been
+-- started since it came back. begun: whether it must not run again. message is model.Message
+-- (msgpack).
 CREATE TABLE umbel_messages (
     seq INTEGER PRIMARY KEY,
     queue INTEGER NOT NULL,

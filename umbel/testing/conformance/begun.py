@@ -30,7 +30,7 @@ class BegunContract:
         taken = await take(broker, 3)
 
         assert await broker.begin(taken) == []
-        assert await broker.begin(taken) == []
+        assert await broker.start(taken) == await broker.start([]) == []
         assert await broker.ack(taken) == []
         await broker.close()
         await clock.advance((broker.capabilities.lease or 0) * 1.2)
@@ -153,11 +153,15 @@ class BegunContract:
         await broker.publish([message("a")])
         seen: list[tuple[int, bool]] = []
 
-        for end in ("nack", "counts", "dies", "delayed", "nack"):
+        for end in ("nack", "dies", "counts", "dies", "started", "delayed", "nack"):
             [mine] = await take(broker, 1)
             seen.append((mine.attempt, mine.redelivered))
             match end:
                 case "dies":
+                    await clock.advance(lease * 1.2)
+                case "started":
+                    assert await broker.start([mine]) == []
+                    assert await broker.start([mine]) == []
                     await clock.advance(lease * 1.2)
                 case "delayed":
                     await broker.nack([mine], delay=lease / 2)
@@ -165,7 +169,32 @@ class BegunContract:
                 case _:
                     await broker.nack([mine], counts=end == "counts")
 
-        assert seen == [(1, False), (1, True), (2, True), (3, True), (3, True)]
+        # Of the deaths of those who had not started it, only the first counts.
+        assert seen == [
+            (1, False),
+            (1, True),
+            (2, True),
+            (3, True),
+            (3, True),
+            (4, True),
+            (4, True),
+        ]
+
+    async def test_what_was_started_and_is_lost_is_another_ones(
+        self, broker: Broker, make_broker: MakeBroker, clock: MovableClock
+    ) -> None:
+        lease = require(broker.capabilities.lease, _NO_LEASE)
+        await broker.publish(messages(1))
+        await take(broker, 1)
+        await clock.advance(lease * 1.2)
+        [stale] = await take(broker, 1)
+        await clock.advance(lease * 1.2)
+        [mine] = await take(await make_broker(), 1)
+
+        assert await broker.start([stale]) == [stale]
+
+        await clock.advance(lease * 1.2)
+        assert [each.attempt for each in await take(broker, 1)] == [mine.attempt]
 
     async def test_a_cancelled_begin_has_happened_or_not(
         self, broker: Broker, clock: MovableClock

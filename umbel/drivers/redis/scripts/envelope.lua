@@ -4,7 +4,8 @@
 -- again: cjson changes numbers and empty lists. What we have to remember about a message that
 -- waits in a list is its first key, which kombu passes over:
 --     {"umbel":"<times handed out>|<due>|<expires>|<r>", ...the envelope as it was...
--- Times when it was given back in order do not count; r says that it was handed out at all.
+-- What counts is that a holder died. r says that it was handed out at all; s instead of it that
+-- it has been started since it came back.
 --
 -- A tag says everything about what is kept under it:
 --     umbel|<kind>|<unique>|<times handed out before>|<length of the envelope>|<list>
@@ -12,17 +13,18 @@
 
 local MARK = '{"umbel":'
 
--- times handed out, due, expires, where the envelope's own keys begin, whether handed out at all
+-- times handed out, due, expires, where the envelope's own keys begin, whether handed out at all,
+-- whether started since it came back
 local function read_mark(raw)
   if string.sub(raw, 1, #MARK) ~= MARK then
     return 0, nil, nil, 2, false
   end
   local handed, due, expires, was, rest =
-    string.match(raw, '^{"umbel":%s*"(%d%d?%d?%d?%d?%d?)|([%d.]*)|([%d.]*)|?(r?)",%s*()')
+    string.match(raw, '^{"umbel":%s*"(%d%d?%d?%d?%d?%d?)|([%d.]*)|([%d.]*)|?([rs]?)",%s*()')
   if not handed then
     return 0, nil, nil, 2, false
   end
-  return tonumber(handed), tonumber(due), tonumber(expires), rest, was == 'r'
+  return tonumber(handed), tonumber(due), tonumber(expires), rest, was ~= '', was == 's'
 end
 
 local function marked(raw, handed, again)

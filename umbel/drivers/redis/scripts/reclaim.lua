@@ -24,7 +24,11 @@ for i = #entries - 1, 1, -2 do
       pushed = redis.pcall('RPUSH', list, value)
     elseif value then
       local raw = string.sub(value, 2, length + 1)
-      pushed = redis.pcall('RPUSH', list, marked(raw, is_parked and handed or handed + 1, not is_parked))
+      local _, _, _, _, _, was_started = read_mark(raw)
+      if not is_parked and (handed == 0 or was_started) then
+        handed = handed + 1
+      end
+      pushed = redis.pcall('RPUSH', list, marked(raw, handed, not is_parked))
     end
     if type(pushed) == 'number' then
       redis.call('HDEL', KEYS[1], tag)

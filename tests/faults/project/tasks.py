@@ -1,0 +1,92 @@
+"""What the workers of the fault suite run. Every task notes what it does in the ledger."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+import time
+
+from umbel import Umbel
+
+app = Umbel("faults")
+app.conf.update(
+    worker_lease=float(os.environ.get("LEASE", "20")),
+    result_expires=3600,
+)
+ledger = os.open(os.environ["LEDGER"], os.O_APPEND | os.O_WRONLY | os.O_CREAT)
+
+
+def note(event: str, number: int) -> None:
+    """One line, whole, even if this process dies right after it."""
+    os.write(ledger, f"{event} {number}\n".encode())
+
+
+@app.task(acks_late=True, reject_on_worker_lost=True)
+def late(number: int, seconds: float = 0.0) -> int:
+    """At least once."""
+    note("start", number)
+    time.sleep(seconds)
+    note("end", number)
+    return number
+
+
+@app.task
+def early(number: int, seconds: float = 0.0) -> int:
+    """At most once."""
+    note("start", number)
+    time.sleep(seconds)
+    note("end", number)
+    return number
+
+
+@app.task(acks_late=True, reject_on_worker_lost=True)
+def exits(number: int) -> None:
+    """Poison: leaves without a word."""
+    note("start", number)
+    os._exit(3)
+
+
+@app.task(acks_late=True, reject_on_worker_lost=True)
+def segfaults(number: int) -> None:
+    """Poison: reads where nothing is."""
+    note("start", number)
+    ctypes.string_at(0)
+
+
+@app.task(acks_late=True, reject_on_worker_lost=True)
+def kills_itself(number: int) -> None:
+    """Poison: what the kernel does to whom it chooses when memory is short."""
+    note("start", number)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(acks_late=True, reject_on_worker_lost=True)
+def eats_memory(number: int) -> None:
+    """Poison: asks for more memory than there is, and does not look whether it got it."""
+    note("start", number)
+    resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = ctypes.c_void_p
+    ctypes.memset(libc.malloc(ctypes.c_size_t(2**33)), 1, 2**33)
+
+
+@app.task(acks_late=True, reject_on_worker_lost=True)
+def overflows(number: int) -> None:
+    """Poison: recursion through C, beyond the stack."""
+    note("start", number)
+    sys.setrecursionlimit(10**9)
+
+    def deeper(_: int) -> list[object]:
+        return [*map(deeper, (1,))]
+
+    deeper(0)
+
+
+@app.task(acks_late=True, reject_on_worker_lost=True)
+def kills_its_worker(number: int) -> None:
+    """Poison: takes the parent and all of its children along."""
+    note("start", number)
+    os.killpg(os.getpgid(os.getppid()), signal.SIGKILL)

@@ -1,0 +1,57 @@
+"""Last attempts of what may kill its worker."""
+
+from __future__ import annotations
+
+from umbel.execution.runnable import TaskOptions
+from umbel.model import Delivery, Message, Request
+from umbel.worker.admission import Accepted
+from umbel.worker.trials import Trials
+
+LATE = TaskOptions(acks_late=True)
+
+
+def accepted(key: int, attempt: int, options: TaskOptions = LATE) -> Accepted:
+    message = Message(id=f"{key}", body=b"[]")
+    request = Request(key=key, id=message.id, task="t", message=message)
+    delivery = Delivery(message=message, queue="q", tag=f"{key}", attempt=attempt)
+    return Accepted(request, delivery, options)
+
+
+def keys(run: list[Accepted]) -> list[int]:
+    return [each.request.key for each in run]
+
+
+def test_last_attempts_wait_for_their_turn_and_the_others_do_not() -> None:
+    active: dict[int, Accepted] = {}
+    trials = Trials(3, active)
+    last, other = accepted(1, 3), accepted(2, 3)
+
+    assert keys(trials.set_apart([last, accepted(3, 2), other, accepted(4, 1)])) == [3, 4]
+
+    assert trials.next() == [last]
+    active[1] = last
+    assert trials.next() == []
+    del active[1]
+    assert trials.next() == [other]
+
+
+def test_tasks_without_acks_late_have_no_last_attempt() -> None:
+    trials = Trials(3, {})
+    early = accepted(1, 3, TaskOptions())
+
+    assert trials.set_apart([early]) == [early]
+    assert trials.next() == []
+
+
+def test_without_a_bound_nothing_is_set_apart() -> None:
+    run = [accepted(1, 1000)]
+
+    assert Trials(None, {}).set_apart(run) == run
+
+
+def test_what_waits_for_its_turn_is_handed_over_at_the_end() -> None:
+    trials = Trials(2, {})
+    trials.set_apart([accepted(1, 2), accepted(2, 5)])
+
+    assert keys(trials.take_all()) == [1, 2]
+    assert trials.take_all() == []

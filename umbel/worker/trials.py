@@ -1,0 +1,61 @@
+"""Tasks that may have killed their workers, and how they are tried once more."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Container
+
+from umbel.worker.admission import Accepted
+
+__all__ = ["Trials"]
+
+
+class Trials:
+    """Lets last attempts run one at a time.
+
+    A task that kills the whole worker takes others with it, which come back together with it. By
+    the last attempt each of them runs beside no other suspect: the innocent ones end, and only
+    what kills by itself is left to die alone.
+    """
+
+    def __init__(self, most: int | None, active: Container[int]) -> None:
+        """Make one.
+
+        Args:
+            most: ``task_max_deliveries``; None: any number.
+            active: The keys of the requests that the pool has.
+        """
+        self._most = most
+        self._active = active
+        self._waiting: deque[Accepted] = deque()
+        self._on_trial: int | None = None
+
+    def set_apart(self, run: list[Accepted]) -> list[Accepted]:
+        """Keep the last attempts here until it is their turn; returns the others."""
+        most = self._most
+        if most is None:
+            return run
+        # Almost never is there one, and this is asked for every batch.
+        if not any([accepted.delivery.attempt >= most for accepted in run]):  # noqa: C419
+            return run
+        self._waiting += [each for each in run if _is_last(each, most)]
+        return [each for each in run if not _is_last(each, most)]
+
+    def next(self) -> list[Accepted]:
+        """The one whose turn it is, if any."""
+        if not self._waiting or self._on_trial in self._active:
+            return []
+        accepted = self._waiting.popleft()
+        self._on_trial = accepted.request.key
+        return [accepted]
+
+    def take_all(self) -> list[Accepted]:
+        """Hand over everything that waits."""
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        return waiting
+
+
+def _is_last(accepted: Accepted, most: int) -> bool:
+    # Without acks_late there is but one attempt.
+    return accepted.delivery.attempt >= most and accepted.options.acks_late
