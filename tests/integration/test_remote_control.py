@@ -217,6 +217,62 @@ async def test_the_pool_grows_and_shrinks(quick: Umbel) -> None:
         assert (await ask_one(quick, "stats"))["pool"]["max-concurrency"] == 2
 
 
+async def test_queues_are_added_and_cancelled_at_run_time(app: Umbel) -> None:
+    extra = f"extra-{app.conf.task_default_queue}"
+
+    @app.task(name="mark")
+    def mark() -> str:
+        return "done"
+
+    async with working(app):
+        assert await ask_one(app, "add_consumer", queue=extra) == {"ok": f"add consumer {extra}"}
+        names = [queue["name"] for queue in await ask_one(app, "active_queues")]
+        assert names == [app.conf.task_default_queue, extra]
+        sent = await app.asend_task("mark", queue=extra)
+        assert await sent.aget(timeout=20) == "done"
+
+        reply = await ask_one(app, "cancel_consumer", queue=extra)
+        assert reply == {"ok": f"no longer consuming from {extra}"}
+        waiting = await app.asend_task("mark", queue=extra)
+        # Sent later, to a queue that is still consumed from: by then the other would have run.
+        assert await (await app.asend_task("mark")).aget(timeout=20) == "done"
+        assert await waiting.astate() == "PENDING"
+        await ask_one(app, "add_consumer", queue=extra)
+        assert await waiting.aget(timeout=20) == "done"
+
+
+async def test_a_worker_may_be_left_without_queues_and_go_on(quick: Umbel) -> None:
+    @quick.task(name="mark")
+    def mark() -> str:
+        return "done"
+
+    async with working(quick):
+        await ask_one(quick, "cancel_consumer", queue="celery")
+        assert await ask_one(quick, "active_queues") == []
+        sent = await mark.adelay()
+        await ask_one(quick, "add_consumer", queue="celery")
+
+        assert await sent.aget(timeout=20) == "done"
+
+
+async def test_limits_of_tasks_are_changed(quick: Umbel) -> None:
+    @quick.task(name="add")
+    def add() -> None: ...
+
+    good = {"ok": "time limits set successfully"}
+    async with working(quick):
+        assert await ask_one(quick, "time_limit", task_name="add", soft=5, hard=9) == good
+        assert (add.soft_time_limit, add.time_limit) == (5, 9)
+        assert await ask_one(quick, "time_limit", task_name="no") == {"error": "unknown task"}
+        assert await ask_one(quick, "rate_limit", task_name="add", rate_limit="9/h") == {
+            "ok": "new rate limit set successfully"
+        }
+        assert await ask_one(quick, "registered") == ["add [rate_limit=9/h]"]
+        assert await ask_one(quick, "rate_limit", task_name="add", rate_limit=0) == {
+            "ok": "rate limit disabled successfully"
+        }
+
+
 async def test_commands_of_ones_own_are_carried_out(quick: Umbel) -> None:
     @control_command(args=[("n", int)], signature="[N=1]")
     def double(state: Any, n: int = 1) -> Any:

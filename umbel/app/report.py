@@ -40,7 +40,7 @@ def about(app: Umbel) -> dict[str, Any]:
         "broker": shown_url(app.broker_url, app.project),
         "results": shown_url(app.backend_url, app.project),
         "packages": packages,
-        "tasks": sorted(name for name in app.tasks if not name.startswith("celery.")),
+        "tasks": sorted(name for name in app.tasks if not name.startswith(("celery.", "umbel."))),
         "settings": app.conf.table(),
     }
 

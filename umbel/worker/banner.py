@@ -39,7 +39,7 @@ def banner(about: Introduction) -> str:
     ]
     lines = [f"umbel {about.version}  {about.hostname}  ({platform.platform()})", ""]
     lines += [f"  {name:<8} {value}" for name, value in rows]
-    names = sorted(name for name in about.tasks if not name.startswith("celery."))
+    names = sorted(name for name in about.tasks if not name.startswith(("celery.", "umbel.")))
     lines += ["", "[tasks]", *(f"  . {name}" for name in names)]
     if not names:
         lines.append("  none. Which module defines them? See 'include' and 'imports'.")

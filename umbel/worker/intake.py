@@ -196,6 +196,9 @@ class Intake:
         assert task is not None, "runs in the receiving task"
         self._receiving = task
         try:
+            if not self._source.queues:
+                await self._clock.sleep(wait)
+                return []
             return await self._insist(
                 self._source.broker.receive, self._source.queues, limit=room, wait=wait
             )

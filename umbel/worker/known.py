@@ -21,6 +21,10 @@ class KnownTasks:
         """The task of that name."""
         return self._tasks.get(name)
 
+    def forget(self, name: str) -> None:
+        """Its options have changed."""
+        self._options_by_task.pop(name, None)
+
     def of(self, arrived: Sequence[tuple[Request, Delivery]]) -> Mapping[str, TaskOptions]:
         """The options by name: at least those of all tasks that the requests name and we have."""
         known = self._options_by_task

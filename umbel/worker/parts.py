@@ -106,7 +106,8 @@ class Parts:
             exposure=exposure,
             unsettled=unsettled,
         )
-        known = KnownTasks(on.tasks)
+        self.known = known = KnownTasks(on.tasks)
+        self.source = on.source
         self.revoking = Revoking(
             store=broker.revocations if isinstance(broker, KeepsRevocations) else None,
             file=on.state_file,

@@ -174,6 +174,45 @@ class Worker:
             revocations.of_headers(headers), terminate=terminate, signal=signal
         )
 
+    async def add_consumer(self, queue: str, **options: Any) -> None:
+        """Take tasks from one more queue.
+
+        Args:
+            options: ``exchange``, ``exchange_type``, ``routing_key`` and other properties of a
+                queue that the app does not know; by default all are called as the queue is.
+
+        Raises:
+            QueueConflict: It exists with other properties.
+        """
+        queues = self.app.amqp.queues
+        if queue not in queues:
+            options["exchange"] = options.get("exchange") or queue
+            options["exchange_type"] = options.get("exchange_type") or "direct"
+            options["routing_key"] = options.get("routing_key") or queue
+            queues.select_add(queue, **options)
+        if await self._running.source.add(queues[queue]):
+            logger.info("Started consuming from %s", queue)
+            self._running.nudge()
+
+    def cancel_consumer(self, queue: str) -> None:
+        """Take no more tasks from a queue. What has been received is run."""
+        self.app.amqp.queues.deselect(queue)
+        if self._running.source.remove(queue):
+            logger.info("Canceling queue %s", queue)
+            self._running.nudge()
+
+    def set_time_limits(self, task: str, *, soft: float | None, hard: float | None) -> None:
+        """The time limits, in seconds, of runs of a task that start from now on.
+
+        Raises:
+            NotRegistered: There is no such task here.
+        """
+        if task not in self.app.tasks:
+            raise NotRegistered(task)
+        found = self.app.tasks[task]
+        found.soft_time_limit, found.time_limit = soft, hard
+        self._running.known.forget(task)
+
     def learn_revoked(self, ids: Iterable[str]) -> None:
         """Run none of these tasks; the others know of them already."""
         self.state.revocations.add(revocations.of_ids(ids))
@@ -311,11 +350,10 @@ class Worker:
     ) -> None:
         app = self.app
         company = Company(self)
+        source = Source(broker, queues, app.accept, app.decompress_limit)
         surroundings = Surroundings(
             events=company.sender,
-            source=Source(
-                broker, [queue.name for queue in queues], app.accept, app.decompress_limit
-            ),
+            source=source,
             backend=backend,
             pool=pool,
             tasks=app.tasks,
@@ -336,7 +374,7 @@ class Worker:
         parts = self._parts = Parts(surroundings, self.state, Patience(app.wall_clock))
         self._introduce(queues)
         reports.without_effect(app.tasks)
-        consumer = Consumer(self, pool, queues, company.sender)
+        consumer = Consumer(self, pool, source, company.sender)
         async with company.kept(consumer), running(self._beside):
             logger.info("%s ready.", self.hostname)
             if signals.worker_ready.receivers:

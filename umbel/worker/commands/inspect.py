@@ -128,7 +128,7 @@ def registered(
     return [
         _described(task, items)
         for name, task in sorted(state.app.tasks.items())
-        if builtins or not name.startswith("celery.")
+        if builtins or not name.startswith(("celery.", "umbel."))
     ]
 
 

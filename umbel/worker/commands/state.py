@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from umbel.model import Queue
     from umbel.protocols import Pool
     from umbel.worker.admission import Accepted
+    from umbel.worker.source import Source
     from umbel.worker.worker import Worker
 
 __all__ = ["Consumer", "ControlState", "QoS"]
@@ -37,17 +38,19 @@ class QoS:
 class Consumer:
     """The running worker, under the names that Celery's commands know it by."""
 
-    def __init__(
-        self, worker: Worker, pool: Pool, queues: Sequence[Queue], events: EventSender
-    ) -> None:
+    def __init__(self, worker: Worker, pool: Pool, source: Source, events: EventSender) -> None:
         self.controller = worker
         self.app: Umbel = worker.app
         self.hostname: str = worker.hostname
         self.pool = pool
         self.event_dispatcher = events
-        self.queues = list(queues)
-        """What it takes tasks from."""
+        self._source = source
         self.qos = QoS(pool, worker.state.active)
+
+    @property
+    def queues(self) -> Sequence[Queue]:
+        """What it takes tasks from."""
+        return self._source.consumed
 
     def call_soon(self, function: Callable[..., object], *args: Any) -> None:
         """Call it on the worker's loop, after what is under way."""

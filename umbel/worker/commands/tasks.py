@@ -81,6 +81,23 @@ def rate_limit(state: ControlState, task_name: str, rate_limit: Any, **_: Any) -
     return ok("new rate limit set successfully")
 
 
+@control_command(
+    args=[("task_name", str), ("soft", float), ("hard", float)],
+    signature="<task_name> <soft_secs> [hard_secs]",
+)
+def time_limit(
+    state: ControlState, task_name: str, hard: Any = None, soft: Any = None, **_: Any
+) -> Any:
+    """Tell worker(s) to modify the time limit for task by type."""
+    try:
+        state.worker.set_time_limits(task_name, soft=_seconds(soft), hard=_seconds(hard))
+    except NotRegistered:
+        logger.error("Change time limit attempt for unknown task %s", task_name)  # noqa: TRY400
+        return nok("unknown task")
+    logger.info("New time limits for tasks of type %s: soft=%s hard=%s", task_name, soft, hard)
+    return ok("time limits set successfully")
+
+
 @inspect_command(alias="dump_revoked")
 def revoked(state: ControlState, **_: Any) -> Any:
     """List of revoked task-ids."""
@@ -92,6 +109,20 @@ def _ids(task_id: Any) -> list[str]:
     if not isinstance(given, list | tuple | set) or not all(isinstance(id, str) for id in given):
         raise TypeError(f"{task_id!r:.120} is neither a task id nor a list of them")
     return list(dict.fromkeys(given))
+
+
+def _seconds(value: Any) -> float | None:
+    """Seconds; None and 0 are no limit.
+
+    Raises:
+        ValueError: It is no number from 0.
+    """
+    if value is None:
+        return None
+    seconds = float(value)
+    if not seconds >= 0:
+        raise ValueError(f"{value!r} are no seconds")
+    return seconds or None
 
 
 def _headers(headers: Any) -> dict[str, Any]:
