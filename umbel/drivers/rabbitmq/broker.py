@@ -6,15 +6,20 @@ and come in over the other, so that acknowledgements never wait.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
 from operator import attrgetter
 
 from umbel.drivers.rabbitmq import address
+from umbel.drivers.rabbitmq.begun import Begun
 from umbel.drivers.rabbitmq.connection import Client, options_of
 from umbel.drivers.rabbitmq.consuming import Consumer
 from umbel.drivers.rabbitmq.delays import Delays
+from umbel.drivers.rabbitmq.loans import Loans
 from umbel.drivers.rabbitmq.publishing import Publisher
+from umbel.drivers.rabbitmq.salvage import Salvage
 from umbel.drivers.rabbitmq.topology import Topology, default_queue
 from umbel.exceptions import BatchError, BrokerUnavailable, ImproperlyConfigured
 from umbel.model import Delivery, Message, Queue, QueueStats
@@ -23,8 +28,6 @@ from umbel.protocols import Capabilities, Clock
 __all__ = ["RabbitMQBroker"]
 
 _not_before = attrgetter("not_before")
-_SHORTEST_DELAY = 1.0
-"""Seconds; what RabbitMQ delays by is a whole number of them."""
 
 
 class RabbitMQBroker:
@@ -44,6 +47,7 @@ class RabbitMQBroker:
             Celery makes of it.
         replies: The queue that the results of what is published here come to; it exists before
             the first message is out.
+        notice_within: Seconds after which others learn what was begun here, when we are dead.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class RabbitMQBroker:
         max_retries: int | None = 3,
         make_queue: Callable[[str], Queue] = default_queue,
         replies: Queue | None = None,
+        notice_within: float = 16.0,
     ) -> None:
         options = transport_options or {}
         addresses = address.parse(url, options.get("ssl"))
@@ -65,6 +70,7 @@ class RabbitMQBroker:
             max_retries=max_retries,
             name=f"umbel-{secrets.token_hex(6)}",
         )
+        self._patience = client_options.connect_timeout
         self._outgoing = Client(
             addresses,
             clock=clock,
@@ -91,9 +97,28 @@ class RabbitMQBroker:
             clock,
             queue_type=_delay_type(options.get("native_delayed_delivery_queue_type") or "quorum"),
         )
-        self._clock = clock
-        self._consumer = Consumer(self._incoming, self._topology, clock)
-        self._begun: dict[str, Delivery] = {}
+        name = f"umbel-{secrets.token_hex(6)}"
+        self._begun = Begun(
+            name, self._publisher, self._topology, clock, notice_within=notice_within
+        )
+        self._salvage = Salvage(
+            self._incoming,
+            self._topology,
+            self._publisher,
+            name=name,
+            # Turned four times in its life, a note is followed by nothing younger than this.
+            gather_for=notice_within / 2,
+        )
+        self._consumer = Consumer(self._incoming, self._topology, clock, self._salvage)
+        self._loans = Loans(
+            self._outgoing,
+            self._publisher,
+            self._delays,
+            clock,
+            consumer=self._consumer,
+            begun=self._begun,
+            salvage=self._salvage,
+        )
         self.client_name = client_options.name
         """As ``rabbitmqctl list_connections`` shows it."""
 
@@ -113,13 +138,14 @@ class RabbitMQBroker:
 
     async def close(self) -> None:
         """Give back every unsettled delivery, then disconnect. Idempotent."""
-        try:
-            await self._consumer.close()
-        finally:
-            try:
-                await self._incoming.close()
-            finally:
-                await self._outgoing.close()
+        async with AsyncExitStack() as last:
+            last.push_async_callback(self._outgoing.close)
+            last.push_async_callback(self._incoming.close)
+            last.push_async_callback(self._consumer.close)
+            # Without a connection it is found all the same, in a while.
+            with suppress(BrokerUnavailable, TimeoutError):
+                async with asyncio.timeout(self._patience):
+                    await self._begun.close()
 
     async def declare(self, queues: Sequence[Queue]) -> None:
         """Make the queues and their bindings exist."""
@@ -142,12 +168,8 @@ class RabbitMQBroker:
         return await self._consumer.receive(queues, limit=limit, wait=wait)
 
     async def begin(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
-        """Acknowledge the messages; nobody notices yet when their holder dies."""
-        fresh = [delivery for delivery in deliveries if delivery.tag not in self._begun]
-        lost = self._consumer.ack(fresh)
-        gone = {delivery.tag for delivery in lost}
-        self._begun.update({each.tag: each for each in fresh if each.tag not in gone})
-        return lost
+        """Note the messages where they are found when we are dead, and acknowledge them."""
+        return await self._loans.begin(deliveries)
 
     async def rest(self) -> None:
         """Give back what RabbitMQ has sent and nobody has received; consume no more meanwhile."""
@@ -160,8 +182,7 @@ class RabbitMQBroker:
 
     async def ack(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Forget the messages for good; returns those that had been given back already."""
-        held, _ = self._apart(deliveries)
-        return self._consumer.ack(held)
+        return await self._loans.ack(deliveries)
 
     async def nack(
         self,
@@ -172,56 +193,12 @@ class RabbitMQBroker:
         counts: bool = False,
         reason: str = "",
     ) -> list[Delivery]:
-        """Give the messages back, or drop them into the queue's dead-letter exchange.
-
-        What shall come back in a second or later waits in RabbitMQ, as a new message; what shall
-        come back sooner waits here, unacknowledged.
-        """
-        held, begun = self._apart(deliveries)
-        now = self._clock.time()
-        if begun and requeue:
-            await self._publish_again(begun, now + delay, counts=counts)
-        if not requeue or (delay <= 0 and not counts):
-            return self._consumer.nack(held, requeue=requeue)
-        lost = self._consumer.held(held)
-        gone = {delivery.tag for delivery in lost}
-        ours = [delivery for delivery in held if delivery.tag not in gone]
-        if delay < _SHORTEST_DELAY and not counts:
-            return lost + self._consumer.park(ours, delay)
-        # What cannot be read cannot be published again as it was.
-        legible = [delivery for delivery in ours if delivery.defect is None]
-        parked = [delivery for delivery in ours if delivery.defect is not None]
-        try:
-            await self._publish_again(legible, now + delay, counts=counts)
-        except BatchError as exc:
-            parked += [legible[index] for index in exc.errors]
-            legible = [each for index, each in enumerate(legible) if index not in exc.errors]
-        # Only now: whoever dies in between leaves the message twice, not nowhere.
-        return lost + self._consumer.ack(legible) + self._consumer.park(parked, delay)
-
-    async def _publish_again(
-        self, deliveries: Sequence[Delivery], due: float, *, counts: bool
-    ) -> None:
-        messages = [
-            await self._delays.again(
-                each.message, each.queue, due, each.attempt if counts else each.attempt - 1
-            )
-            for each in deliveries
-        ]
-        await self._publisher.publish(messages)
+        """Give the messages back, or drop them into the queue's dead-letter exchange."""
+        return await self._loans.nack(deliveries, requeue=requeue, delay=delay, counts=counts)
 
     async def extend(self, deliveries: Sequence[Delivery], *, lease: float) -> list[Delivery]:
         """Nothing to do; returns those that had been given back already."""
-        begun = self._begun
-        return self._consumer.held([each for each in deliveries if each.tag not in begun])
-
-    def _apart(self, deliveries: Sequence[Delivery]) -> tuple[list[Delivery], list[Delivery]]:
-        """Those that RabbitMQ holds for us, and those that were begun, which are forgotten."""
-        held: list[Delivery] = []
-        begun: list[Delivery] = []
-        for delivery in deliveries:
-            (held if self._begun.pop(delivery.tag, None) is None else begun).append(delivery)
-        return held, begun
+        return self._loans.lost(deliveries)
 
     async def purge(self, queues: Sequence[str]) -> int:
         """Drop every message that no consumer has; returns how many."""
@@ -236,12 +213,14 @@ class RabbitMQBroker:
         for queue in queues:
             ready = await self._topology.count(queue) or 0
             waiting, held, parked = self._consumer.counts(queue)
-            found[queue] = QueueStats(ready=ready + waiting, leased=held, delayed=parked)
+            leased = held + self._begun.count(queue)
+            found[queue] = QueueStats(ready=ready + waiting, leased=leased, delayed=parked)
         return found
 
     def _forget_topology(self) -> None:
         self._topology.forget()
         self._delays.forget()
+        self._begun.rewrite()
 
     async def _publish_delayed(self, messages: Sequence[Message]) -> None:
         """Publish messages some of which are not due yet."""

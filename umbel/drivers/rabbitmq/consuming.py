@@ -32,6 +32,7 @@ from umbel.drivers.rabbitmq.marks import is_marked
 from umbel.drivers.rabbitmq.marks import read as read_marks
 from umbel.drivers.rabbitmq.methods import Consume, Get
 from umbel.drivers.rabbitmq.parking import Parking
+from umbel.drivers.rabbitmq.salvage import Salvage
 from umbel.drivers.rabbitmq.topology import Topology
 from umbel.drivers.rabbitmq.windows import Look, Subscription, Window, delivery_of
 from umbel.model import Delivery
@@ -53,7 +54,7 @@ _LONGEST_PARKED = 60.0
 class Consumer:
     """Takes messages from queues."""
 
-    def __init__(self, client: Client, topology: Topology, clock: Clock) -> None:
+    def __init__(self, client: Client, topology: Topology, clock: Clock, salvage: Salvage) -> None:
         self._client = client
         self._topology = topology
         self._clock = clock
@@ -66,6 +67,8 @@ class Consumer:
         self._ledger = Ledger(self._name)
         self._waiters: set[asyncio.Future[None]] = set()
         self._parking = Parking(self._wake)
+        self._salvage = salvage
+        salvage.listen(self._wake)
         self._receiving = 0
         self._has_abandoned_look = False
         self._closing = False
@@ -224,6 +227,8 @@ class Consumer:
         for queue in queues:
             if self._parking.any_ripe:
                 taken += self._parking.take(queue, limit - len(taken))
+            if self._salvage.any_ripe:
+                taken += self._salvage.take(queue, limit - len(taken))
             subscription = self._subscriptions.get(queue)
             if subscription is None:
                 continue
@@ -308,6 +313,7 @@ class Consumer:
             return False
         names = [queue for queue, _, _ in wanted]
         await self._topology.ensure(names)
+        await self._salvage.watch(names)
         if channel is self._channel and channel.closed is None:
             await self._open_windows(channel, wanted)
             await self._catch_up(names)
@@ -439,6 +445,7 @@ class Consumer:
             channel.write(frame.marshal(cancel, channel.number))
             self._return(subscription.arrived)
         self.nack(self._parking.drop_all(), requeue=True)
+        self._salvage.leave()
 
     def _return(self, arrived: Iterable[Arrived]) -> None:
         """Give back messages that no caller has seen."""

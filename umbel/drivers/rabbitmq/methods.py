@@ -13,6 +13,7 @@ __all__ = [
     "Consume",
     "DeclareExchange",
     "DeclareQueue",
+    "DeleteQueue",
     "Get",
     "PurgeQueue",
 ]
@@ -20,6 +21,13 @@ __all__ = [
 
 class DeclareQueue(commands.Queue.Declare):
     """``queue.declare``."""
+
+    def validate(self) -> None:
+        """Nothing: RabbitMQ judges."""
+
+
+class DeleteQueue(commands.Queue.Delete):
+    """``queue.delete``."""
 
     def validate(self) -> None:
         """Nothing: RabbitMQ judges."""

@@ -11,7 +11,13 @@ from pamqp.base import Frame
 
 from umbel.drivers.rabbitmq.channel import Channel, ChannelClosed, LinkLost, Reply
 from umbel.drivers.rabbitmq.connection import Client
-from umbel.drivers.rabbitmq.methods import BindQueue, DeclareExchange, DeclareQueue, PurgeQueue
+from umbel.drivers.rabbitmq.methods import (
+    BindQueue,
+    DeclareExchange,
+    DeclareQueue,
+    DeleteQueue,
+    PurgeQueue,
+)
 from umbel.exceptions import EncodeError, OperationalError, QueueConflict
 from umbel.model import Exchange, Queue
 
@@ -125,6 +131,11 @@ class Topology:
             raise self.refused(exc) from exc
         assert isinstance(reply, commands.Queue.DeclareOk)
         return reply.message_count
+
+    async def delete(self, queue: str) -> None:
+        """Make a queue not exist."""
+        self.miss(queue)
+        await self.insist(DeleteQueue(queue=queue))
 
     async def purge(self, queue: str) -> int:
         """Drop what is ready in a queue; how many messages that was."""

@@ -1,0 +1,154 @@
+"""Settling what was handed out, wherever RabbitMQ keeps it by now."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from umbel.drivers.rabbitmq.begun import Begun
+from umbel.drivers.rabbitmq.connection import Client
+from umbel.drivers.rabbitmq.consuming import Consumer
+from umbel.drivers.rabbitmq.delays import Delays
+from umbel.drivers.rabbitmq.publishing import Publisher
+from umbel.drivers.rabbitmq.salvage import Salvage
+from umbel.exceptions import BatchError
+from umbel.model import Delivery
+from umbel.protocols import Clock
+
+__all__ = ["Loans"]
+
+_SHORTEST_DELAY = 1.0
+"""Seconds; what RabbitMQ delays by is a whole number of them."""
+_LOOKS = 0.25
+"""Seconds between two looks at whether RabbitMQ takes messages at all."""
+
+
+class Loans:
+    """Three kinds: what RabbitMQ holds for us unacknowledged, what was begun (and is noted), and
+    what others had begun that are dead."""
+
+    def __init__(
+        self,
+        outgoing: Client,
+        publisher: Publisher,
+        delays: Delays,
+        clock: Clock,
+        *,
+        consumer: Consumer,
+        begun: Begun,
+        salvage: Salvage,
+    ) -> None:
+        self._outgoing = outgoing
+        self._publisher = publisher
+        self._delays = delays
+        self._clock = clock
+        self._consumer = consumer
+        self._begun = begun
+        self._salvage = salvage
+
+    async def begin(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Note that these run, and acknowledge them; returns those given back already.
+
+        A RabbitMQ that takes no messages at the moment is short of room: it must get rid of these
+        all the same, and they are noted later.
+        """
+        fresh = [each for each in deliveries if not self._is_settled_apart(each)]
+        lost = self._consumer.held(fresh)
+        ours = fresh
+        if lost:
+            gone = {delivery.tag for delivery in lost}
+            ours = [delivery for delivery in fresh if delivery.tag not in gone]
+        if not ours:
+            return lost
+        self._begun.expect(ours)
+        begun = False
+        try:
+            if self._outgoing.blocked is None:
+                await self._note(ours)
+            lost_meanwhile = self._consumer.ack(ours)
+            begun = True
+        finally:
+            if not begun:
+                self._begun.strike(ours)
+        self._begun.strike(lost_meanwhile)
+        return lost + lost_meanwhile
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Forget these for good; returns those given back already."""
+        return self._consumer.ack(await self._strike(deliveries))
+
+    async def nack(
+        self, deliveries: Sequence[Delivery], *, requeue: bool, delay: float, counts: bool
+    ) -> list[Delivery]:
+        """Give these back, or drop them; returns those given back already.
+
+        What shall come back in a second or later waits in RabbitMQ, as a new message; what shall
+        come back sooner waits here, unacknowledged.
+        """
+        due = self._clock.time() + delay
+        if requeue:
+            apart = [each for each in deliveries if self._is_settled_apart(each)]
+            await self._publish_again(apart, due, counts=counts)
+        held = await self._strike(deliveries)
+        if not requeue or (delay <= 0 and not counts):
+            return self._consumer.nack(held, requeue=requeue)
+        lost = self._consumer.held(held)
+        gone = {delivery.tag for delivery in lost}
+        ours = [delivery for delivery in held if delivery.tag not in gone]
+        if delay < _SHORTEST_DELAY and not counts:
+            return lost + self._consumer.park(ours, delay)
+        # What cannot be read cannot be published again as it was.
+        legible = [delivery for delivery in ours if delivery.defect is None]
+        parked = [delivery for delivery in ours if delivery.defect is not None]
+        try:
+            await self._publish_again(legible, due, counts=counts)
+        except BatchError as exc:
+            parked += [legible[index] for index in exc.errors]
+            legible = [each for index, each in enumerate(legible) if index not in exc.errors]
+        # Only now: whoever dies in between leaves the message twice, not nowhere.
+        return lost + self._consumer.ack(legible) + self._consumer.park(parked, delay)
+
+    def lost(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Those that were given back already."""
+        return self._consumer.held(
+            [each for each in deliveries if not self._is_settled_apart(each)]
+        )
+
+    def _is_settled_apart(self, delivery: Delivery) -> bool:
+        return delivery in self._begun or delivery in self._salvage
+
+    async def _strike(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        """Settle what is noted; returns the rest, which RabbitMQ holds for us unacknowledged."""
+        begun = [delivery for delivery in deliveries if delivery in self._begun]
+        self._begun.strike(begun)
+        if len(begun) == len(deliveries):
+            return ()
+        salvaged = [delivery for delivery in deliveries if delivery in self._salvage]
+        if salvaged:
+            await self._salvage.settle(salvaged)
+        tags = {delivery.tag for delivery in (*begun, *salvaged)}
+        return [each for each in deliveries if each.tag not in tags] if tags else deliveries
+
+    async def _note(self, deliveries: Sequence[Delivery]) -> None:
+        noting = asyncio.create_task(self._begun.note(deliveries))
+        try:
+            while not (await asyncio.wait([noting], timeout=_LOOKS))[0]:
+                if self._outgoing.blocked is not None:
+                    return
+            noting.result()
+        finally:
+            if not noting.done():
+                noting.cancel()
+                await asyncio.wait([noting])
+
+    async def _publish_again(
+        self, deliveries: Sequence[Delivery], due: float, *, counts: bool
+    ) -> None:
+        if deliveries:
+            messages = [
+                await self._delays.again(
+                    each.message, each.queue, due, each.attempt if counts else each.attempt - 1
+                )
+                for each in deliveries
+            ]
+            await self._publisher.publish(messages)
