@@ -177,8 +177,7 @@ class RabbitMQBroker:
 
     async def start(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Nothing to do: a quorum queue counts how often it hands a message out."""
-        begun = self._begun
-        return self._consumer.held([each for each in deliveries if each.tag not in begun])
+        return self._loans.lost(deliveries)
 
     async def ack(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Forget the messages for good; returns those that had been given back already."""
