@@ -63,6 +63,7 @@ class TimingContract:
         # Both are connected.
         await producer.publish([message("first")])
         await broker.ack(await take(broker, 1))
+        began = clock.monotonic()
         for number in range(40):
             due = clock.time() + 0.02
             receiving = asyncio.create_task(broker.receive(["q"], limit=1, wait=PATIENCE))
@@ -71,10 +72,11 @@ class TimingContract:
                 await asyncio.sleep(0)
             await producer.publish([message(f"{number}", not_before=due)])
             await clock.advance(0.03)
-            async with asyncio.timeout(2):
-                received = await receiving
+            received = await receiving
             assert ids(received) == [f"{number}"]
             await broker.ack(received)
+        # One that is missed comes at the next look: a few are forgiven to a slow machine.
+        assert clock.monotonic() - began < 6
 
     async def test_a_far_moment_does_not_disturb(self, broker: Broker, clock: MovableClock) -> None:
         require(broker.capabilities.delay, _NO_DELAY)
