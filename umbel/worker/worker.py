@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from umbel import signals
@@ -26,6 +24,7 @@ from umbel.worker.options import WorkerArguments, WorkerOptions, resolve
 from umbel.worker.parts import Parts, Surroundings
 from umbel.worker.patience import Patience
 from umbel.worker.pools import make_pool
+from umbel.worker.process import causes, loop_factory, may_run
 from umbel.worker.ratelimit import RateLimits
 from umbel.worker.revocations import Revocations
 from umbel.worker.shutdown import How, Shutdown
@@ -96,18 +95,18 @@ class Worker:
         Source:
             Celery user guide, Workers; exit code 0 after a warm shutdown, 1 otherwise.
         """
-        if not _may_run(self.app):
+        if not may_run(self.app):
             return _EX_FAILURE
         self._load()
         self._pool = make_pool(self.options, partial(self.app.make_runner, self.hostname))
         # Forks what has to be forked, while there is neither a loop nor a thread.
         self._pool.prepare()
         try:
-            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            with asyncio.Runner(loop_factory=loop_factory()) as runner:
                 return runner.run(self._serve())
         except Exception as error:
             # The outermost handler: say what ended the worker, and end it.
-            for cause in _causes(error):
+            for cause in causes(error):
                 logger.critical("Unrecoverable error: %r", cause, exc_info=cause)
             return _EX_FAILURE
 
@@ -440,43 +439,3 @@ async def _stop_after_failure(
     """End what runs when a part of the worker has failed; otherwise the parts have seen to it."""
     if error is not None:
         await pool.stop(grace=0)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        # Optional: umbel[fast].
-        uvloop = import_module("uvloop")
-    except ImportError:
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory
-
-
-def _may_run(app: Umbel) -> bool:
-    """Whether this user may run a worker: root may not where messages can carry code.
-
-    Source:
-        Celery user guide, Daemonization, "Running the worker with superuser privileges".
-    """
-    if not hasattr(os, "geteuid") or os.geteuid() != 0 or os.environ.get("C_FORCE_ROOT"):
-        return True
-    if {"application/x-python-serialize", "application/x-yaml"} & app.accept:
-        logger.critical(
-            "Refusing to run as root: messages may be pickle or YAML (accept_content), which can "
-            "carry code. Start the worker as another user, take them out of accept_content, or "
-            "set C_FORCE_ROOT=true if you know better."
-        )
-        return False
-    logger.warning(
-        "This worker runs as root, and so do its tasks. Start it as another user, "
-        "or set C_FORCE_ROOT=true to stop this warning."
-    )
-    return True
-
-
-def _causes(error: BaseException) -> list[BaseException]:
-    """The exceptions inside groups of them."""
-    inside: Sequence[BaseException] | None = getattr(error, "exceptions", None)
-    if inside is None:
-        return [error]
-    return [cause for inner in inside for cause in _causes(inner)]

@@ -1,0 +1,109 @@
+"""Queues that are added and cancelled while a worker runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import umbel.exceptions
+from umbel import Umbel
+from umbel.testing.servers import ServerMissing, rabbitmq_server, required
+from umbel.worker import Worker
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis", "rabbitmq"])
+async def app(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Umbel]:
+    """An app with a broker of its own."""
+    urls: dict[str, Callable[[], str]] = {
+        "memory": lambda: f"memory://{tmp_path}",
+        "sqlite": lambda: f"sqlite:///{tmp_path}/q.db",
+        "redis": lambda: request.getfixturevalue("redis_url"),
+    }
+    if request.param != "rabbitmq":
+        async with an_app(urls[request.param](), f"memory://{tmp_path}") as app:
+            yield app
+        return
+    try:
+        with rabbitmq_server() as server:
+            async with an_app(server.url(), f"memory://{tmp_path}") as app:
+                yield app
+    except ServerMissing as missing:
+        if required("rabbitmq"):
+            raise
+        pytest.skip(str(missing))
+
+
+@asynccontextmanager
+async def an_app(broker: str, backend: str) -> AsyncIterator[Umbel]:
+    app = Umbel("test", broker=broker, backend=backend, set_as_current=False)
+    yield app
+    await app.aclose()
+
+
+@asynccontextmanager
+async def working(app: Umbel, **options: Any) -> AsyncIterator[Worker]:
+    given = {"pool": "asyncio", "concurrency": 10, "quiet": True, **options}
+    async with asyncio.timeout(60), Worker(app, **given) as worker:
+        yield worker
+
+
+async def test_a_queue_is_consumed_as_soon_as_it_is_added_and_no_more_when_cancelled(
+    app: Umbel,
+) -> None:
+    @app.task
+    async def work(number: int) -> int:
+        return number
+
+    async with working(app) as worker:
+        await worker.add_consumer("extra")
+        await worker.add_consumer("extra")
+        async with asyncio.timeout(4):
+            # It was waiting for the others already, and would have for five seconds.
+            assert await (await work.aapply_async((1,), queue="extra")).aget(timeout=10) == 1
+
+        worker.cancel_consumer("extra")
+        worker.cancel_consumer("extra")
+        left = await work.aapply_async((2,), queue="extra")
+        assert await (await work.adelay(3)).aget(timeout=10) == 3
+        with pytest.raises(umbel.exceptions.TimeoutError):
+            await left.aget(timeout=0.2)
+
+        await worker.add_consumer("extra")
+        assert await left.aget(timeout=10) == 2
+
+
+async def test_a_worker_without_queues_waits_for_one(app: Umbel) -> None:
+    @app.task
+    async def work(number: int) -> int:
+        return number
+
+    async with working(app) as worker:
+        worker.cancel_consumer("celery")
+        waiting = await work.adelay(1)
+        # Long enough for a turn of every loop; a worker that spins would fail the timeout below.
+        await asyncio.sleep(0.1)
+        assert worker.state.settled == 0
+
+        await worker.add_consumer("celery")
+        assert await waiting.aget(timeout=10) == 1
+
+
+async def test_an_added_queue_is_bound_as_it_is_told(app: Umbel) -> None:
+    @app.task
+    async def work(number: int) -> int:
+        return number
+
+    async with working(app) as worker:
+        await worker.add_consumer(
+            "news", exchange="topics", exchange_type="topic", routing_key="news.#"
+        )
+        sent = await work.aapply_async(
+            (1,), exchange="topics", exchange_type="topic", routing_key="news.sports"
+        )
+
+        assert await sent.aget(timeout=10) == 1
