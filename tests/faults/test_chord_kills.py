@@ -132,9 +132,9 @@ def test_the_body_of_a_chord_with_late_acknowledgement_runs_once(site: Site) -> 
         # A body that has begun when it is killed ends as lost, as any task does.
         begun = site.ledger.count("body")[number]
         worker = site.worker()
-        if not begun:
-            assert result.get(timeout=60) == SIZE
+        end = outcome(result)
         assert worker.stop() == 0
+        assert end == "ran" or begun
 
         assert site.ledger.count("body")[number] == 1
     assert set(site.ledger.count("values")) == {SIZE}

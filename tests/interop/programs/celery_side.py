@@ -57,6 +57,11 @@ def record(path: str, number: int) -> int:
     return work.record(path, "celery", number)
 
 
+@app.task(name="interop.gather")
+def gather(values: list[Any], path: str) -> list[Any]:
+    return work.gather(values, path, "celery")
+
+
 @app.task(name="interop.slow", acks_late=True)
 def slow(path: str, seconds: float) -> str:
     return work.slow(path, "celery", seconds)

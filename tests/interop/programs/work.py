@@ -33,6 +33,12 @@ def record(path: str, side: str, number: int) -> int:
     return number
 
 
+def gather(values: list[Any], path: str, side: str) -> list[Any]:
+    """The body of a chord: leave a trace, and give back what came."""
+    note(path, f"{side} body")
+    return values
+
+
 def slow(path: str, side: str, seconds: float) -> str:
     """Say when it began and when it ended."""
     note(path, f"{side} begin {time.time()}")
