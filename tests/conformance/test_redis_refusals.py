@@ -7,6 +7,7 @@ import contextlib
 import re
 import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import hiredis
@@ -14,9 +15,10 @@ import pytest
 import redis as redis_py
 
 from umbel.clock import SystemClock
+from umbel.drivers.redis.backend import RedisBackend
 from umbel.drivers.redis.broker import RedisBroker
-from umbel.exceptions import BrokerUnavailable
-from umbel.model import Message
+from umbel.exceptions import BackendUnavailable, BrokerUnavailable
+from umbel.model import Exchange, Message, Queue, ResultRecord
 from umbel.testing.conformance.messages import ids, until
 from umbel.testing.servers import RedisServer, redis_server
 
@@ -131,3 +133,105 @@ async def test_something_that_is_no_redis_is_recognised(system_clock: SystemCloc
         with pytest.raises(BrokerUnavailable, match="not Redis' protocol"):
             await broker.open()
         await broker.close()
+
+
+async def test_what_memory_is_missing_for_may_be_sent_again(
+    broker: RedisBroker, server: redis_py.Redis
+) -> None:
+    server.lpush("mail", "x")
+    server.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(BrokerUnavailable, match=r"out of memory \(maxmemory\)"):
+            await broker.publish(messages("a"))
+        with pytest.raises(BrokerUnavailable, match="out of memory"):
+            await broker.publish(messages("b", not_before=time.time() + 60))
+    finally:
+        server.config_set("maxmemory", 0)
+
+    await broker.publish(messages("a"))
+    assert server.llen("mail") == 2
+
+
+async def test_a_server_that_cannot_save_is_tried_again(system_clock: SystemClock) -> None:
+    with redis_server("--save", "3600 1", "--dbfilename", "taken") as saving:
+        broker = RedisBroker(saving.url(), clock=system_clock)
+        backend = RedisBackend(saving.url(), clock=system_clock)
+        record = ResultRecord(id="r", state="FAILURE", body=b'{"status": "FAILURE"}')
+        with redis_py.Redis(port=saving.port) as client:
+            client.set("key", "value")
+            # A file name that is a folder: what is written beside it cannot take its place.
+            (Path(client.config_get("dir")["dir"]) / "taken").mkdir()
+            with contextlib.suppress(redis_py.ResponseError):
+                client.bgsave()
+            await until(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err")
+
+            with pytest.raises(BrokerUnavailable, match="cannot save to disk: MISCONF"):
+                await broker.publish(messages("a"))
+            with pytest.raises(BackendUnavailable, match="cannot save to disk: MISCONF"):
+                await backend.store([record])
+            client.config_set("stop-writes-on-bgsave-error", "no")
+
+        await broker.publish(messages("a"))
+        await backend.store([record])
+        assert ids(await broker.receive(["mail"], limit=1, wait=5)) == ["a"]
+        await broker.close()
+        await backend.close()
+        # It does not end in order without having saved.
+        saving.kill()
+
+
+SLOW = ("--key-load-delay", "2000", "--loading-process-events-interval-bytes", "1024")
+"""Loads 500 keys a second, and answers meanwhile."""
+
+
+async def test_a_server_that_loads_its_data_is_waited_for(system_clock: SystemClock) -> None:
+    with redis_server("--appendonly", "yes", *SLOW) as server:
+        broker = RedisBroker(server.url(), clock=system_clock, max_retries=0)
+        await broker.publish(messages(*(f"m{number}" for number in range(3))))
+        with redis_py.Redis(port=server.port) as client:
+            for number in range(600):
+                client.set(f"filler{number}", "x")
+        server.kill()
+        starting = asyncio.create_task(asyncio.to_thread(server.start))
+        said: list[str] = []
+        async with asyncio.timeout(30):
+            while True:
+                try:
+                    await broker.publish(messages("late"))
+                except BrokerUnavailable as error:
+                    said.append(str(error))
+                    await asyncio.sleep(0.01)
+                else:
+                    break
+        await starting
+
+        got = await broker.receive(["mail"], limit=10, wait=5)
+        assert ids(got) == ["m0", "m1", "m2", "late"]
+        assert any("still loading its data" in each for each in said)
+        await broker.close()
+
+
+async def test_a_flush_is_noticed_said_and_survived(
+    redis_url: str,
+    system_clock: SystemClock,
+    server: redis_py.Redis,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # A short lease has the books looked after often.
+    broker = RedisBroker(redis_url, clock=system_clock, lease=0.4)
+    logs = Exchange("logs", "topic")
+    await broker.declare([Queue("mail", logs, "*.error")])
+    await broker.publish(messages("gone", "held"))
+    held = await broker.receive(["mail"], limit=1, wait=5)
+    server.flushdb()
+
+    assert await broker.ack(held) == held
+    async with asyncio.timeout(20):
+        while "has lost its data" not in caplog.text:
+            assert await broker.receive(["mail"], limit=10, wait=0.1) == []
+    other = RedisBroker(redis_url, clock=system_clock)
+    await other.publish([Message(id="new", body=b"", exchange="logs", routing_key="web.error")])
+
+    assert ids(await broker.receive(["mail"], limit=10, wait=5)) == ["new"]
+    await broker.close()
+    await other.close()

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 import msgspec
 
 from umbel.app.ids import new_id
-from umbel.exceptions import BatchError
+from umbel.exceptions import BatchError, BrokerUnavailable
 from umbel.model import Ack, Delivery, Message, Nack, ResultRecord, Settlement
 from umbel.protocols import Broker, Compose, ResultBackend, Transactional
 from umbel.states import READY_STATES, SUCCESS
@@ -92,18 +92,31 @@ class Settler:
         return lost
 
     async def publish(self, messages: Sequence[Message]) -> None:
-        """Publish; what the broker refuses is reported and left out."""
+        """Publish; what the broker refuses for good is reported and left out."""
         for batch in in_batches(messages, self._limit):
-            try:
-                await self._insist(self._broker.publish, batch)
-            except BatchError as error:
-                for index, reason in error.errors.items():
+            rest: Sequence[Message] = batch
+            while rest:
+                rest = await self._publish(rest)
+
+    async def _publish(self, batch: Sequence[Message]) -> list[Message]:
+        """Publish once; returns what was refused and may be accepted another time: never all of
+        it, because then the broker is away, and is waited for."""
+        try:
+            await self._insist(self._broker.publish, batch)
+        except BatchError as error:
+            again: list[Message] = []
+            for index, reason in error.errors.items():
+                if isinstance(reason, BrokerUnavailable):
+                    again.append(batch[index])
+                else:
                     logger.error(  # noqa: TRY400 - the reasons say it all
                         "The broker refused message %r for %r: %s",
                         batch[index].id,
                         batch[index].routing_key,
                         reason,
                     )
+            return again
+        return []
 
     async def give_back(self, deliveries: Sequence[Delivery]) -> None:
         """Let other workers have the messages, at once."""

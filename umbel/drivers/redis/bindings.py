@@ -27,12 +27,14 @@ class Bindings:
         self._client = client
         self._keys = keys
         self._clock = clock
+        self._declared_by_name: dict[str, Queue] = {}
         self._rows_by_exchange: dict[str, tuple[float, list[_Row]]] = {}
 
     async def declare(self, queues: Sequence[Queue]) -> None:
         """Bind the queues to their exchanges, where Celery finds it."""
         commands: list[tuple[str, str, str]] = []
         for queue in queues:
+            self._declared_by_name[queue.name] = queue
             for table, permanent, row in self._rows(queue):
                 commands.append(("SADD", table, row))
                 if queue.expires is None:
@@ -40,10 +42,15 @@ class Bindings:
         if commands:
             await self._client.call(*commands, again=True)
 
+    async def renew(self) -> None:
+        """Bind everything anew that was bound here."""
+        await self.declare(list(self._declared_by_name.values()))
+
     async def forget(self, queues: Sequence[Queue]) -> None:
         """Delete queues that nobody will consume any more, and what leads into them."""
         commands: list[tuple[str, ...]] = []
         for queue in queues:
+            self._declared_by_name.pop(queue.name, None)
             for table, permanent, row in self._rows(queue):
                 commands += [("SREM", table, row), ("SREM", permanent, row)]
             commands.append(("UNLINK", *(name for name, _ in self._keys.lists([queue.name]))))

@@ -19,7 +19,7 @@ from umbel.drivers.redis.options import ClientOptions
 from umbel.drivers.redis.scripts import Script
 from umbel.protocols import Clock
 
-__all__ = ["Client", "Refused", "check", "explain"]
+__all__ = ["TRANSIENT", "Client", "Refused", "check", "explain"]
 
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 5.0
@@ -27,6 +27,8 @@ _TRIES = 4
 """How often a command that may be sent again is sent before its caller hears of the loss."""
 _ELSEWHERE = ("READONLY", "MOVED", "ASK ", "CLUSTERDOWN", "MASTERDOWN", "LOADING")
 """What a server says that is not the right one, or not any more: the next connection finds it."""
+TRANSIENT = (*_ELSEWHERE, "OOM", "MISCONF", "TRYAGAIN", "BUSY", "NOREPLICAS", "NOSCRIPT")
+"""Refusals that time, or somebody, undoes: what was refused may be sent again."""
 _HOPELESS = ("WRONGPASS", "NOAUTH", "NOPERM", "ERR AUTH", "ERR invalid password")
 
 

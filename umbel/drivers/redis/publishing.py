@@ -9,7 +9,7 @@ import hiredis
 
 from umbel.drivers.redis.bindings import Bindings
 from umbel.drivers.redis.channels import Channels
-from umbel.drivers.redis.connection import Client, explain
+from umbel.drivers.redis.connection import TRANSIENT, Client, explain
 from umbel.drivers.redis.keys import Keys
 from umbel.drivers.redis.link import Reply, pack
 from umbel.drivers.redis.marks import MARK, has, marked, unmarked
@@ -84,7 +84,8 @@ class Publisher:
         """Write the messages, in order for each list.
 
         Raises:
-            BatchError: Some were refused, or reach no queue.
+            BatchError: Some were refused, or reach no queue. Those whose error is
+                ``BrokerUnavailable`` may be sent again.
             BrokerUnavailable: No connection, or Redis refused all of them.
         """
         errors: dict[int, Exception] = {}
@@ -198,13 +199,15 @@ class Publisher:
         for reply, refused in zip(replies, places, strict=True):
             if isinstance(reply, hiredis.ReplyError):
                 self._client.heed(reply)
+                again = str(reply).startswith(TRANSIENT)
+                kind = BrokerUnavailable if again else _RefusedByRedis
                 for place in refused:
-                    errors[place] = _RefusedByRedis(explain(reply))
+                    errors[place] = kind(explain(reply))
 
     def _raise(self, errors: dict[int, Exception], total: int) -> None:
         first = next(iter(errors.values()))
         if len(errors) == total and all(
-            isinstance(exc, _RefusedByRedis) for exc in errors.values()
+            isinstance(exc, (BrokerUnavailable, _RefusedByRedis)) for exc in errors.values()
         ):
             raise self._client.failure(first, doing="publish") from first
         raise BatchError(

@@ -59,6 +59,7 @@ class Upkeep:
         self._next_full_round = -1.0
         self._from: dict[str, bytes | str] = {}
         self._announced: set[str] = set()
+        self._announced_at: dict[str, float] = {}
 
     def due_in(self, now: float) -> float:
         """Seconds until the next round."""
@@ -105,13 +106,14 @@ class Upkeep:
         client = self._client
         packed = b"".join([client.packed(*call) for call in calls])
         replies = await client.send(packed, len(calls), again=True)
-        _, abandoned, leased, quarantined, lapsed = [
+        added, abandoned, leased, quarantined, lapsed = [
             await client.settled(reply, *call) for reply, call in zip(replies, calls, strict=True)
         ]
         for index, (following, returned) in ((leases[1], leased), (quarantine[1], quarantined)):
             self._from[index] = following
             if returned:
                 logger.warning("Gave back %d messages whose lease had run out.", returned)
+        await self._note(queues, added)
         await self._restore(abandoned)
         found: list[bytes] = lapsed
         return found
@@ -122,6 +124,25 @@ class Upkeep:
             keys = [self._keys.consumers(queue) for queue in sorted(self._announced)]
             await self._client.run(_ANNOUNCE, keys, (self._name, 0), again=True)
             self._announced.clear()
+            self._announced_at.clear()
+
+    async def _note(self, queues: Sequence[str], added: int) -> None:
+        """Notice that Redis has forgotten us, and with us everything else."""
+        now = self._clock.monotonic()
+        recent = [
+            queue
+            for queue in queues
+            if now - self._announced_at.get(queue, -_PRESENT_FOR) < _PRESENT_FOR / 2
+        ]
+        self._announced_at.update(dict.fromkeys(queues, now))
+        if added > len(queues) - len(recent):
+            logger.warning(
+                "Redis has lost its data (FLUSHALL, FLUSHDB, or a restart without persistence):"
+                " messages that waited in %s are gone. The bindings are written anew; the worker"
+                " goes on.",
+                ", ".join(recent),
+            )
+            await self._bindings.renew()
 
     async def _restore(self, found: Sequence[bytes]) -> None:
         """Do for Celery's workers what they did for each other: a fleet that has moved away from
