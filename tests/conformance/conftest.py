@@ -54,7 +54,7 @@ def sleeping_clients() -> Callable[[redis_py.Redis], set[str]]:
     """Gives the clients that looked for messages last, found none, and now wait to be told."""
 
     def sleeping_clients(server: redis_py.Redis) -> set[str]:
-        return {client["id"] for client in server.client_list() if client["cmd"] == "exists"}
+        return {client["id"] for client in server.client_list() if client["cmd"] == "time"}
 
     return sleeping_clients
 

@@ -286,7 +286,7 @@ class Task(Composable, Generic[P, R]):
         if app.conf.task_always_eager:
             return self._instead(call, options)
         app.portal.call(app.producer.send, (call,), app.publish_policy(options, (call,)))
-        return self._sent(call, options)
+        return self._sent(app, call, options)
 
     async def aapply_async(
         self,
@@ -304,7 +304,7 @@ class Task(Composable, Generic[P, R]):
         if app.conf.task_always_eager:
             return self._instead(call, options)
         await app.producer.send((call,), app.publish_policy(options, (call,)))
-        return self._sent(call, options)
+        return self._sent(app, call, options)
 
     def apply_many(self, calls: Iterable[Sequence[Any]], **options: Any) -> list[AsyncResult[R]]:
         """Send many calls in few round trips: one tuple of arguments for each.
@@ -357,8 +357,10 @@ class Task(Composable, Generic[P, R]):
         call = self._call(args, kwargs, task_id, link, link_error, None, options)
         return self._eagerly(call, {**options, "throw": throw}, serialize=False)
 
-    def _sent(self, call: Call, options: Mapping[str, Any]) -> AsyncResult[R]:
-        result: AsyncResult[R] = result_of(call, self.app)
+    # Static: looking up the app once more would cost every call.
+    @staticmethod
+    def _sent(app: Umbel, call: Call, options: Mapping[str, Any]) -> AsyncResult[Any]:
+        result: AsyncResult[Any] = result_of(call, app)
         if context.current() is not None:
             adopt((result,), options)
         return result

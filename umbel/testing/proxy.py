@@ -103,6 +103,13 @@ class Proxy:
         """
         self._run(self._blackhole())
 
+    def forget(self) -> None:
+        """Drop whatever arrives on the connections that stand, for good; new ones work.
+
+        As when a firewall has been restarted, or an address has moved to another machine.
+        """
+        self._run(self._forget())
+
     def mute(self, direction: Direction) -> None:
         """Drop whatever goes this way from now on; the other way, all arrives.
 
@@ -174,6 +181,10 @@ class Proxy:
 
     async def _blackhole(self) -> None:
         self._dark = True
+        for wire in self._wires:
+            wire.is_doomed = True
+
+    async def _forget(self) -> None:
         for wire in self._wires:
             wire.is_doomed = True
 

@@ -226,3 +226,16 @@ def test_what_is_muted_arrives_nowhere_and_the_other_way_works(
         client.recv(1)
     with connect(proxy) as fresh:
         assert ask(fresh, b"again") == b"again"
+
+
+def test_what_is_forgotten_stays_silent_and_new_connections_work(
+    proxy: Proxy, client: socket.socket
+) -> None:
+    assert ask(client, b"hello") == b"hello"
+
+    proxy.forget()
+    client.sendall(b"anybody?")
+
+    assert_silent(client)
+    with connect(proxy) as fresh:
+        assert ask(fresh, b"again") == b"again"

@@ -11,7 +11,7 @@ import hiredis
 from umbel.drivers.redis import address, chords
 from umbel.drivers.redis.connection import Client
 from umbel.drivers.redis.link import Push, Reply, pack
-from umbel.drivers.redis.options import HEALTH_INTERVAL, client_options, option
+from umbel.drivers.redis.options import client_options
 from umbel.drivers.redis.scripts import script
 from umbel.drivers.redis.watching import Watches
 from umbel.exceptions import BackendStoreError, BackendUnavailable, DecodeError, TooLarge
@@ -88,7 +88,6 @@ class RedisBackend:
             self._listener,
             find=self._find,
             read=self._record,
-            health_interval=option(options, "health_check_interval", HEALTH_INTERVAL),
         )
 
     def _heard(self, push: Push) -> None:

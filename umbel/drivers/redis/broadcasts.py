@@ -47,7 +47,6 @@ class Broadcasts:
         make_client: Callable[..., Client],
         channels: Channels,
         *,
-        health_interval: float,
         news: Callable[[], None],
     ) -> None:
         self._client = make_client(on_push=self._heard, on_lost=self._disturb)
@@ -59,7 +58,7 @@ class Broadcasts:
         self._lent: dict[str, tuple[str, _Heard]] = {}
         self._numbers = itertools.count(1)
         self._subscriptions = Subscriptions[_Heard](
-            self._client, begin=self._begin, end="PUNSUBSCRIBE", health_interval=health_interval
+            self._client, begin=self._begin, end="PUNSUBSCRIBE"
         )
 
     async def declare(self, queues: Sequence[Queue]) -> None:

@@ -28,7 +28,7 @@ from umbel.drivers.redis.link import LinkLost, Reply, pack
 from umbel.drivers.redis.loans import LOADED, Loans
 from umbel.drivers.redis.marks import MARK, unmarked, was_handed_out
 from umbel.drivers.redis.news import News
-from umbel.drivers.redis.options import HEALTH_INTERVAL, client_options, option
+from umbel.drivers.redis.options import client_options, option
 from umbel.drivers.redis.ordering import QueueOrder
 from umbel.drivers.redis.publishing import Publisher
 from umbel.drivers.redis.revocations import RedisRevocations
@@ -117,7 +117,6 @@ class RedisBroker:
                 error=BrokerUnavailable,
             ),
             channels,
-            health_interval=option(options, "health_check_interval", HEALTH_INTERVAL),
             news=self._news.wake,
         )
         self.revocations = RedisRevocations(self._client, self._keys)

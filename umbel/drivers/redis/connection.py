@@ -351,7 +351,12 @@ class Client:
         options = self._options
 
         def make() -> Link:
-            return Link(on_push=on_push, on_lost=on_lost, reply_timeout=options.reply_timeout)
+            return Link(
+                on_push=on_push,
+                on_lost=on_lost,
+                reply_timeout=options.reply_timeout,
+                health_interval=options.health_interval,
+            )
 
         if address.path is not None:
             _, link = await loop.create_unix_connection(make, address.path)

@@ -23,7 +23,7 @@ from umbel.drivers.redis.channels import Channels, escaped
 from umbel.drivers.redis.connection import Client
 from umbel.drivers.redis.keys import Keys
 from umbel.drivers.redis.link import Push, pack
-from umbel.drivers.redis.options import HEALTH_INTERVAL, client_options, option
+from umbel.drivers.redis.options import client_options
 from umbel.drivers.redis.subscriptions import Inbox, Subscriptions, subscribe
 from umbel.exceptions import BrokerUnavailable, DecodeError
 from umbel.model import Exchange, Message, Queue
@@ -79,7 +79,6 @@ class RedisFanout:
             self._listener,
             begin=self._begin,
             end="PUNSUBSCRIBE",
-            health_interval=option(options, "health_check_interval", HEALTH_INTERVAL),
         )
 
     def _client(self, **callbacks: Any) -> Client:

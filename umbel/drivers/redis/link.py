@@ -23,6 +23,9 @@ _BUFFER = 256 * 1024
 """Bytes read at once."""
 
 
+_PING = b"*1\r\n$4\r\nPING\r\n"
+
+
 class LinkLost(Exception):
     """The connection is gone; whether Redis ran what was sent is unknown."""
 
@@ -58,10 +61,13 @@ class Link(asyncio.BufferedProtocol):
         on_push: Callable[[Push], None],
         on_lost: Callable[[Link], None],
         reply_timeout: float,
+        health_interval: float,
     ) -> None:
         self._on_push = on_push
         self._on_lost = on_lost
         self._reply_timeout = reply_timeout
+        self._health_interval = health_interval
+        self._health_check: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(notEnoughData=_MORE)
         # One for the life of the connection: asyncio.Protocol's transport makes a new one of
@@ -113,6 +119,8 @@ class Link(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Part of ``asyncio.BufferedProtocol``."""
         self._transport = cast("asyncio.Transport", transport)
+        self._heard_at = self._loop.time()
+        self._plan_health_check(self._health_interval)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Part of ``asyncio.BufferedProtocol``."""
@@ -150,11 +158,27 @@ class Link(asyncio.BufferedProtocol):
         self.lost = reason
         if self._watchdog is not None:
             self._watchdog.cancel()
+        if self._health_check is not None:
+            self._health_check.cancel()
         for batch in self._batches:
             if not batch.future.done():
                 batch.future.set_exception(LinkLost(reason))
         self._batches.clear()
         self._on_lost(self)
+
+    def _plan_health_check(self, seconds: float) -> None:
+        if self._health_interval > 0:
+            self._health_check = self._loop.call_later(seconds, self._check_health)
+
+    def _check_health(self) -> None:
+        """Ask an idle connection whether it still stands: one that has died without a word is
+        found out before somebody needs it, and while somebody only listens to it."""
+        idle = self._loop.time() - self._heard_at
+        if idle < self._health_interval or self._batches:
+            self._plan_health_check(max(self._health_interval - idle, 1.0))
+            return
+        self.send(_PING, 1).add_done_callback(_forget)
+        self._plan_health_check(self._health_interval)
 
     def _look_for_silence(self) -> None:
         """Drop a connection whose other end has stopped answering without closing it."""
@@ -167,6 +191,12 @@ class Link(asyncio.BufferedProtocol):
             self.close(f"no reply for {self._reply_timeout:g} s")
         else:
             self._watchdog = self._loop.call_later(remaining, self._look_for_silence)
+
+
+def _forget(future: asyncio.Future[list[Reply]]) -> None:
+    """Whether it was lost, its users are told otherwise."""
+    if not future.cancelled():
+        future.exception()
 
 
 def join(commands: Sequence[Sequence[str | bytes | int | float]]) -> bytes:

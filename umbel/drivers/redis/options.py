@@ -16,7 +16,7 @@ import msgspec
 
 from umbel.exceptions import ImproperlyConfigured
 
-__all__ = ["HEALTH_INTERVAL", "ClientOptions", "check", "client_options", "from_query", "option"]
+__all__ = ["ClientOptions", "check", "client_options", "from_query", "option"]
 
 logger = logging.getLogger(__name__)
 
@@ -50,9 +50,6 @@ _UNNEEDED = frozenset(
 )
 """What Celery's programs may say, and what we do, or need not do, without being told."""
 
-HEALTH_INTERVAL = 10.0
-"""Seconds after which a connection that only listens is asked whether it still stands."""
-
 _FEWEST_CONNECTIONS = 2
 _QUERY = frozenset(
     {
@@ -74,6 +71,8 @@ class ClientOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds for which Redis may owe a reply without a word; then the connection is dropped."""
     max_retries: int | None = 3
     """Further attempts to connect after the first, before a call fails; None: for ever."""
+    health_interval: float = 10.0
+    """Seconds after which an idle connection is asked whether it still stands; 0: it is not."""
     keepalive: bool = True
     """Whether the operating system looks after idle connections."""
     keepalive_options: Mapping[int, int] = {}
@@ -104,6 +103,7 @@ def client_options(
         connect_timeout=option(options, "socket_connect_timeout", connect_timeout),
         reply_timeout=option(options, "socket_timeout", ClientOptions().reply_timeout),
         max_retries=max_retries,
+        health_interval=option(options, "health_check_interval", ClientOptions().health_interval),
         keepalive=keepalive is None or str(keepalive).lower() not in _NO,
         keepalive_options=keepalive_options or {},
         name=name,

@@ -79,7 +79,6 @@ class Subscriptions(Generic[Item]):
             and large replies over the same connection would count.
         begin: Makes the names heard over the client.
         end: The command that ends it: ``UNSUBSCRIBE`` or ``PUNSUBSCRIBE``.
-        health_interval: Seconds between two looks at whether the connection still stands.
     """
 
     def __init__(
@@ -88,12 +87,10 @@ class Subscriptions(Generic[Item]):
         *,
         begin: Callable[[Sequence[str]], Awaitable[None]],
         end: str,
-        health_interval: float,
     ) -> None:
         self._client = client
         self._begin = begin
         self._end = end
-        self._health_interval = health_interval
         self._listeners_by_name: dict[str, list[Inbox[Item]]] = {}
         self._keeper: asyncio.Task[None] | None = None
         self._disturbed = asyncio.Event()
@@ -137,23 +134,19 @@ class Subscriptions(Generic[Item]):
         self._disturbed.set()
 
     async def _keep(self) -> None:
-        """Notice a connection that died silently; renew the subscriptions after a loss."""
+        """Renew the subscriptions after a loss."""
         is_deaf = False
         while True:
             try:
-                async with asyncio.timeout(_DEAF_FOR if is_deaf else self._health_interval):
+                async with asyncio.timeout(_DEAF_FOR if is_deaf else None):
                     await self._disturbed.wait()
             except TimeoutError:
-                if is_deaf:
-                    self._disturbed.set()
+                pass
+            # Cleared first: a loss while we renew sets it again.
+            self._disturbed.clear()
             try:
-                if self._disturbed.is_set():
-                    # Cleared first: a loss while we renew sets it again.
-                    self._disturbed.clear()
-                    if self._listeners_by_name:
-                        await self._begin(list(self._listeners_by_name))
-                elif self._listeners_by_name:
-                    await self._client.send(pack("PING"), 1)
+                if self._listeners_by_name:
+                    await self._begin(list(self._listeners_by_name))
                 is_deaf = False
             except (BackendError, OperationalError) as exc:
                 # Lost once more (then we are here again at once), or the driver gave up.

@@ -21,7 +21,6 @@ class Watches:
         client: Only listens.
         find: Loads what there is of keys, over another connection.
         read: The record of a key and its document.
-        health_interval: Seconds between two looks at whether the connection still stands.
     """
 
     def __init__(
@@ -30,13 +29,12 @@ class Watches:
         *,
         find: Callable[[Sequence[str]], Awaitable[Mapping[str, ResultRecord]]],
         read: Callable[[str, bytes], ResultRecord],
-        health_interval: float,
     ) -> None:
         self._client = client
         self._find = find
         self._read = read
         self._subscriptions = Subscriptions[ResultRecord](
-            client, begin=self._look, end="UNSUBSCRIBE", health_interval=health_interval
+            client, begin=self._look, end="UNSUBSCRIBE"
         )
 
     @asynccontextmanager
