@@ -227,3 +227,38 @@ async def test_a_rabbitmq_that_takes_no_messages_is_emptied_all_the_same(queue: 
             await broker.publish([message("later", routing_key=queue)])
             assert ids(await take(broker, 1, queue)) == ["later"]
         await broker.close()
+
+
+async def test_what_is_held_for_long_outlives_the_consumer_timeout(queue: str) -> None:
+    with rabbitmq_server("consumer_timeout = 6000") as server, Proxy(server.port) as proxy:
+        # Once a minute, otherwise.
+        server.control("eval", "application:set_env(rabbit, channel_tick_interval, 500).")
+        holder, other = (
+            RabbitMQBroker(
+                f"amqp://guest:guest@127.0.0.1:{port}//",
+                clock=SystemClock(),
+                max_retries=0,
+                transport_options={"consumer_timeout": 6},
+                notice_within=0.5,
+            )
+            for port in (proxy.port, server.port)
+        )
+        await holder.publish([message(name, routing_key=queue) for name in ("a", "b")])
+        taken = await take(holder, 2, queue)
+
+        assert await other.receive([queue], limit=1, wait=9) == []
+
+        assert await holder.extend(taken, lease=1) == []
+        assert (await holder.stats([queue]))[queue].leased == 2
+        assert await holder.ack(taken[:1]) == []
+        assert await other.receive([queue], limit=1, wait=1) == []
+        die(proxy)
+        [again] = await take(other, 1, queue)
+        assert (again.message.id, again.attempt, again.redelivered, again.begun) == (
+            *(taken[1].message.id, 2),
+            *(True, False),
+        )
+        assert again.message.body == taken[1].message.body
+        assert await other.ack([again]) == []
+        await close(holder)
+        await close(other)

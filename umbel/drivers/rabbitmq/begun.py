@@ -73,9 +73,9 @@ def queue_of_losses(queue: str) -> Queue:
 class _Shelf:
     """The two queues in which it is noted what was begun of one queue."""
 
-    def __init__(self, owner: str, queue: str) -> None:
+    def __init__(self, kind: str, owner: str, queue: str) -> None:
         self.queue = queue
-        self.names = [_name(f"umbel.begun.{owner}.{side}", queue) for side in "ab"]
+        self.names = [_name(f"umbel.{kind}.{owner}.{side}", queue) for side in "ab"]
         self.running: dict[str, Delivery] = {}
         self.size = 0
         """Bytes that were noted since the last turn."""
@@ -115,6 +115,8 @@ class Begun:
         notice_within: Seconds after which what is noted here is somebody else's to find.
     """
 
+    kind = "begun"
+
     def __init__(
         self,
         owner: str,
@@ -148,7 +150,7 @@ class Begun:
         for delivery in deliveries:
             shelf = shelves.get(delivery.queue)
             if shelf is None:
-                shelf = shelves[delivery.queue] = _Shelf(self._owner, delivery.queue)
+                shelf = shelves[delivery.queue] = _Shelf(self.kind, self._owner, delivery.queue)
             shelf.running[delivery.tag] = delivery
             shelf_by_tag[delivery.tag] = shelf
 
@@ -174,8 +176,7 @@ class Begun:
                 del shelf.running[delivery.tag]
                 tags_by_shelf.setdefault(shelf, []).append(delivery.tag)
         for shelf, tags in tags_by_shelf.items():
-            # Not waited for: what is lost of it, a task that ended is taken for one that did not.
-            self._publisher.mention(self._message(DONE, shelf.names[0], _encode(tags)))
+            self._ended(shelf, tags)
 
     def rewrite(self) -> None:
         """The notes may be gone: write them anew, at once."""
@@ -197,7 +198,7 @@ class Begun:
         for shelf in shelves:
             running = list(shelf.running.values())
             if running:
-                place = losses_of(shelf.queue)
+                place = self._destination(shelf.queue).name
                 await self._publisher.publish(list(self._notes(place, running)))
             if shelf.has_notes:
                 for name in shelf.names:
@@ -237,17 +238,27 @@ class Begun:
             properties={"delivery_mode": 1},
         )
 
+    def _ended(self, shelf: _Shelf, tags: list[str]) -> None:
+        # Not waited for: what is lost of it, a task that ended is taken for one that did not.
+        self._publisher.mention(self._message(DONE, shelf.names[0], _encode(tags)))
+
+    def _destination(self, queue: str) -> Queue:
+        """Where it is found what was noted by one who is dead."""
+        return queue_of_losses(queue)
+
     def _queues(self, shelf: _Shelf) -> list[Queue]:
+        destination = self._destination(shelf.queue)
         arguments = {
             "x-queue-type": "classic",
             "x-message-ttl": round(self._lifetime * 1000),
             "x-dead-letter-exchange": "",
-            "x-dead-letter-routing-key": losses_of(shelf.queue),
+            "x-dead-letter-routing-key": destination.name,
             # Renewed with every turn; long enough for everything to be moved before.
             "x-expires": round(self._lifetime * 4000),
         }
         own = [Queue(name, queue_arguments=arguments) for name in shelf.names]
-        return [queue_of_losses(shelf.queue), *own]
+        # A queue of tasks is declared by who knows what it is like.
+        return own if destination.name == shelf.queue else [destination, *own]
 
     async def _keep(self) -> None:
         """Turn every shelf, a few times in the lifetime of a note, and when one is full."""

@@ -17,6 +17,7 @@ from umbel.drivers.rabbitmq.begun import Begun
 from umbel.drivers.rabbitmq.connection import Client, options_of
 from umbel.drivers.rabbitmq.consuming import Consumer
 from umbel.drivers.rabbitmq.delays import Delays
+from umbel.drivers.rabbitmq.holding import Holding, Mover
 from umbel.drivers.rabbitmq.loans import Loans
 from umbel.drivers.rabbitmq.publishing import Publisher
 from umbel.drivers.rabbitmq.salvage import Salvage
@@ -41,7 +42,8 @@ class RabbitMQBroker:
         transport_options: ``heartbeat`` (seconds), ``connect_timeout``, ``confirm_timeout``
             (seconds until a publish that RabbitMQ does not confirm fails), ``ssl`` (as
             ``broker_use_ssl``), ``login_method``, ``client_name``,
-            ``native_delayed_delivery_queue_type`` (``quorum`` or ``classic``).
+            ``native_delayed_delivery_queue_type`` (``quorum`` or ``classic``), ``consumer_timeout``
+            (seconds; the server's own, where it is not half an hour).
         max_retries: Further attempts to connect before a call fails; None: for ever.
         make_queue: What is made of the name of a queue that does not exist; by default what
             Celery makes of it.
@@ -110,6 +112,14 @@ class RabbitMQBroker:
             gather_for=notice_within / 2,
         )
         self._consumer = Consumer(self._incoming, self._topology, clock, self._salvage)
+        self._holding = Holding(
+            name, self._publisher, self._topology, clock, notice_within=4 * notice_within
+        )
+        self._mover = Mover(
+            self._consumer,
+            self._holding,
+            consumer_timeout=float(str(options.get("consumer_timeout") or 1800.0)),
+        )
         self._loans = Loans(
             self._outgoing,
             self._publisher,
@@ -117,6 +127,7 @@ class RabbitMQBroker:
             clock,
             consumer=self._consumer,
             begun=self._begun,
+            holding=self._holding,
             salvage=self._salvage,
         )
         self.client_name = client_options.name
@@ -145,7 +156,9 @@ class RabbitMQBroker:
             # Without a connection it is found all the same, in a while.
             with suppress(BrokerUnavailable, TimeoutError):
                 async with asyncio.timeout(self._patience):
+                    await self._mover.stop()
                     await self._begun.close()
+                    await self._holding.close()
 
     async def declare(self, queues: Sequence[Queue]) -> None:
         """Make the queues and their bindings exist."""
@@ -165,6 +178,7 @@ class RabbitMQBroker:
         """Take up to ``limit`` messages, the first queue first."""
         if limit <= 0 or not queues:
             return []
+        self._mover.start()
         return await self._consumer.receive(queues, limit=limit, wait=wait)
 
     async def begin(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
@@ -212,7 +226,7 @@ class RabbitMQBroker:
         for queue in queues:
             ready = await self._topology.count(queue) or 0
             waiting, held, parked = self._consumer.counts(queue)
-            leased = held + self._begun.count(queue)
+            leased = held + self._begun.count(queue) + self._holding.count(queue)
             found[queue] = QueueStats(ready=ready + waiting, leased=leased, delayed=parked)
         return found
 
@@ -220,6 +234,7 @@ class RabbitMQBroker:
         self._topology.forget()
         self._delays.forget()
         self._begun.rewrite()
+        self._holding.rewrite()
 
     async def _publish_delayed(self, messages: Sequence[Message]) -> None:
         """Publish messages some of which are not due yet."""

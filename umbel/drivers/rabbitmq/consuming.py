@@ -162,6 +162,24 @@ class Consumer:
                 self._parking.add(again, delay)
         return lost
 
+    def latest(self) -> tuple[str, int]:
+        """What came last: for :meth:`held_since`."""
+        return self._ledger.latest
+
+    def held_since(self, mark: tuple[str, int]) -> list[Delivery]:
+        """What callers have had since then, and longer; what waits here so long is given back."""
+        prefix, number = mark
+        ledger = self._ledger
+        if prefix != ledger.prefix:
+            return []
+        old = [each for each in ledger.held if each <= number]
+        for subscription in self._subscriptions.values():
+            waiting = [each for each in subscription.arrived if each.tag <= number]
+            for arrived in waiting:
+                subscription.arrived.remove(arrived)
+            self._return(waiting)
+        return [ledger.handed_out[each] for each in old if each in ledger.handed_out]
+
     def rest(self) -> None:
         """Give back what waits here, unless somebody receives."""
         if self._receiving == 0 and self._subscriptions:
@@ -224,9 +242,12 @@ class Consumer:
     def _take(self, queues: Sequence[str], limit: int) -> list[Delivery]:
         """What has arrived, as far as it goes, until a queue that more may come from."""
         taken: list[Delivery] = []
+        prefix, handed_out = self._ledger.prefix, self._ledger.handed_out
         for queue in queues:
             if self._parking.any_ripe:
-                taken += self._parking.take(queue, limit - len(taken))
+                for ripe in self._parking.take(queue, limit - len(taken)):
+                    handed_out[self._ledger.number(ripe)] = ripe
+                    taken.append(ripe)
             if self._salvage.any_ripe:
                 taken += self._salvage.take(queue, limit - len(taken))
             subscription = self._subscriptions.get(queue)
@@ -234,7 +255,9 @@ class Consumer:
                 continue
             arrived = subscription.arrived
             while arrived and len(taken) < limit:
-                taken.append(delivery_of(queue, arrived.popleft(), self._ledger.prefix))
+                each = arrived.popleft()
+                delivery = handed_out[each.tag] = delivery_of(queue, each, prefix)
+                taken.append(delivery)
         return taken
 
     async def _look(self, queues: Sequence[str], limit: int) -> list[Delivery]:
@@ -262,7 +285,11 @@ class Consumer:
             raise
         if channel is not self._channel:
             return []
-        taken = [delivery_of(queue, arrived, self._ledger.prefix) for queue, arrived in look.found]
+        prefix, handed_out = self._ledger.prefix, self._ledger.handed_out
+        taken: list[Delivery] = []
+        for queue, arrived in look.found:
+            delivery = handed_out[arrived.tag] = delivery_of(queue, arrived, prefix)
+            taken.append(delivery)
         return taken + self._take(queues, limit - len(taken))
 
     async def _get(self, channel: Channel, queue: str, limit: int, look: Look) -> None:

@@ -29,6 +29,8 @@ class Ledger:
         """Of the receipts for what comes over the channel of now."""
         self.held: dict[int, Window] = {}
         """In the order they came: what waits here, and what callers have."""
+        self.handed_out: dict[int, Delivery] = {}
+        """What callers have."""
         self._turns: dict[int, int] = {}
         # By delivery tag, how often what is held was handed out again from here.
 
@@ -36,6 +38,11 @@ class Ledger:
     def oldest(self) -> int | None:
         """The lowest delivery tag that is held."""
         return next(iter(self.held), None)
+
+    @property
+    def latest(self) -> tuple[str, int]:
+        """The channel of now, and the last delivery tag that came over it."""
+        return self.prefix, max(self.held, default=0)
 
     def begin(self) -> None:
         """There is a new channel."""
@@ -46,6 +53,7 @@ class Ledger:
     def forget(self) -> None:
         """The channel is closed: nothing is held any more."""
         self.held.clear()
+        self.handed_out.clear()
         self._turns.clear()
 
     def number(self, delivery: Delivery) -> int:
@@ -67,7 +75,7 @@ class Ledger:
 
     def release(self, deliveries: Sequence[Delivery]) -> tuple[list[int], list[Delivery]]:
         """Strike out what is about to be settled: its delivery tags, and what was lost before."""
-        held = self.held
+        held, handed_out = self.held, self.handed_out
         numbers: list[int] = []
         lost: list[Delivery] = []
         for delivery in deliveries:
@@ -77,6 +85,7 @@ class Ledger:
                 lost.append(delivery)
             else:
                 window.used -= 1
+                handed_out.pop(number, None)
                 numbers.append(number)
         if self._turns:
             for number in numbers:
@@ -99,6 +108,7 @@ class Ledger:
         number = self.number(delivery)
         if number not in self.held:
             return None
+        self.handed_out.pop(number, None)
         turn = self._turns[number] = self._turns.get(number, 0) + 1
         return msgspec.structs.replace(
             delivery, tag=f"{self.prefix}{number}/{turn}", redelivered=True

@@ -9,6 +9,7 @@ from umbel.drivers.rabbitmq.begun import Begun
 from umbel.drivers.rabbitmq.connection import Client
 from umbel.drivers.rabbitmq.consuming import Consumer
 from umbel.drivers.rabbitmq.delays import Delays
+from umbel.drivers.rabbitmq.holding import Holding
 from umbel.drivers.rabbitmq.publishing import Publisher
 from umbel.drivers.rabbitmq.salvage import Salvage
 from umbel.exceptions import BatchError
@@ -24,8 +25,8 @@ _LOOKS = 0.25
 
 
 class Loans:
-    """Three kinds: what RabbitMQ holds for us unacknowledged, what was begun (and is noted), and
-    what others had begun that are dead."""
+    """Four kinds: what RabbitMQ holds for us unacknowledged, what was begun (and is noted), what
+    was held for too long for that, and what others had begun that are dead."""
 
     def __init__(
         self,
@@ -36,6 +37,7 @@ class Loans:
         *,
         consumer: Consumer,
         begun: Begun,
+        holding: Holding,
         salvage: Salvage,
     ) -> None:
         self._outgoing = outgoing
@@ -44,6 +46,7 @@ class Loans:
         self._clock = clock
         self._consumer = consumer
         self._begun = begun
+        self._holding = holding
         self._salvage = salvage
 
     async def begin(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
@@ -115,7 +118,7 @@ class Loans:
         )
 
     def _is_settled_apart(self, delivery: Delivery) -> bool:
-        return delivery in self._begun or delivery in self._salvage
+        return delivery in self._begun or delivery in self._holding or delivery in self._salvage
 
     async def _strike(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """Settle what is noted; returns the rest, which RabbitMQ holds for us unacknowledged."""
@@ -123,10 +126,12 @@ class Loans:
         self._begun.strike(begun)
         if len(begun) == len(deliveries):
             return ()
+        held_long = [delivery for delivery in deliveries if delivery in self._holding]
+        self._holding.strike(held_long)
         salvaged = [delivery for delivery in deliveries if delivery in self._salvage]
         if salvaged:
             await self._salvage.settle(salvaged)
-        tags = {delivery.tag for delivery in (*begun, *salvaged)}
+        tags = {delivery.tag for delivery in (*begun, *held_long, *salvaged)}
         return [each for each in deliveries if each.tag not in tags] if tags else deliveries
 
     async def _note(self, deliveries: Sequence[Delivery]) -> None:

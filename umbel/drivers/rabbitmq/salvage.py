@@ -116,9 +116,11 @@ class Salvage:
                     await channel.call(Consume(queue=losses_of(queue), consumer_tag=consumer))
 
     def leave(self) -> None:
-        """Let others find what is not settled, until :meth:`watch`."""
+        """Let others find it, until :meth:`watch`; unless some of it is being settled here."""
         channel = self._channel
-        if channel is not None and channel.closed is None:
+        waiting = sum(len(ripe) for ripe in self._ripe_by_queue.values())
+        is_idle = len(self._wreck_by_receipt) == waiting
+        if is_idle and channel is not None and channel.closed is None:
             channel.begin(commands.Channel.Close(200, "bye", 0, 0))
             channel.lose(LinkLost("closed"))
 
