@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 import pytest
 import redis as redis_py
 
+from umbel import Umbel
 from umbel.clock import SystemClock
 from umbel.drivers.redis.backend import RedisBackend
 from umbel.drivers.redis.broker import RedisBroker
@@ -277,3 +278,33 @@ async def test_the_operating_system_looks_after_connections_unless_told_not_to(
     assert bool(made[0].getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)) is keepalive
     assert made[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 7
     await broker.close()
+
+
+def test_the_settings_open_the_door_of_broker_and_result_backend(
+    secured: RedisServer, keys: dict[str, str]
+) -> None:
+    app = Umbel(
+        "test",
+        broker=f"redis://127.0.0.1:{secured.port}/2",
+        backend="redis",
+        broker_use_ssl=keys,
+        redis_backend_use_ssl=keys,
+        redis_host="127.0.0.1",
+        redis_port=secured.port,
+        redis_db=3,
+        redis_client_name="results",
+        redis_socket_timeout=5,
+        redis_max_connections=20,
+        set_as_current=False,
+    )
+    with app:
+        result = app.send_task("noop")
+        assert result.state == "PENDING"
+
+
+def test_where_the_broker_keeps_the_results_they_are_got_in_the_same_way(
+    secured: RedisServer, keys: dict[str, str]
+) -> None:
+    url = f"redis://127.0.0.1:{secured.port}/2"
+    with Umbel("test", broker=url, broker_use_ssl=keys, set_as_current=False) as app:
+        assert app.send_task("noop").state == "PENDING"

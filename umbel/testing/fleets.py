@@ -10,6 +10,7 @@ from typing import Any
 
 import hiredis
 
+from umbel.drivers.redis.link import pack
 from umbel.testing.servers import RedisServer, free_port, redis_server
 
 __all__ = ["RedisCluster", "RedisSentinels", "ask", "redis_cluster", "redis_sentinels"]
@@ -175,7 +176,7 @@ def ask(server: RedisServer, *command: str | bytes | float, login: str = "", db:
     reply: Any = None
     with socket.create_connection(("127.0.0.1", server.port), 10.0) as connection:
         for each in commands:
-            connection.sendall(hiredis.pack_command(each))
+            connection.sendall(pack(*each))
             while (reply := reader.gets()) is Ellipsis:
                 data = connection.recv(65536)
                 if not data:

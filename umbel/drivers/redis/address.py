@@ -136,7 +136,7 @@ def parse(urls: str, options: Mapping[str, object] | None = None) -> Place:
             "the URLs of one broker or result backend are all of one kind: servers, Sentinels"
             " (sentinel://), or nodes of a cluster (redis+cluster://)"
         )
-    kind = kinds.pop()
+    kind: Kind = _kind(parts[0])
     if kind == "cluster":
         first["global_keyprefix"] = _tagged(str(given.get("global_keyprefix") or ""))
         if any(address.db for address in addresses):
@@ -217,7 +217,9 @@ def _address(parts: SplitResult, options: Mapping[str, object]) -> Address:
 def _context(asked: object, about: Mapping[str, object]) -> ssl.SSLContext:
     if isinstance(asked, ssl.SSLContext):
         return asked
-    given = cast("Mapping[str, object]", asked) if isinstance(asked, Mapping) else {}
+    given: Mapping[str, object] = {}
+    if isinstance(asked, Mapping):
+        given = cast("Mapping[str, object]", asked)
     return tls.context({**given, **about})
 
 

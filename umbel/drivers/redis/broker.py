@@ -119,10 +119,25 @@ class RedisBroker:
             channels,
             news=self._news.wake,
         )
+        self._closing = False
+        self._takes = 0
+        self._under_way: set[asyncio.Future[list[Reply]]] = set()
+        self._unanswered: list[tuple[str, float]] = []
+        self._lists_by_queues: dict[tuple[str, ...], Lists] = {}
+        self._build(options, channels, exchange_type)
+
+    def _build(
+        self,
+        options: Mapping[str, object],
+        channels: Channels,
+        exchange_type: Callable[[str], str | None],
+    ) -> None:
+        """Make what works over the connections."""
+        clock = self._clock
         self.revocations = RedisRevocations(self._client, self._keys)
         bindings = Bindings(self._client, self._keys, clock)
         self._bindings = bindings
-        self._loans = Loans(self._client, self._keys, self._broadcasts, lease)
+        self._loans = Loans(self._client, self._keys, self._broadcasts, self._lease)
         self._publisher = Publisher(
             self._client,
             self._keys,
@@ -139,15 +154,10 @@ class RedisBroker:
             bindings,
             clock,
             name=self._name,
-            lease=lease,
+            lease=self._lease,
             visibility_timeout=option(options, "visibility_timeout", _VISIBILITY_TIMEOUT),
         )
         self._order = QueueOrder(options.get("queue_order_strategy") or "priority")
-        self._closing = False
-        self._takes = 0
-        self._under_way: set[asyncio.Future[list[Reply]]] = set()
-        self._unanswered: list[tuple[str, float]] = []
-        self._lists_by_queues: dict[tuple[str, ...], Lists] = {}
 
     @property
     def capabilities(self) -> Capabilities:

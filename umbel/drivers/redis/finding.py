@@ -110,10 +110,11 @@ async def _ask(link: Link, login: Address, *command: str) -> Any:
         names = (login.username, login.password) if login.username else (login.password,)
         packed = pack("AUTH", *names) + packed
         count = 2
-    for reply in await link.send(packed, count):
+    replies = await link.send(packed, count)
+    for reply in replies:
         if isinstance(reply, hiredis.ReplyError):
             raise NotFound(str(reply))
-    return reply
+    return replies[-1]
 
 
 def _fields(reply: Sequence[bytes]) -> dict[str, str]:
