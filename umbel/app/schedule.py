@@ -119,7 +119,7 @@ class Schedule:
 
     async def apause(self, *names: str) -> None:
         """:meth:`pause`."""
-        store = await self._store()
+        store = await self._with_code(names)
         _check(names, await store.pause(names, paused=True))
 
     def resume(self, *names: str) -> None:
@@ -132,7 +132,7 @@ class Schedule:
 
     async def aresume(self, *names: str) -> None:
         """:meth:`resume`."""
-        store = await self._store()
+        store = await self._with_code(names)
         _check(names, await store.pause(names, paused=False))
 
     def run(self, *names: str) -> None:
@@ -145,7 +145,7 @@ class Schedule:
 
     async def arun(self, *names: str) -> None:
         """:meth:`run`."""
-        store = await self._store()
+        store = await self._with_code(names)
         _check(names, await store.ask(names))
 
     def remove(self, *names: str) -> None:
@@ -241,6 +241,21 @@ class Schedule:
             task_id=record.task_id,
             from_code=plan is None or plan.from_code,
         )
+
+    async def _with_code(self, names: Sequence[str]) -> ScheduleStore:
+        """The store, with those of the entries that are the code's: no scheduler may have run."""
+        store = await self._store()
+        code = code_entries(self._app)
+        there = {record.name for record in await store.load(names)}
+        now = self._app.wall_clock.time()
+        missing = [
+            ScheduleRecord(name=name, entry=plans.encode_loosely(code[name]), since=now)
+            for name in names
+            if name in code and name not in there
+        ]
+        if missing:
+            await store.put(missing)
+        return store
 
     async def _store(self) -> ScheduleStore:
         return await self._app.connections.schedules()

@@ -193,7 +193,7 @@ class Engine:
         self._heap = [(0.0, name) for name in records]
         for name, record in records.items():
             if record.unsent and record.task_id is not None:
-                self._sending.remember(plans_[name], record.task_id)
+                self._sending.remember(plans_[name], record)
 
     def _understood(self, record: ScheduleRecord) -> Plan | None:
         if record.name in self._code:
@@ -257,7 +257,7 @@ class Engine:
         assert self._leadership is not None, "who does not lead fires nothing"
         store, term = self._opened, self._leadership.term
         prepared = self._sending.prepare(
-            [(one.plan, one.firing.task_id) for one in due if one.firing.task_id is not None]
+            [(one.plan, one.firing) for one in due if one.firing.task_id is not None]
         )
         skips = [one for one in due if one.firing.task_id not in prepared.messages]
         runs = [one for one in due if one.firing.task_id in prepared.messages]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from umbel.beat.lazy import evaluated
 from umbel.exceptions import BackendUnavailable, BatchError
-from umbel.model import Message, ScheduleRecord
+from umbel.model import Firing, Message, ScheduleRecord
 from umbel.schedules.plan import Plan
 from umbel.states import READY_STATES
 from umbel.wire.call import Call
@@ -43,16 +44,17 @@ class Sending:
         # Taken in the store, and not known to be sent: entry by task id.
         self._unsent: dict[str, tuple[str, Message]] = {}
 
-    def prepare(self, due: Sequence[tuple[Plan, str]]) -> Prepared:
-        """The messages of tasks with the ids they are to have. What cannot be made is logged,
-        and is as if it had run: it would fail the next time, too."""
+    def prepare(self, due: Sequence[tuple[Plan, Firing]]) -> Prepared:
+        """The messages of steps that run a task. What cannot be made is logged, and is as if it
+        had run: it would fail the next time, too."""
         names: dict[str, str] = {}
         calls: dict[str, Call] = {}
         messages: dict[str, Message] = {}
         app = self._app
-        for plan, task_id in due:
+        for plan, firing in due:
+            task_id = str(firing.task_id)
             try:
-                call = app.call_of(_signature(plan, task_id))
+                call = app.call_of(_signature(plan, firing))
                 [message] = app.producer.encode((call,), app.publish_policy(plan.options))
             except Exception:
                 # Arguments, routes and receivers of signals are the user's, and raise anything.
@@ -78,11 +80,17 @@ class Sending:
         await self.catch_up(sent)
         await self.announce(prepared, taken)
 
-    def remember(self, plan: Plan, task_id: str) -> None:
+    def remember(self, plan: Plan, record: ScheduleRecord) -> None:
         """A task of which nobody knows whether it was sent: the same id, so that it can be told."""
         logger.warning("beat: Sending %s again: its scheduler died while it was sent.", plan.name)
-        prepared = self.prepare([(plan, task_id)])
-        for message in prepared.messages.values():
+        firing = Firing(
+            name=plan.name,
+            after=record.since,
+            until=record.since,
+            at=record.last_run or record.since,
+            task_id=record.task_id,
+        )
+        for task_id, message in self.prepare([(plan, firing)]).messages.items():
             self._unsent[task_id] = plan.name, message
 
     async def catch_up(self, sent: Callable[[Sequence[str]], Awaitable[None]]) -> None:
@@ -134,12 +142,16 @@ class Sending:
         return {name for task_id, name in asked.items() if task_id not in ended}
 
 
-def _signature(plan: Plan, task_id: str) -> dict[str, Any]:
+def _signature(plan: Plan, firing: Firing) -> dict[str, Any]:
     options = {key: value for key, value in plan.options.items() if value is not None}
-    headers: dict[str, Any] = {**(options.get("headers") or {}), "celery_beat_task": True}
+    headers: dict[str, Any] = {
+        **(options.get("headers") or {}),
+        "celery_beat_task": True,
+        "umbel_scheduled_for": datetime.fromtimestamp(firing.until, UTC).isoformat(),
+    }
     return {
         "task": plan.task,
         "args": [evaluated(value) for value in plan.args],
         "kwargs": {key: evaluated(value) for key, value in plan.kwargs.items()},
-        "options": {**options, "headers": headers, "task_id": task_id},
+        "options": {**options, "headers": headers, "task_id": firing.task_id},
     }

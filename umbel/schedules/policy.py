@@ -15,7 +15,7 @@ import msgspec
 from umbel.schedules.base import BaseSchedule, schedule
 from umbel.schedules.plan import Plan
 
-__all__ = ["GRACE", "Step", "Steps", "next_time", "steps"]
+__all__ = ["GRACE", "Step", "Steps", "due", "next_time", "steps"]
 
 GRACE = 5.0
 """Seconds by which a time may be late without counting as missed: a leader takes that long to
@@ -89,7 +89,7 @@ def _times(plan: Plan, begin: float, now: float) -> tuple[list[float], float | N
     for _ in range(_MOST_TIMES):
         assert moment is not None
         moment = next_time(plan, moment)
-        if moment is None or moment + _delay(plan, moment) > now:
+        if moment is None or due(plan, moment) > now:
             return times, moment
         times.append(moment)
     return times, now
@@ -142,7 +142,12 @@ def _defines_due_only(when: BaseSchedule) -> bool:
 
 
 def _late(plan: Plan, time: float | None, now: float) -> float:
-    return now + _ASK_AGAIN if time is None else time + _delay(plan, time)
+    return now + _ASK_AGAIN if time is None else due(plan, time)
+
+
+def due(plan: Plan, time: float) -> float:
+    """When the run at a time is to begin, jitter included; in Unix seconds."""
+    return time + _delay(plan, time)
 
 
 def _delay(plan: Plan, time: float) -> float:
