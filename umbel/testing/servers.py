@@ -174,13 +174,23 @@ class RabbitMQServer:
 
     Args:
         settings: Lines of ``rabbitmq.conf``: ``"consumer_timeout = 10000"``.
+        tls: The files of the authority, the certificate and the key with which it also listens
+            on :attr:`tls_port`.
 
     Raises:
         ServerMissing: There is no RabbitMQ on this machine.
     """
 
-    def __init__(self, *settings: str) -> None:
+    def __init__(self, *settings: str, tls: tuple[str, str, str] | None = None) -> None:
         self._script = _rabbitmq_script()
+        self.tls_port = 0 if tls is None else free_port()
+        if tls is not None:
+            named = zip(("cacertfile", "certfile", "keyfile"), tls, strict=True)
+            settings = (
+                f"listeners.ssl.default = 127.0.0.1:{self.tls_port}",
+                *(f"ssl_options.{name} = {file}" for name, file in named),
+                *settings,
+            )
         self._settings = settings
         self._folder = Path(tempfile.mkdtemp(prefix="umbel-rabbitmq-"))
         self._process: subprocess.Popen[bytes] | None = None
@@ -192,6 +202,10 @@ class RabbitMQServer:
     def url(self, vhost: str = "/", *, login: str = "guest:guest", scheme: str = "amqp") -> str:
         """Where to find it; ``login`` is ``user:password``."""
         return f"{scheme}://{login}@127.0.0.1:{self.port}/{quote(vhost, safe='')}"
+
+    def tls_url(self) -> str:
+        """Where to find it with TLS."""
+        return f"amqps://guest:guest@127.0.0.1:{self.tls_port}/%2F"
 
     @property
     def pid(self) -> int:
@@ -320,13 +334,15 @@ class RabbitMQServer:
 
 
 @contextmanager
-def rabbitmq_server(*settings: str) -> Generator[RabbitMQServer]:
+def rabbitmq_server(
+    *settings: str, tls: tuple[str, str, str] | None = None
+) -> Generator[RabbitMQServer]:
     """A running server, removed at the end.
 
     Raises:
         ServerMissing: There is no RabbitMQ on this machine.
     """
-    server = RabbitMQServer(*settings)
+    server = RabbitMQServer(*settings, tls=tls)
     try:
         server.start()
         yield server

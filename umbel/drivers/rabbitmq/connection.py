@@ -21,7 +21,7 @@ from umbel.protocols import Clock
 __all__ = ["Client", "ClientOptions", "explain", "options_of"]
 
 _FIRST_PAUSE = 0.05
-_LONGEST_PAUSE = 5.0
+_LONGEST_PAUSE = 2.0
 _PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
 _ACCESS_REFUSED, _NOT_ALLOWED = 403, 530
 _HOPELESS_CODES = {_ACCESS_REFUSED, _NOT_ALLOWED}
