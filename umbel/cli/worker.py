@@ -87,6 +87,9 @@ def _accepted(*flags: str, why: str) -> Callable[[_F], _F]:
     help="How child processes start.",
 )
 @click.option("-S", "--statedb", help="The file that remembers what was revoked.")
+@click.option("--health-port", type=int, help="The port to answer /livez and /readyz on.")
+@click.option("--health-host", help="The address that port belongs to; all of them by default.")
+@click.option("--heartbeat-file", help="The file to write every five seconds, for probes.")
 @click.option("--pidfile", help="The file to write the process id to.")
 @click.option("--uid", help="The user to become.")
 @click.option("--gid", help="The group to become.")

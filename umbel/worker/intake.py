@@ -195,20 +195,26 @@ class Intake:
         task = asyncio.current_task()
         assert task is not None, "runs in the receiving task"
         self._receiving = task
+        pulse = self._state.pulse
+        pulse.asking(wait)
         try:
             if not self._source.queues:
                 await self._clock.sleep(wait)
                 return []
-            return await self._insist(
+            deliveries = await self._insist(
                 self._source.broker.receive, self._source.queues, limit=room, wait=wait
             )
         except asyncio.CancelledError:
             if not self._nudged or task.uncancel() > 0:
                 raise
             return []
+        else:
+            pulse.answered(len(deliveries))
+            return deliveries
         finally:
             self._receiving = None
             self._nudged = False
+            pulse.interrupted()
 
     def _understand(self, deliveries: Sequence[Delivery]) -> list[tuple[Request, Delivery]]:
         """Read what can be read; what cannot be is reported, and dropped (dead-lettered)."""

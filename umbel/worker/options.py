@@ -55,6 +55,11 @@ class WorkerArguments(TypedDict, total=False):
     """Seconds, for tasks that set none themselves."""
     soft_time_limit: float | None
     """Seconds, likewise."""
+    health_port: int | None
+    """Where ``/livez`` and ``/readyz`` are served; 0: at a free port."""
+    health_host: str | None
+    heartbeat_file: str | None
+    """The file that is written every five seconds; ``%h``, ``%n``, ``%d`` as in ``hostname``."""
     statedb: str | None
     """The file that remembers what was revoked; ``%h``, ``%n`` and ``%d`` as in ``hostname``."""
     task_events: bool | None
@@ -94,6 +99,11 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds that running tasks have to finish before a cold shutdown ends them."""
     max_deliveries: int | None
     """How often a message may be tried whose workers die; None: without end."""
+    health_port: int | None
+    health_host: str
+    heartbeat_file: str | None
+    stall_timeout: float
+    """Seconds that nothing may come while messages wait and slots are free; 0: for ever."""
     cancel_on_loss: bool
     """Whether late-acknowledged tasks are ended when their messages are lost."""
     soft_shutdown_on_idle: bool
@@ -124,6 +134,7 @@ def resolve(given: WorkerArguments, conf: Settings) -> WorkerOptions:
     if multiplier is None and conf.is_set("worker_prefetch_multiplier"):
         multiplier = conf.worker_prefetch_multiplier
     hostname = node_name(given.get("hostname"))
+    heartbeat = _given(given.get("heartbeat_file"), conf.worker_heartbeat_file)
     statedb = _given(given.get("statedb"), conf.worker_state_db)
     return WorkerOptions(
         hostname=hostname,
@@ -144,6 +155,10 @@ def resolve(given: WorkerArguments, conf: Settings) -> WorkerOptions:
         max_deliveries=conf.task_max_deliveries,
         cancel_on_loss=bool(conf.worker_cancel_long_running_tasks_on_connection_loss),
         soft_shutdown_on_idle=bool(conf.worker_enable_soft_shutdown_on_idle),
+        health_port=_given(given.get("health_port"), conf.worker_health_port),
+        health_host=_given(given.get("health_host"), conf.worker_health_host),
+        heartbeat_file=node_format(heartbeat, hostname) if heartbeat else None,
+        stall_timeout=conf.worker_stall_timeout or 0.0,
         statedb=node_format(statedb, hostname) if statedb else None,
         task_events=bool(_given(given.get("task_events"), conf.worker_send_task_events)),
         heartbeat_interval=given.get("heartbeat_interval"),

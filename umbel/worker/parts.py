@@ -75,6 +75,7 @@ class Parts:
         broker = on.source.broker
         unsettled: list[Settlement] = []
         self._on = on
+        self._insist = patience
         self._state = state
         self._leases = Leases(broker, on.clock, self._end_lost if on.cancel_on_loss else None)
         self._events = TaskEvents(on.events, pool=on.pool, active=state.active, clock=on.clock)
@@ -155,6 +156,14 @@ class Parts:
     def nudge(self) -> None:
         """Something about what may run has changed: look again at once."""
         self._intake.nudge()
+
+    async def reconnect(self) -> None:
+        """Ask the broker anew, on a new connection if nothing depends on the old one."""
+        self._intake.nudge()
+        if not len(self._leases) and not self._state.active:
+            broker = self._on.source.broker
+            await broker.close()
+            await self._insist(broker.open)
 
     async def run(self, shutdown: Shutdown) -> None:
         """Work until asked to end, then end: warm, and colder when asked again.

@@ -7,6 +7,7 @@ import os
 
 from umbel.worker.admission import Accepted
 from umbel.worker.holding import Holding
+from umbel.worker.pulse import Pulse
 from umbel.worker.ratelimit import RateLimits
 from umbel.worker.revocations import Revocations
 
@@ -21,7 +22,9 @@ REVOKE_EXPIRES = float(os.environ.get("CELERY_WORKER_REVOKE_EXPIRES", "10800"))
 class State:
     """The worker's books, in plain dictionaries. Belongs to the worker's loop."""
 
-    def __init__(self, holding: Holding, revocations: Revocations, rates: RateLimits) -> None:
+    def __init__(
+        self, holding: Holding, revocations: Revocations, rates: RateLimits, pulse: Pulse
+    ) -> None:
         self.rates = rates
         """How often tasks may start, and those that wait here for their turn."""
         self.revocations = revocations
@@ -32,6 +35,8 @@ class State:
         """What the pool has, by the request's key: running, or next in line."""
         self.totals: dict[str, int] = {}
         """How many requests have been started, by the task's name."""
+        self.pulse = pulse
+        """Whether messages are taken."""
         self.busy = asyncio.Event()
         """Set with every request that is handed to the pool."""
         self.ended = 0

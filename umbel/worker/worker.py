@@ -25,12 +25,16 @@ from umbel.worker.parts import Parts, Surroundings
 from umbel.worker.patience import Patience
 from umbel.worker.pools import make_pool
 from umbel.worker.process import causes, loop_factory, may_run
+from umbel.worker.pulse import Pulse
 from umbel.worker.ratelimit import RateLimits
 from umbel.worker.revocations import Revocations
 from umbel.worker.shutdown import How, Shutdown
 from umbel.worker.source import Source
 from umbel.worker.state import State
 from umbel.worker.statedb import StateFile
+from umbel.worker.systemd import Systemd
+from umbel.worker.vitals import Vitals
+from umbel.worker.watchdog import Watchdog, count_waiting
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -75,6 +79,10 @@ class Worker:
             Holding(self.options.eta_task_limit),
             Revocations(app.wall_clock, most=state.REVOKES_MAX, seconds=state.REVOKE_EXPIRES),
             RateLimits(app.wall_clock, enabled=not app.conf.worker_disable_rate_limits),
+            Pulse(app.wall_clock),
+        )
+        self.vitals = Vitals(
+            self.options, self.state.pulse, self.state, clock=app.wall_clock, systemd=Systemd()
         )
         self._parts: Parts | None = None
         self._started = app.wall_clock.monotonic()
@@ -119,6 +127,7 @@ class Worker:
         async with AsyncExitStack() as stack:
             broker, backend = self.app.make_broker(), self.app.make_backend()
             # Closed first is what was opened last: the broker gives back what is unsettled.
+            await stack.enter_async_context(self.vitals.shown())
             stack.push_async_callback(backend.close)
             stack.push_async_callback(broker.close)
             queues = await self._unless_asked(self._connect(broker, backend))
@@ -374,12 +383,34 @@ class Worker:
         self._introduce(queues)
         reports.without_effect(app.tasks)
         consumer = Consumer(self, pool, source, company.sender)
-        async with company.kept(consumer), running(self._beside):
+        async with company.kept(consumer), running((*self._beside, self._watch)):
             logger.info("%s ready.", self.hostname)
             if signals.worker_ready.receivers:
                 signals.worker_ready.send(sender=self)
+            self.vitals.ready()
             self._ready.set()
             await parts.run(self._shutdown)
+
+    async def _watch(self, ending: asyncio.Event) -> None:
+        """See that messages come when there are some, until it ends."""
+        seconds, source = self.options.stall_timeout, self._running.source
+        if not seconds:
+            return
+        watchdog = Watchdog(
+            self.state.pulse,
+            seconds=seconds,
+            waiting=lambda: count_waiting(self.app.make_broker, source.queues),
+            rebuild=self._running.reconnect,
+            give_up=lambda: self._shutdown.ask("warm", "nothing comes", exit_code=_EX_FAILURE),
+            clock=self.app.wall_clock,
+        )
+        watching = asyncio.ensure_future(watchdog.run())
+        ended = asyncio.ensure_future(ending.wait())
+        await asyncio.wait((watching, ended), return_when=asyncio.FIRST_COMPLETED)
+        watching.cancel()
+        await asyncio.wait((watching, ended))
+        if not watching.cancelled():
+            watching.result()
 
     async def _unless_asked(self, work: Coroutine[Any, Any, T]) -> T | None:
         """Do the work, but drop it when the worker is asked to end meanwhile."""
@@ -395,6 +426,7 @@ class Worker:
         if how == "cold":
             self._say("worker: Hitting Ctrl+C again will terminate all running tasks!")
         self._say(f"worker: {how.capitalize()} shutdown (MainProcess)")
+        self.vitals.ending(how)
         logger.info("%s: %s shutdown%s", self.hostname, how, f" ({reason})" if reason else "")
         if signals.worker_shutting_down.receivers:
             signals.worker_shutting_down.send(

@@ -147,6 +147,37 @@ WORKER = (
         "CELERYD_DEDUPLICATE_SUCCESSFUL_TASKS",
     ),
     Setting(
+        "worker_health_port",
+        "int | None",
+        None,
+        "The port where workers answer /livez and /readyz; None: nowhere.",
+        least=0,
+        own=True,
+    ),
+    Setting(
+        "worker_health_host",
+        "str",
+        "0.0.0.0",  # noqa: S104 - orchestrators ask from outside
+        "The address that worker_health_port belongs to.",
+        own=True,
+    ),
+    Setting(
+        "worker_heartbeat_file",
+        "str | None",
+        None,
+        "The file that a worker writes every five seconds, for probes without HTTP.",
+        own=True,
+    ),
+    Setting(
+        "worker_stall_timeout",
+        "float",
+        60.0,
+        "Seconds that messages may wait, with slots free and nothing coming, before a worker "
+        "connects anew, and as many again before it ends; 0: it never does.",
+        least=0,
+        own=True,
+    ),
+    Setting(
         "worker_direct",
         "bool",
         False,
