@@ -39,6 +39,7 @@
     ├── TimeLimitExceeded
     ├── WorkerLostError
     └── Terminated
+    TaskCancelled                       (a BaseException)
     SystemExit
     ├── WorkerShutdown
     └── WorkerTerminate
@@ -91,6 +92,7 @@ __all__ = [
     "SecurityWarning",
     "SoftTimeLimitExceeded",
     "SystemTerminate",
+    "TaskCancelled",
     "TaskError",
     "TaskPredicate",
     "TaskRevokedError",
@@ -367,6 +369,15 @@ class SoftTimeLimitExceeded(Exception):
 
     def __str__(self) -> str:
         return f"SoftTimeLimitExceeded{self.args}"
+
+
+class TaskCancelled(BaseException):
+    """Raised inside a task that is to end now, where its pool has no process to kill: it was
+    terminated, or has run for its hard time limit.
+
+    Not an ``Exception``, so that a task that catches those ends all the same. Celery has no such
+    thing: its pools without processes let such tasks run.
+    """
 
 
 class TimeLimitExceeded(Exception):

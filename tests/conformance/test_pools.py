@@ -13,6 +13,7 @@ from umbel.pools.inline import InlinePool
 from umbel.pools.loops import AsyncioPool
 from umbel.pools.threads import ThreadPool
 from umbel.protocols import Pool, Runner
+from umbel.testing.conformance.limits import LimitsContract
 from umbel.testing.conformance.pool import (
     ContractRunner,
     Gate,
@@ -23,7 +24,7 @@ from umbel.testing.conformance.pool import (
 )
 
 
-class InProcess(PoolContract):
+class InProcess(PoolContract, LimitsContract):
     """A pool without processes: made, started, stopped."""
 
     def make(self, make_runner: Callable[[], Runner], size: int) -> Pool:
@@ -48,6 +49,7 @@ class InProcess(PoolContract):
 class TestInlinePool(InProcess):
     concurrent = False
     hold = "ahold"
+    endable = False
 
     def make(self, make_runner: Callable[[], Runner], size: int) -> Pool:
         return InlinePool(make_runner)
@@ -59,7 +61,7 @@ class TestInlinePool(InProcess):
         await pool.submit([request(1, "acancel", gate.body)])
         await gate.reached(1)
 
-        await pool.cancel([1])
+        await pool.cancel([1], signal="SIGTERM")
 
         assert isinstance((await collect(pool, 1))[1], Revoked)
 
@@ -125,7 +127,7 @@ class TestAsyncioPool(InProcess):
         await pool.submit([request(1, "acancel", gate.body)])
         await gate.reached(1)
 
-        await pool.cancel([1])
+        await pool.cancel([1], signal="SIGTERM")
 
         assert isinstance((await collect(pool, 1))[1], Revoked)
 

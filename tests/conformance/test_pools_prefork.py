@@ -7,17 +7,19 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import psutil
 import pytest
 
-from umbel.model import Failed, Message, Request, Revoked, Succeeded
+from umbel.model import Failed, Message, Outcome, Request, Revoked, Succeeded
 from umbel.pools.prefork import PreforkPool
-from umbel.protocols import Runner
+from umbel.protocols import Interrupts, Runner
+from umbel.testing.conformance.limits import LimitsContract
 from umbel.testing.conformance.pool import (
     ContractRunner,
     Gate,
@@ -92,7 +94,7 @@ class Prefork(PoolContract):
             await pool.stop(grace=0)
 
 
-class TestPreforkPool(Prefork):
+class TestPreforkPool(Prefork, LimitsContract):
     @pytest.mark.parametrize(
         ("task", "reason"), [("die", "exit code 7"), ("kill", "signal 9 (SIGKILL)")]
     )
@@ -234,8 +236,9 @@ class TestPreforkPool(Prefork):
         started = await gate.reached(2)
 
         await pool.cancel([started[0]], signal="TERM")
+        found = await collect(pool, 1)
         gate.open()
-        found = await collect(pool, 6)
+        found |= await collect(pool, 5)
 
         assert isinstance(found[started[0]], Revoked)
         others = [outcome for key, outcome in found.items() if key != started[0]]
@@ -262,6 +265,176 @@ class TestPreforkPool(Prefork):
             by_pid[outcome.record.body] = by_pid.get(outcome.record.body, 0) + 1
         assert max(by_pid.values()) == tasks
         assert len(by_pid) >= 100 / tasks
+
+    async def test_a_child_that_grows_too_large_is_replaced_and_loses_nothing(
+        self, make_pool: Callable[..., object], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        class Growing(ContractRunner):
+            kept: ClassVar[list[bytes]] = []
+
+            def run(self, request: Request) -> Outcome:
+                if request.key % 10 == 9:
+                    self.kept.append(b"x" * 40_000_000)
+                return super().run(request)
+
+        limit = psutil.Process().memory_info().rss // 1024 + 50_000
+        pool = await make_pool(Growing, size=2, max_memory_per_child=limit)  # type: ignore[misc]
+
+        found = await feed(pool, [request(key, "pid") for key in range(100)])
+
+        pids = {one.record.body for one in found.values()}  # type: ignore[union-attr]
+        assert len(pids) > 2
+        assert f"KiB / {limit}KiB)" in caplog.text
+        assert "exited with 'exit code 0'" not in caplog.text
+
+    async def test_a_task_that_has_run_too_long_is_shown_before_it_is_killed(
+        self, make_pool: MakePool, gate: Gate, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        pool = await make_pool(ContractRunner)
+
+        await pool.submit([request(1, "spin", gate.body, hard=0.1)])
+        found = await collect(pool, 1)
+
+        assert isinstance(found[1], Failed)
+        assert "running.py" in caplog.text
+        assert "in _wait" in caplog.text
+
+    async def test_a_crash_of_the_interpreter_is_told_with_its_stack(
+        self, make_pool: MakePool, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        class Crashing(ContractRunner):
+            def run(self, request: Request) -> Outcome:
+                os.kill(os.getpid(), signal.SIGSEGV)
+                return super().run(request)
+
+        pool = await make_pool(Crashing)
+
+        await pool.submit([request(1)])
+        found = await collect(pool, 1)
+
+        assert isinstance(found[1], Failed)
+        assert found[1].reason == "signal 11 (SIGSEGV)"
+        assert "Fatal Python error: Segmentation fault" in caplog.text
+        assert "test_pools_prefork.py" in caplog.text
+
+    async def test_a_task_that_ends_when_its_time_does_costs_no_other_task(
+        self, make_pool: MakePool
+    ) -> None:
+        pool = await make_pool(ContractRunner, size=2)
+        requests = [
+            request(key, "busy", b"0.15", hard=0.04 + key % 10 * 0.01) if key % 2 else request(key)
+            for key in range(80)
+        ]
+
+        found = await feed(pool, requests)
+
+        assert all(isinstance(found[key], Succeeded) for key in range(0, 80, 2))
+        late = [found[key] for key in range(1, 80, 2)]
+        assert all(isinstance(one, Succeeded) or one.cause == "time-limit" for one in late)  # type: ignore[union-attr]
+        assert any(isinstance(one, Failed) for one in late)
+
+    async def test_a_signal_that_ends_nothing_leaves_the_limit_in_force(
+        self, make_pool: MakePool, gate: Gate
+    ) -> None:
+        pool = await make_pool(ContractRunner)
+        await pool.submit([request(1, "hold", gate.body, hard=0.6)])
+        await gate.reached(1)
+
+        await pool.cancel([1], signal="SIGINT")
+        found = await collect(pool, 1)
+
+        assert isinstance(found[1], Failed)
+        assert found[1].cause == "time-limit"
+        assert isinstance((await feed(pool, [request(2)]))[2], Succeeded)
+
+    async def test_a_stopped_child_is_told_of_and_gets_nothing_until_it_is_continued(
+        self, make_pool: MakePool, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        pool = await make_pool(ContractRunner)
+        assert isinstance(pool, PreforkPool)
+        [pid] = pool.pids
+
+        os.kill(pid, signal.SIGSTOP)
+        await until(lambda: "is stopped (SIGSTOP)" in caplog.text)
+        room = pool.free
+        await pool.submit([request(1)])
+        os.kill(pid, signal.SIGCONT)
+        found = await collect(pool, 1)
+
+        assert room == 0
+        assert isinstance(found[1], Succeeded)
+        assert pool.pids == [pid]
+
+    async def test_a_child_that_stays_stopped_is_replaced(
+        self, make_pool: MakePool, gate: Gate, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("umbel.pools.prefork.oversight._STOPPED", 0.2)
+        pool = await make_pool(ContractRunner)
+        assert isinstance(pool, PreforkPool)
+        await pool.submit([request(1, "hold", gate.body)])
+        await gate.reached(1)
+
+        os.kill(pool.pids[0], signal.SIGSTOP)
+        found = await collect(pool, 1)
+
+        assert isinstance(found[1], Failed)
+        assert found[1].cause == "worker-lost"
+        assert isinstance((await feed(pool, [request(2)]))[2], Succeeded)
+
+    async def test_a_child_that_does_not_come_up_is_killed_and_the_next_has_longer(
+        self, make_pool: Callable[..., object], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        flag = tmp_path / "flag"
+
+        class Slow(ContractRunner):
+            def open(self, interrupts: Interrupts) -> None:
+                if not flag.exists():
+                    flag.touch()
+                    time.sleep(60)
+                super().open(interrupts)
+
+        pool = await make_pool(Slow, alive_timeout=0.5)  # type: ignore[misc]
+        found = await feed(pool, [request(1)])
+
+        assert isinstance(found[1], Succeeded)
+        assert "Timed out waiting for UP message from process 'ForkPoolWorker-1'" in caplog.text
+
+    async def test_a_child_that_cannot_start_says_why(
+        self, make_pool: MakePool, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        class Closed(ContractRunner):
+            def open(self, interrupts: Interrupts) -> None:
+                raise ConnectionRefusedError("no database")
+
+        await make_pool(Closed)
+        await until(lambda: "Children die as soon as" in caplog.text)
+
+        assert "exit code 1: ConnectionRefusedError('no database')" in caplog.text
+
+    async def test_restarting_replaces_every_child(self, make_pool: MakePool, gate: Gate) -> None:
+        pool = await make_pool(ContractRunner, size=2)
+        assert isinstance(pool, PreforkPool)
+        before = pool.pids
+        await pool.submit([request(1, "hold", gate.body)])
+        await gate.reached(1)
+
+        await pool.restart()
+        await until(lambda: sum(pid not in before for pid in pool.pids) == 2)
+        gate.open()
+        found = await collect(pool, 1)
+        await until(partial(renewed, pool, before))
+
+        assert isinstance(found[1], Succeeded)
+
+    async def test_processes_have_celerys_titles(self, make_pool: MakePool) -> None:
+        pytest.importorskip("setproctitle")
+        pool = await make_pool(ContractRunner)
+        assert isinstance(pool, PreforkPool)
+
+        child = psutil.Process(pool.pids[0])
+
+        assert child.cmdline()[0] == "[celeryd: worker:ForkPoolWorker-1]"
+        assert child.parent().cmdline()[0] == "[celeryd: worker:Zygote]"  # type: ignore[union-attr]
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     async def test_a_signal_to_the_whole_group_ends_no_task(
@@ -311,7 +484,7 @@ class TestPreforkPool(Prefork):
         self, make_pool: MakePool, caplog: pytest.LogCaptureFixture
     ) -> None:
         class Closed(ContractRunner):
-            def open(self) -> None:
+            def open(self, interrupts: Interrupts) -> None:
                 raise ConnectionRefusedError("no database")
 
         pool = await make_pool(Closed)

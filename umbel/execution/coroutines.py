@@ -6,6 +6,8 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from umbel.protocols import Interrupts
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -13,36 +15,6 @@ __all__ = ["Farewell", "Loops"]
 
 Farewell = Callable[[], Coroutine[Any, Any, None]]
 """Leaves an event loop as if it had never been there: closes what has been opened on it."""
-
-
-class _Interruptible(Coroutine[Any, Any, Any]):
-    """A coroutine into which an exception that hit its loop from outside is thrown instead.
-
-    A soft time limit is raised between two lines of whatever the thread runs; while a coroutine
-    waits, that is the loop. The task is meant, so the task shall get it.
-    """
-
-    __slots__ = ("_inner", "interruption")
-
-    def __init__(self, inner: Coroutine[Any, Any, Any]) -> None:
-        self._inner = inner
-        self.interruption: BaseException | None = None
-
-    def send(self, value: Any) -> Any:
-        """Go on."""
-        return self._inner.send(value)
-
-    def throw(self, *args: Any) -> Any:
-        """Go on with an exception: the interruption, where there was one."""
-        error, self.interruption = self.interruption, None
-        return self._inner.throw(*args) if error is None else self._inner.throw(error)
-
-    def close(self) -> None:
-        """End."""
-        self._inner.close()
-
-    def __await__(self) -> Any:
-        return self._inner.__await__()
 
 
 class Loops:
@@ -59,10 +31,14 @@ class Loops:
         # Written by every thread that runs tasks, read by close() when they have ended.
         self._runners: list[asyncio.Runner] = []
 
-    def drive(self, awaitable: Awaitable[Any]) -> Any:
-        """Run to the end, in this thread; returns or raises what it does."""
+    def drive(self, awaitable: Awaitable[Any], interrupts: Interrupts | None = None) -> Any:
+        """Run to the end, in this thread; returns or raises what it does.
+
+        Args:
+            interrupts: What may interrupt it: then while it waits, too.
+        """
         if not _is_loop_running():
-            return self._drive_here(awaitable)
+            return self._drive_here(awaitable, interrupts)
         # Loops do not nest: an eager task inside a coroutine gets a thread, and a loop, for once.
         return _in_a_thread(lambda: _drive_once(awaitable, self._farewell))
 
@@ -83,20 +59,36 @@ class Loops:
                 runner.close()
         self._local = threading.local()
 
-    def _drive_here(self, awaitable: Awaitable[Any]) -> Any:
+    def _drive_here(self, awaitable: Awaitable[Any], interrupts: Interrupts | None) -> Any:
         # asyncio costs 40 ms to import; a process that only has plain tasks never needs it.
-        import asyncio
+        from umbel.pools.coroutines import Interruptible
 
         loop = self._loop()
-        coroutine = _Interruptible(_as_coroutine(awaitable))
-        task = loop.create_task(coroutine)
+        coroutine = Interruptible(_as_coroutine(awaitable))
+        task: asyncio.Task[Any] = loop.create_task(coroutine)
+        coroutine.belong_to(task)
+        thread = threading.get_ident()
+
+        def receive(error: BaseException) -> None:
+            # Raised only in a line of the coroutine: between two lines of the loop it would
+            # lose what the loop has in its hands, and perhaps the coroutine's next step.
+            if coroutine.stepping and threading.get_ident() == thread:
+                raise error
+            # Thread-safe also because a signal comes between any two lines, and must wake the loop.
+            loop.call_soon_threadsafe(coroutine.interrupt, error)
+
+        if interrupts is not None:
+            interrupts.divert(receive)
         try:
             return loop.run_until_complete(task)
-        except (Exception, SystemExit, KeyboardInterrupt, asyncio.CancelledError) as error:
+        except BaseException as error:
             if task.done():
                 raise
-            coroutine.interruption = error
-            task.cancel()
+            # A signal handler of the user's own has hit the loop: the task is meant.
+            coroutine.interrupt(error)
+        finally:
+            if interrupts is not None:
+                interrupts.divert(None)
         return loop.run_until_complete(task)
 
     def _loop(self) -> asyncio.AbstractEventLoop:

@@ -21,6 +21,7 @@ from umbel.exceptions import (
     Reject,
     Retry,
     SecurityError,
+    TaskCancelled,
     TooLarge,
 )
 from umbel.execution import errbacks, failures, hooks, retries
@@ -40,8 +41,10 @@ from umbel.model import (
     Request,
     ResultRecord,
     Retried,
+    Revoked,
     Succeeded,
 )
+from umbel.protocols import Interrupts
 from umbel.signals import task_prerun
 from umbel.states import RETRY
 from umbel.utils.saferepr import saferepr
@@ -68,6 +71,9 @@ def settle(run: Run, task: Prepared, loops: Loops) -> Outcome:
     try:
         if task.is_watched or task_prerun.receivers or run.tools.task_init is not None:
             hooks.before(run, task)
+        interrupts = run.tools.interrupts
+        if interrupts is not None and (interrupts.every or run.request.soft_time_limit is not None):
+            return _returned(run, task, _interruptibly(run, task, loops, interrupts))
         value = task.entry(*run.body.args, **run.body.kwargs)
         # The latter: a plain decorator around an async function.
         if task.is_coroutine or value.__class__ is CoroutineType:
@@ -79,6 +85,23 @@ def settle(run: Run, task: Prepared, loops: Loops) -> Outcome:
         return _raised(run, task, error)
     finally:
         leave(token)
+
+
+def _interruptibly(run: Run, task: Prepared, loops: Loops, interrupts: Interrupts) -> Any:
+    """Call the function where exceptions from outside may be raised in it."""
+    try:
+        interrupts.begin(run.request)
+        value = task.entry(*run.body.args, **run.body.kwargs)
+        if task.is_coroutine or value.__class__ is CoroutineType:  # see settle
+            value = loops.drive(value, interrupts)
+        return value
+    finally:
+        # An exception that is on its way arrives now, at the latest: then it was the task's.
+        try:
+            interrupts.end()
+        except BaseException:
+            interrupts.end()
+            raise
 
 
 async def aexecute(request: Request, task: Prepared, tools: Tools) -> Outcome:
@@ -203,6 +226,10 @@ def _raised(run: Run, task: Prepared, error: BaseException) -> Outcome:
         return Ignored(key=run.request.key, runtime=_runtime(run), arrivals=ending.arrivals)
     if isinstance(error, Reject):
         return _rejected(run, error)
+    if isinstance(error, TaskCancelled):
+        # The pool raised it, and knows why.
+        hooks.cancelled(run, error)
+        return Revoked(key=run.request.key, record=None, runtime=_runtime(run))
     return _failed(run, task, error)
 
 

@@ -29,10 +29,10 @@ from umbel.signals import (
     task_retry,
     task_success,
 )
-from umbel.states import FAILURE, IGNORED, REJECTED, RETRY, STARTED, SUCCESS
+from umbel.states import FAILURE, IGNORED, REJECTED, RETRY, REVOKED, STARTED, SUCCESS
 from umbel.utils.saferepr import saferepr
 
-__all__ = ["before", "failed", "ignored", "rejected", "retried", "succeeded"]
+__all__ = ["before", "cancelled", "failed", "ignored", "rejected", "retried", "succeeded"]
 
 
 def before(run: Run, task: Prepared) -> None:
@@ -111,6 +111,11 @@ def rejected(run: Run, error: Reject, info: ExceptionInfo) -> None:
     """The task wants its message dropped or given back."""
     failures.report(run, failures.REJECTED, info)
     _finish(run, REJECTED, error)
+
+
+def cancelled(run: Run, error: BaseException) -> None:
+    """The pool has ended the task."""
+    _finish(run, REVOKED, error)
 
 
 def _finish(run: Run, state: str, value: object) -> None:

@@ -15,6 +15,7 @@ from umbel.execution.prepared import Prepared
 from umbel.execution.runnable import Runnable
 from umbel.execution.tools import Tools
 from umbel.model import Failed, Outcome, Request
+from umbel.protocols import Interrupts
 
 __all__ = ["TaskRunner"]
 
@@ -29,8 +30,10 @@ class TaskRunner:
         # Grows with the program's tasks only.
         self._prepared: dict[str, Prepared] = {}
 
-    def open(self) -> None:
-        """Nothing to do: tasks are looked at when their first request comes."""
+    def open(self, interrupts: Interrupts) -> None:
+        """Tasks can be interrupted from now on; they are looked at when their first request
+        comes."""
+        self._tools = msgspec.structs.replace(self._tools, interrupts=interrupts)
 
     def close(self) -> None:
         """End the event loops of ``async def`` tasks. No request may be running."""

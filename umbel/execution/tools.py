@@ -12,7 +12,7 @@ from umbel.canvas.follow_up import Step
 from umbel.execution.coroutines import Farewell
 from umbel.execution.runnable import Runnable
 from umbel.model import Message, ResultRecord
-from umbel.protocols.clock import Clock
+from umbel.protocols import Clock, Interrupts
 from umbel.wire.results import ResultCodec
 
 __all__ = ["CallSignature", "Encode", "Tools"]
@@ -73,6 +73,8 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
     """Whose wall time a naive ``eta`` is."""
     call_signature: CallSignature
     """Calls what follows an eager run at once."""
+    interrupts: Interrupts | None = None
+    """How the pool that runs the tasks interrupts them; None: it does not."""
     farewell: Farewell | None = None
     """Awaited on each event loop that was made for ``async def`` tasks, before it is closed."""
     task_init: Callable[[str, Runnable], None] | None = None

@@ -8,11 +8,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from umbel.clock import SystemClock
-from umbel.model import Outcome, Request
+from umbel.model import Outcome, Request, Revoked
+from umbel.pools.coroutines import within_limits
 from umbel.pools.grace import within
+from umbel.pools.interrupts import TimerInterrupts
+from umbel.pools.limits import is_limited
 from umbel.pools.outbox import Outbox
 from umbel.pools.pace import Pace
-from umbel.pools.verdicts import broken, cancelled
+from umbel.pools.verdicts import broken, cancelled, overdue
 from umbel.protocols import Runner, Running
 
 __all__ = ["InlinePool"]
@@ -32,6 +35,9 @@ class InlinePool:
     """Runs requests where the worker runs, so a task that blocks holds everything else up.
 
     Between tasks the loop gets its turn: leases are renewed then, and not before.
+
+    Time limits are exceptions raised inside the task: in a function by a timer of the process,
+    which only the main thread has. A task that catches ``TaskCancelled`` too cannot be ended.
     """
 
     def __init__(self, make_runner: Callable[[], Runner]) -> None:
@@ -48,6 +54,7 @@ class InlinePool:
         self._stopping = False
         self._pace = Pace()
         self._outbox = Outbox()
+        self._interrupts = TimerInterrupts()
 
     @property
     def size(self) -> int:
@@ -68,7 +75,8 @@ class InlinePool:
     async def start(self) -> None:
         """Open the runner."""
         runner = self._make_runner()
-        runner.open()
+        self._interrupts.open()
+        runner.open(self._interrupts)
         # Not in a task group: start and stop are two calls. stop awaits it.
         self._pump = asyncio.create_task(self._serve(runner), name="umbel-inline-pool")
 
@@ -97,10 +105,13 @@ class InlinePool:
         self._waiting = deque(each for each in self._waiting if each not in taken)
         return taken
 
-    async def cancel(self, keys: Sequence[int], *, signal: str | None = None) -> None:
-        """Drop requests that have not started; ask a coroutine that runs to end.
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Nothing to tell: room comes with outcomes only."""
 
-        ``signal`` makes no difference: the process is the worker's own.
+    async def cancel(self, keys: Sequence[int], *, signal: str | None = None) -> None:
+        """Drop requests that have not started; with any ``signal``, cancel a coroutine that runs.
+
+        While a function runs, nobody can ask.
         """
         wanted = set(keys)
         dropped = [request for request in self._waiting if request.key in wanted]
@@ -108,7 +119,12 @@ class InlinePool:
             self._waiting.remove(request)
         self._outbox.put([cancelled(request) for request in dropped])
         running = self._running
-        if running is not None and running.key in wanted and self._run is not None:
+        if (
+            signal is not None
+            and running is not None
+            and running.key in wanted
+            and self._run is not None
+        ):
             self._run.cancel()
 
     async def resize(self, size: int) -> None:
@@ -119,6 +135,9 @@ class InlinePool:
         """
         if size != 1:
             raise ValueError(f"the solo pool runs one task at a time; asked for {size}")
+
+    async def restart(self) -> None:
+        """Nothing to do: there are no processes."""
 
     async def stop(self, *, grace: float) -> list[Request]:
         """Start nothing more; wait ``grace`` seconds for the coroutine that runs.
@@ -165,6 +184,7 @@ class InlinePool:
                 await _CLOCK.sleep(_BREATH if took > _LONG else 0)
             self._idle.set()
         runner.close()
+        self._interrupts.close()
 
     async def _turn(self, runner: Runner, started: float) -> int:
         """Run waiting requests until it is the loop's turn again; returns how many."""
@@ -183,24 +203,37 @@ class InlinePool:
         started = self._since = _CLOCK.monotonic()
         try:
             if not runner.is_async(request):
-                return runner.run(request)
+                outcome = runner.run(request)
+                if isinstance(outcome, Revoked) and self._interrupts.overrun == request.key:
+                    return overdue(request, runtime=_CLOCK.monotonic() - started)
+                return outcome
             # A task of its own, so that cancelling it does not cancel the pool.
-            self._run = asyncio.create_task(_guarded(runner, request))
+            self._run = asyncio.create_task(self._guarded(runner, request))
             return await self._run
         except asyncio.CancelledError:
             pump = asyncio.current_task()
             if pump is not None and pump.cancelling():
                 raise
-            return cancelled(request, runtime=_CLOCK.monotonic() - started)
+            runtime = _CLOCK.monotonic() - started
+            if self._interrupts.overrun == request.key:
+                return overdue(request, runtime=runtime)
+            return cancelled(request, runtime=runtime)
         except BaseException as error:  # noqa: BLE001 - the pool outlives a runner's bug, whatever it raises
             return broken(request, error)
         finally:
             self._run = None
 
+    async def _guarded(self, runner: Runner, request: Request) -> Outcome:
+        run = runner.arun(request)
+        if is_limited(request):
+            run = within_limits(run, request, self._overrun)
+        # SystemExit and KeyboardInterrupt out of a task would end the loop.
+        try:
+            return await run
+        except (SystemExit, KeyboardInterrupt) as error:
+            return broken(request, error)
 
-async def _guarded(runner: Runner, request: Request) -> Outcome:
-    # SystemExit and KeyboardInterrupt out of a task would end the loop.
-    try:
-        return await runner.arun(request)
-    except (SystemExit, KeyboardInterrupt) as error:
-        return broken(request, error)
+    def _overrun(self, request: Request) -> None:
+        self._interrupts.overrun = request.key
+        if self._run is not None:
+            self._run.cancel()

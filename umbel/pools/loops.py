@@ -10,10 +10,13 @@ from typing import Any
 
 from umbel.clock import SystemClock
 from umbel.model import Outcome, Request
-from umbel.pools.grace import within
+from umbel.pools.coroutines import within_limits
+from umbel.pools.crew import Crew
+from umbel.pools.grace import unwatched, within
+from umbel.pools.interrupts import ThreadInterrupts
+from umbel.pools.limits import is_limited
 from umbel.pools.outbox import Outbox
-from umbel.pools.threads import Crew
-from umbel.pools.verdicts import broken, cancelled
+from umbel.pools.verdicts import broken, cancelled, overdue
 from umbel.protocols import Runner, Running
 
 __all__ = ["AsyncioPool"]
@@ -26,7 +29,11 @@ _PATIENCE = 1.0
 
 
 class AsyncioPool:
-    """Runs coroutine tasks on the running loop, and all others in a few threads beside it."""
+    """Runs coroutine tasks on the running loop, and all others in a few threads beside it.
+
+    Time limits and :meth:`cancel` with a signal end coroutines where they wait; for threads see
+    :class:`umbel.pools.threads.ThreadPool`.
+    """
 
     def __init__(
         self, make_runner: Callable[[], Runner], size: int = 1000, *, threads: int = _THREADS
@@ -43,6 +50,7 @@ class AsyncioPool:
         self._empty.set()
         self._stopping = False
         self._unfinished: list[Request] = []
+        self._room_changed: Callable[[], None] = unwatched
 
     @property
     def size(self) -> int:
@@ -62,8 +70,10 @@ class AsyncioPool:
     async def start(self) -> None:
         """Open the runner."""
         runner = self._runner = self._make_runner()
-        runner.open()
-        self._crew = Crew(runner, self._threads, self._outbox, asyncio.get_running_loop())
+        interrupts = ThreadInterrupts()
+        runner.open(interrupts)
+        loop = asyncio.get_running_loop()
+        self._crew = Crew(runner, self._threads, self._outbox, loop, interrupts)
 
     async def submit(self, requests: Sequence[Request]) -> None:
         """Start the requests; those that are not coroutines queue for a thread."""
@@ -89,28 +99,37 @@ class AsyncioPool:
     def running(self) -> list[Running]:
         """What has been started and not finished."""
         pid = os.getpid()
-        coroutines = [Running(key, since, pid) for key, since in self._since.items()]
+        coroutines = [
+            Running(key, since, pid) for key, since in self._since.items() if key in self._running
+        ]
         return coroutines if self._crew is None else coroutines + self._crew.running()
 
     async def withdraw(self, keys: Sequence[int] | None = None) -> list[Request]:
         """Take back requests that wait for a thread: those of ``keys``, or all."""
         return [] if self._crew is None else self._crew.withdraw(keys)
 
-    async def cancel(self, keys: Sequence[int], *, signal: str | None = None) -> None:
-        """Cancel coroutines, and drop what waits for a thread. A running thread goes on.
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call ``changed`` when the pool has been resized."""
+        self._room_changed = changed
 
-        ``signal`` makes no difference: the process is the worker's own.
-        """
-        for key in keys:
-            entry = self._running.get(key)
-            if entry is not None and entry[1] is not None:
-                entry[1].cancel()
+    async def cancel(self, keys: Sequence[int], *, signal: str | None = None) -> None:
+        """Drop what waits for a thread; with any ``signal``, cancel coroutines, and raise
+        ``TaskCancelled`` inside functions."""
+        if signal is not None:
+            for key in keys:
+                entry = self._running.get(key)
+                if entry is not None and entry[1] is not None:
+                    entry[1].cancel()
         if self._crew is not None:
-            self._crew.cancel(keys)
+            self._crew.cancel(keys, running=signal is not None)
 
     async def resize(self, size: int) -> None:
         """Change how many may run at once; what runs goes on."""
         self._size = size
+        self._room_changed()
+
+    async def restart(self) -> None:
+        """Nothing to do: there are no processes."""
 
     async def stop(self, *, grace: float) -> list[Request]:
         """Wait ``grace`` seconds for what runs, then cancel it.
@@ -159,17 +178,30 @@ class AsyncioPool:
         started = self._since[request.key] = _CLOCK.monotonic()
         outcome: Outcome
         try:
-            outcome = await runner.arun(request)
+            run = runner.arun(request)
+            if is_limited(request):
+                run = within_limits(run, request, self._overrun)
+            outcome = await run
         except asyncio.CancelledError:
             outcome = cancelled(request, runtime=_CLOCK.monotonic() - started)
         except BaseException as error:  # noqa: BLE001 - the pool outlives a runner's bug, whatever it raises
             outcome = broken(request, error)
         del self._since[request.key]
-        # Gone: stop has given the request back.
+        # Gone: stop has given the request back, or its time was over.
         if self._running.pop(request.key, None) is not None:
             self._outbox.put((outcome,))
             if not self._running:
                 self._empty.set()
+
+    def _overrun(self, request: Request) -> None:
+        """The hard time limit is over: the outcome is known, whatever the coroutine does."""
+        _, task = self._running.pop(request.key, (None, None))
+        if task is None:
+            return
+        self._outbox.put((overdue(request, runtime=request.time_limit or 0.0),))
+        task.cancel()
+        if not self._running:
+            self._empty.set()
 
 
 if sys.version_info >= (3, 12):

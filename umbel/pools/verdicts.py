@@ -6,7 +6,7 @@ import logging
 
 from umbel.model import Failed, Request, Revoked
 
-__all__ = ["broken", "cancelled", "lost", "unencodable"]
+__all__ = ["broken", "cancelled", "lost", "overdue", "unencodable"]
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,12 @@ def cancelled(request: Request, *, runtime: float = 0.0) -> Revoked:
 def lost(request: Request, reason: str, *, runtime: float = 0.0) -> Failed:
     """The outcome of a request whose process ended before its outcome was known."""
     return Failed(key=request.key, runtime=runtime, record=None, cause="worker-lost", reason=reason)
+
+
+def overdue(request: Request, *, runtime: float) -> Failed:
+    """The outcome of a request that has run for its hard time limit."""
+    reason = f"{request.time_limit}"
+    return Failed(key=request.key, runtime=runtime, record=None, cause="time-limit", reason=reason)
 
 
 def unencodable(key: int, error: Exception, *, runtime: float = 0.0) -> Failed:

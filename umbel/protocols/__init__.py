@@ -4,7 +4,7 @@ from umbel.protocols.backend import ResultBackend
 from umbel.protocols.broker import Broker, Capabilities, Compose, Pushes, Transactional
 from umbel.protocols.clock import Clock
 from umbel.protocols.fanout import Fanout
-from umbel.protocols.pool import Pool, Runner, Running
+from umbel.protocols.pool import Interrupts, Pool, Receiver, Runner, Running
 from umbel.protocols.revocations import KeepsRevocations, RevocationStore
 from umbel.protocols.schedule_store import (
     KeepsSchedules,
@@ -19,11 +19,13 @@ __all__ = [
     "Clock",
     "Compose",
     "Fanout",
+    "Interrupts",
     "KeepsRevocations",
     "KeepsSchedules",
     "Pool",
     "PublishingScheduleStore",
     "Pushes",
+    "Receiver",
     "ResultBackend",
     "RevocationStore",
     "Runner",

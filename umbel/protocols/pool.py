@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
 
 from umbel.model import Outcome, Request
 
-__all__ = ["Pool", "Runner", "Running"]
+__all__ = ["Interrupts", "Pool", "Receiver", "Runner", "Running"]
+
+Receiver = Callable[[BaseException], None]
+"""Sees to it that the exception is raised where a coroutine waits; called from anywhere, also
+between two lines of the thread that it is for."""
+
+
+class Interrupts(Protocol):
+    """A pool's way to raise an exception inside what runs: ``SoftTimeLimitExceeded`` when the
+    request's soft limit is over, ``TaskRevokedError`` when it is cancelled.
+
+    The runner says when user code runs; nothing is ever raised outside of that. What user code
+    does about the exception is its own affair: it may catch it, and go on.
+    """
+
+    @property
+    def every(self) -> bool:
+        """Whether every request is to be announced, or only those with a soft limit."""
+        ...
+
+    def begin(self, request: Request) -> None:
+        """User code begins in the calling thread. The soft limit counts from here."""
+
+    def end(self) -> None:
+        """User code has ended. May itself raise what was on its way, once, never afterwards."""
+
+    def divert(self, receiver: Receiver | None) -> None:
+        """User code of the calling thread is a coroutine from here on: an exception that comes
+        while it waits goes to ``receiver``. None: it is no longer."""
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -25,7 +53,7 @@ class Running(msgspec.Struct, frozen=True):
 class Runner(Protocol):
     """Runs one request. Made in the process that runs tasks; pools know nothing else of tasks."""
 
-    def open(self) -> None:
+    def open(self, interrupts: Interrupts) -> None:
         """Called once in each process that runs tasks, before its first request."""
 
     def close(self) -> None:
@@ -49,6 +77,11 @@ class Runner(Protocol):
 class Pool(Protocol):
     """Runs requests, ``size`` at a time. Every submitted request yields exactly one outcome,
     whatever becomes of it: a killed child or a missed time limit is an outcome too.
+
+    :attr:`Request.soft_time_limit` and :attr:`Request.time_limit` count from when the request
+    starts to run, not from when it was submitted. When the first is over, the task gets a
+    ``SoftTimeLimitExceeded``; when the second is, its outcome is ``Failed(cause="time-limit")``,
+    and nothing else that was submitted is harmed.
 
     A pool may be handed more than ``size`` requests when they are short (``free`` says how many);
     then it keeps them in order behind the running ones, and hands them back at ``stop``.
@@ -89,11 +122,25 @@ class Pool(Protocol):
         ``keys``, or all. They get no outcome and never start here. What has started goes on."""
         ...
 
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call ``changed``, on the loop, whenever there may be more room without an outcome
+        having come: a child is ready, or has handed something back, or the pool was resized."""
+
     async def cancel(self, keys: Sequence[int], *, signal: str | None = None) -> None:
-        """Stop running requests: ask the task, or ``signal`` its process. Idempotent."""
+        """See that these come to an end: ``Revoked``, unless they end otherwise before.
+
+        What has not started is dropped. What runs goes on, unless there is a ``signal``: then
+        the process that runs it gets that, or, where tasks share a process, the task is asked to
+        end as well as can be: by ``TaskCancelled`` raised inside, or by asyncio's cancellation.
+        Idempotent.
+        """
 
     async def resize(self, size: int) -> None:
         """Grow or shrink; shrinking waits for busy slots."""
+
+    async def restart(self) -> None:
+        """Replace the processes that run tasks, each when it has nothing more to do. Does
+        nothing where there are none."""
 
     async def stop(self, *, grace: float) -> list[Request]:
         """Let what runs finish within ``grace`` seconds, then cancel it; returns every request

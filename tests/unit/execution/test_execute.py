@@ -13,6 +13,7 @@ import pytest
 from umbel.exceptions import Ignore, Reject, SoftTimeLimitExceeded, WorkerShutdown
 from umbel.execution import context
 from umbel.model import Failed, Ignored, Rejected, Succeeded
+from umbel.pools.interrupts import NoInterrupts
 from umbel.protocols import Runner
 from umbel.signals import task_prerun
 from umbel.wire import tasks as wire_tasks
@@ -33,7 +34,7 @@ def test_a_value_becomes_a_record(bench: Any) -> None:
 def test_a_task_runner_is_a_runner(bench: Any) -> None:
     runner: Runner = bench.runner
 
-    runner.open()
+    runner.open(NoInterrupts())
     runner.close()
 
 

@@ -17,10 +17,12 @@ import msgspec
 from umbel.model import Outcome, Request
 
 __all__ = [
+    "BORN",
     "OUTCOMES",
     "READY",
     "REQUESTS",
     "RETURNED",
+    "SPENT",
     "FrameReader",
     "Link",
     "decode_keys",
@@ -38,6 +40,11 @@ OUTCOMES: Final = 3
 """To the parent: ``list[Outcome]``; the header says what they took together."""
 RETURNED: Final = 4
 """To the parent: ``list[int]``, the keys of requests that will not be started here."""
+SPENT: Final = 5
+"""To the parent: it has grown too large, will start nothing more, and returns what it is given.
+The payload is ``list[int]``: KiB that it has, KiB that it may have."""
+BORN: Final = 6
+"""To the parent: the interpreter and the program are there; the runner is opened next."""
 
 _HEADER = Struct("=QId")
 _BUFFER = 64 * 1024

@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import signal
 import socket
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from typing import NamedTuple
 
 import msgspec
 
 from umbel.clock import SystemClock
 from umbel.model import Outcome, Request
 from umbel.pools.prefork.channel import (
+    BORN,
     OUTCOMES,
     READY,
     RETURNED,
+    SPENT,
     FrameReader,
     decode_requests,
     encode,
     frame,
 )
-from umbel.pools.prefork.process import name_process
-from umbel.pools.prefork.slots import Slots
+from umbel.pools.prefork.interrupts import SlotInterrupts
+from umbel.pools.prefork.memory import resident
+from umbel.pools.prefork.process import STACK_SIGNAL, name_process
+from umbel.pools.prefork.slots import NONE, Slots
 from umbel.pools.verdicts import broken, unencodable
 from umbel.protocols import Runner
 
-__all__ = ["Child", "be_child"]
+__all__ = ["Child", "Traits", "be_child", "say"]
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +50,19 @@ _LONG = 0.0002
 """Seconds; what takes longer is reported by itself, what takes less shares a frame."""
 _LATE = 0.001
 """Seconds an outcome waits at most for others to share its frame."""
+_LINE = 4096
+"""Bytes of what a child says when it ends."""
+_PARDON = 0.001
+"""Seconds between two looks whether the parent has thought better of killing this process."""
+
+
+class Traits(NamedTuple):
+    """What all children of a pool have in common."""
+
+    name: str
+    """The pool's, for process titles."""
+    max_memory: int | None = None
+    """KiB; a child that has more ends when its task is done."""
 
 
 class Child:
@@ -53,13 +74,21 @@ class Child:
     """
 
     def __init__(
-        self, runner: Runner, data: socket.socket, control: socket.socket, slots: Slots, slot: int
+        self,
+        runner: Runner,
+        data: socket.socket,
+        control: socket.socket,
+        slots: Slots,
+        slot: int,
+        max_memory: int | None = None,
     ) -> None:
         self._runner = runner
         self._data = data
         self._control = control
         self._slots = slots
         self._slot = slot
+        self._max_memory = max_memory
+        self._is_spent = False
         # Filled by whoever holds _receiving. The main thread takes from the left, the control
         # thread from the right: each request is taken once, and either started or returned.
         self._waiting: deque[Request] = deque()
@@ -72,7 +101,10 @@ class Child:
 
     def serve(self) -> None:
         """Run what comes, until nothing more comes."""
-        self._runner.open()
+        interrupts = SlotInterrupts(self._slots, self._slot)
+        interrupts.open()
+        self._data.sendall(frame(BORN))
+        self._runner.open(interrupts)
         threading.Thread(target=self._obey, name="umbel-control", daemon=True).start()
         self._data.sendall(frame(READY))
         self._work()
@@ -83,9 +115,10 @@ class Child:
         done = self._done
         run = self._runner.run
         slot = self._slot
-        keys, times = self._slots.keys, self._slots.times
+        keys, times, doomed = self._slots.keys, self._slots.times, self._slots.doomed
         outcome: Outcome
         flushed = now = 0.0
+        last = NONE - 1
         while True:
             if not waiting:
                 if done:
@@ -103,6 +136,10 @@ class Child:
             started = times[slot] = now
             # From here on the request counts as started, whatever becomes of this process.
             keys[slot] = request.key
+            # Read after that write: either the parent sees the key, or this sees the doom.
+            if doomed[slot] == last:
+                self._await_pardon(last)
+            last = request.key
             try:
                 outcome = run(request)
             except BaseException as error:  # noqa: BLE001 - a runner's bug costs a task, not the process
@@ -113,9 +150,35 @@ class Child:
             if now - started >= _LONG or now - flushed >= _LATE:
                 self._flush()
                 flushed = now = _monotonic()
+                if self._max_memory is not None:
+                    self._weigh(self._max_memory)
 
     def _on_frame(self, kind: int, seconds: float, payload: memoryview) -> None:
-        self._waiting.extend(decode_requests(payload))
+        requests = decode_requests(payload)
+        if self._is_spent:
+            with self._sending:
+                self._return([request.key for request in reversed(requests)])
+        else:
+            self._waiting.extend(requests)
+
+    def _await_pardon(self, key: int) -> None:
+        """The task that this process is about to be killed for has ended: wait to be killed, or
+        for the parent to see that it has."""
+        self._flush()
+        while self._slots.doomed[self._slot] == key:
+            time.sleep(_PARDON)
+
+    def _weigh(self, limit: int) -> None:
+        """Start nothing more when there is too much memory."""
+        size = 0 if self._is_spent else resident(limit)
+        if size <= limit:
+            return
+        self._is_spent = True
+        returned = self._withdraw()
+        with self._sending:
+            self._data.sendall(frame(SPENT, encode([size, limit])))
+            if returned:
+                self._return(returned)
 
     def _flush(self) -> None:
         """Send what has finished."""
@@ -150,15 +213,23 @@ class Child:
                 pass
             finally:
                 self._receiving.release()
+        returned = self._withdraw()
+        self._flush()
+        with self._sending:
+            self._return(returned)
+
+    def _withdraw(self) -> list[int]:
+        """The keys of what has not started and now never does, the last one first."""
         returned: list[int] = []
         while self._waiting:
             try:
                 returned.append(self._waiting.pop().key)
             except IndexError:
                 break
-        self._flush()
-        with self._sending:
-            self._data.sendall(frame(RETURNED, encode(returned)))
+        return returned
+
+    def _return(self, keys: list[int]) -> None:
+        self._data.sendall(frame(RETURNED, encode(keys)))
 
 
 def _encode(outcomes: list[Outcome]) -> bytes:
@@ -183,29 +254,44 @@ def be_child(
     slots: Slots,
     slot: int,
     name: str,
+    traits: Traits,
 ) -> int:
-    """Be a child from here on; returns the exit code."""
+    """Be a child from here on; returns the exit code.
+
+    What goes wrong is said to the parent, which hears what is written to ``control``.
+    """
+    # A crash of the interpreter is told by its stack; so is what a task does that does not end.
+    faulthandler.enable(control.fileno())
+    faulthandler.register(STACK_SIGNAL, control.fileno())
     # The terminal's Ctrl-C goes to everyone; what it means is for the parent to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for number in _PARENTS:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, partial(_obey, slots, slot))
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    name_process(name)
+    name_process(traits.name, name)
     try:
-        Child(make_runner(), data, control, slots, slot).serve()
+        Child(make_runner(), data, control, slots, slot, traits.max_memory).serve()
     except (BrokenPipeError, ConnectionResetError):
         # The parent is gone, and nobody is left to tell.
         return 1
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 1
-    except Exception:
+    except Exception as error:
         logger.critical("Process %r pid:%d cannot run tasks", name, os.getpid(), exc_info=True)
+        say(control, repr(error))
         return 1
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
     return 0
+
+
+def say(control: socket.socket, text: str) -> None:
+    """Let the parent know why this process ends."""
+    # Nobody may be left to hear it, or there may be no room.
+    with suppress(OSError):
+        control.send(text.encode("utf-8", "replace")[:_LINE])
 
 
 def _obey(slots: Slots, slot: int, number: int, _: object) -> None:

@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Callable
 from typing import BinaryIO, NamedTuple
 
-from umbel.pools.prefork.child import be_child
+from umbel.pools.prefork.child import Traits, be_child, say
 from umbel.pools.prefork.process import die_with
 from umbel.pools.prefork.slots import Slots
 from umbel.pools.prefork.zygote import be_zygote
@@ -44,10 +44,10 @@ class Birth(NamedTuple):
     """Pickled."""
     slots: int
     """The file descriptor of the shared memory."""
-    name: str
+    traits: Traits
 
     @classmethod
-    def of(cls, make_runner: Callable[[], Runner], slots: Slots, name: str) -> Birth:
+    def of(cls, make_runner: Callable[[], Runner], slots: Slots, traits: Traits) -> Birth:
         """What the processes are told.
 
         Raises:
@@ -60,7 +60,7 @@ class Birth(NamedTuple):
                 f"{make_runner!r} cannot be sent to another interpreter ({error}); use a function "
                 "that can be imported by name, or the start method 'fork'"
             ) from error
-        return cls(pickled, slots.file(), name)
+        return cls(pickled, slots.file(), traits)
 
 
 def launch(
@@ -102,11 +102,16 @@ def _become(file: BinaryIO) -> int:
     # Written by the parent, in a file that only the two can open.
     parent, number, slot, fds, birth = pickle.load(file)  # noqa: S301
     file.close()
-    make_runner: Callable[[], Runner] = pickle.loads(birth.make_runner)  # noqa: S301
-    slots = Slots(birth.slots)
     ends = [socket.socket(fileno=fd) for fd in fds]
+    try:
+        make_runner: Callable[[], Runner] = pickle.loads(birth.make_runner)  # noqa: S301
+    except Exception as error:
+        if len(ends) > 1:
+            say(ends[1], repr(error))
+        raise
+    slots = Slots(birth.slots)
     if len(ends) == 1:
-        be_zygote(ends[0], make_runner, slots, birth.name)
+        be_zygote(ends[0], make_runner, slots, birth.traits)
     die_with(parent)
     name = f"SpawnPoolWorker-{number}"
-    return be_child(make_runner, ends[0], ends[1], slots, slot, name)
+    return be_child(make_runner, ends[0], ends[1], slots, slot, name, birth.traits)

@@ -4,24 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal as signals
 import socket
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from signal import Signals
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 
 import msgspec
 
 from umbel.model import Outcome, Request
 from umbel.pools.pace import Pace
 from umbel.pools.prefork.channel import REQUESTS, Link, encode, frame
-from umbel.pools.prefork.slots import Slots
+from umbel.pools.prefork.slots import NONE, Slots
 from umbel.pools.verdicts import unencodable
 from umbel.protocols import Running
 
-__all__ = ["Member"]
+__all__ = ["Member", "Sentence", "deal"]
 
 _DOUBLE = 8
 """From this many at once on tasks are short enough to keep a second batch under way."""
+
+
+_WORDS = 65536
+"""Bytes of what a child says that are kept."""
+
+
+@dataclass(slots=True)
+class Sentence:
+    """The decision to send a signal to a child because of one request. It is carried out a look
+    later: see ``Slots.doomed``."""
+
+    key: int
+    signal: signals.Signals
+    passed: float
+    """On the monotonic clock; when it is executed, when that was."""
+    overdue: bool = False
+    """Whether the hard time limit is the reason."""
+    executed: bool = False
 
 
 class Member:
@@ -37,6 +56,8 @@ class Member:
         self.pid: int | None = None
         self.born = 0.0
         """On the monotonic clock."""
+        self.is_born = False
+        """Whether it has got as far as opening its runner."""
         self.ready = False
         self.retiring = False
         """Gets nothing more, and ends when it has nothing left."""
@@ -44,17 +65,29 @@ class Member:
         """Has been told to hand back what it has not started, and has not answered."""
         self.stuck = False
         """Its current task is a long one: nothing may wait behind it."""
+        self.sentence: Sentence | None = None
+        self.overtime: int | None = None
+        """The key of the request that was last told of its soft time limit."""
+        self.limited = 0
+        """How many of ``held`` have time limits."""
+        self.awaited_since: float | None = None
+        """Since when it should have been ready; None: it is."""
+        self.stopped_since: float | None = None
+        """Since when it runs nothing because of a SIGSTOP; None: it does not."""
         self._slots = slots
         self._prefetch = prefetch
         self._budget = budget
         self._pace = Pace()
         self._link: Link | None = None
         self._control: socket.socket | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._said = bytearray()
+        self._heard = 0
 
     @property
     def room(self) -> int:
         """How many more requests it may have now."""
-        if not self.ready or self.retiring or self.returning or self.stuck:
+        if not self.ready or self.retiring or self.returning or self.stuck or self.stopped_since:
             return 0
         limit = self._pace.ahead
         if limit >= _DOUBLE:
@@ -65,6 +98,16 @@ class Member:
         if self._budget is not None and limit > self._budget:
             limit = self._budget
         return max(0, limit)
+
+    @property
+    def needs_a_look(self) -> bool:
+        """Whether its parent has to watch it."""
+        return bool(
+            self.held
+            or self.awaited_since is not None
+            or self.sentence is not None
+            or self.stopped_since is not None
+        )
 
     @property
     def spent(self) -> bool:
@@ -81,6 +124,9 @@ class Member:
         data, its_data = socket.socketpair()
         self._control, its_control = socket.socketpair()
         self._control.setblocking(False)
+        # Read as it comes: a child that writes its stack must not wait for room.
+        self._loop = loop
+        loop.add_reader(self._control.fileno(), self._listen)
         self._link = Link(loop, data, on_frame, on_end)
         self._slots.clear(self.slot)
         return its_data, its_control
@@ -97,6 +143,8 @@ class Member:
         held = self.held
         for request in requests:
             held[request.key] = request
+            if request.time_limit is not None or request.soft_time_limit is not None:
+                self.limited += 1
         if self._budget is not None:
             self._budget -= len(requests)
         self._link.send(frame(REQUESTS, payload))
@@ -107,7 +155,13 @@ class Member:
         self._pace.observe(seconds, len(outcomes))
         self.stuck = False
         pop = self.held.pop
-        return [outcome for outcome in outcomes if pop(outcome.key, None) is not None]
+        known = [outcome for outcome in outcomes if pop(outcome.key, None) is not None]
+        if self.limited:
+            self._count_limited()
+        sentence = self.sentence
+        if sentence is not None and not sentence.executed and sentence.key not in self.held:
+            self.pardon()
+        return known
 
     def take_back(self, keys: Sequence[int]) -> list[Request]:
         """Note what the child will not start; returns it, the last one first as the keys are."""
@@ -115,7 +169,84 @@ class Member:
         if self._budget is not None:
             self._budget += len(keys)
         pop = self.held.pop
-        return [request for key in keys if (request := pop(key, None)) is not None]
+        requests = [request for key in keys if (request := pop(key, None)) is not None]
+        if self.limited:
+            self._count_limited()
+        return requests
+
+    def condemn(self, key: int, signal: signals.Signals, now: float, *, overdue: bool) -> None:
+        """Decide to send the signal, should it still run the request at the next look."""
+        if self.sentence is None or not self.sentence.overdue:
+            self.sentence = Sentence(key, signal, now, overdue)
+            self._slots.doomed[self.slot] = key
+            # So that what it has finished, and has not sent, is not lost with it.
+            self.ask_back()
+
+    def pardon(self) -> None:
+        """The request of the sentence has ended; let the child go on."""
+        self.sentence = None
+        self._slots.doomed[self.slot] = NONE
+
+    def tell_overtime(self, key: int) -> bool:
+        """Have ``SoftTimeLimitExceeded`` raised in a request; returns whether it is for the first
+        time. Repeats it as long as it was not heard: the child may not have been listening."""
+        overtime = self._slots.overtime
+        first = self.overtime != key
+        if first:
+            self.overtime = key
+            overtime[self.slot] = key
+        if overtime[self.slot] == key:
+            self.send_signal(signals.SIGUSR1)
+        return first
+
+    def send_signal(self, number: signals.Signals) -> None:
+        """Send a signal to its process, if it has one."""
+        if self.pid is None:
+            # Not yet forked, or not yet known; child_started does it when a stop asks for it.
+            return
+        try:
+            os.kill(self.pid, number)
+        except ProcessLookupError:
+            return
+
+    def kill(self, number: signals.Signals) -> None:
+        """Send a signal that it obeys, whichever it is."""
+        self._slots.ordered[self.slot] = 1
+        self.send_signal(number)
+
+    def words(self) -> str:
+        """What it has said since it was last asked: a stack, or why it ends."""
+        said = self._said.decode("utf-8", "replace").strip()
+        self._said.clear()
+        return said
+
+    @property
+    def is_speaking(self) -> bool:
+        """Whether it has said nothing yet, or something since this was asked last."""
+        size, self._heard = self._heard, len(self._said)
+        return size != self._heard or not size
+
+    def _listen(self) -> bool:
+        try:
+            said = b"" if self._control is None else self._control.recv(_WORDS)
+        except BlockingIOError:
+            return False
+        except ConnectionError:
+            said = b""
+        self._said += said[: max(0, _WORDS - len(self._said))]
+        if not said:
+            self._stop_listening()
+        return bool(said)
+
+    def _stop_listening(self) -> None:
+        if self._control is not None and self._loop is not None:
+            self._loop.remove_reader(self._control.fileno())
+
+    def _count_limited(self) -> None:
+        self.limited = sum(
+            request.time_limit is not None or request.soft_time_limit is not None
+            for request in self.held.values()
+        )
 
     def ask_back(self) -> None:
         """Have it hand back what it has not started, and send what it has finished."""
@@ -140,19 +271,6 @@ class Member:
             return None
         return Running(key, self._slots.times[self.slot], self.pid)
 
-    def order_to_end(self) -> None:
-        """Let it obey the SIGTERM that comes next."""
-        self._slots.ordered[self.slot] = 1
-
-    def kill(self, number: Signals) -> None:
-        """Send its process a signal, and let it obey."""
-        if self.pid is None:
-            # Not yet forked, or not yet known; the pool does it when a stop asks for it.
-            return
-        self.order_to_end()
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, number)
-
     def running_for(self, now: float) -> float:
         """Seconds since it started what it started last."""
         return now - self._slots.times[self.slot]
@@ -169,14 +287,38 @@ class Member:
             self._link.drain()
             self._link.close()
         if self._control is not None:
+            while self._listen():
+                pass
+            self._stop_listening()
             self._control.close()
         requests = list(self.held.values())
         last = self.started()
         self.held.clear()
-        for index, request in enumerate(requests, 1):
+        for index, request in enumerate(requests):
             if request.key == last:
-                return requests[:index], requests[index:]
+                # One that it had taken up in the last moment waited: see Slots.doomed.
+                sentence = self.sentence
+                waited = sentence is not None and sentence.executed and sentence.key != last
+                count = index if waited else index + 1
+                return requests[:count], requests[count:]
         return [], requests
+
+
+def deal(pending: deque[Request], members: Collection[Member]) -> list[Outcome]:
+    """Hand out what is pending as far as there is room, the emptiest child first; returns
+    outcomes for requests that cannot be encoded."""
+    failures: list[Outcome] = []
+    while pending:
+        able = [member for member in members if member.room]
+        if not able:
+            break
+        able.sort(key=lambda member: len(member.held))
+        share = -(-len(pending) // len(able))
+        for member in able:
+            count = min(member.room, share, len(pending))
+            if count:
+                failures += member.give([pending.popleft() for _ in range(count)])
+    return failures
 
 
 def _sift(requests: Sequence[Request]) -> tuple[list[Request], list[Outcome]]:

@@ -14,23 +14,35 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
+from umbel.pools.prefork.child import Traits
 from umbel.pools.prefork.fresh import Birth, launch
 from umbel.pools.prefork.process import libc
 from umbel.pools.prefork.slots import Slots
 from umbel.pools.prefork.zygote import (
     CHILD,
+    CONTINUED,
     EXITED,
     ORDER,
     REPORT,
     STARTED,
+    STOPPED,
     ZYGOTE,
     be_zygote,
 )
 from umbel.protocols import Runner
 
-__all__ = ["Family", "Nursery", "SpawnNursery", "ZygoteNursery"]
+__all__ = [
+    "Family",
+    "Nursery",
+    "SpawnNursery",
+    "StartMethod",
+    "ZygoteNursery",
+    "make_nursery",
+]
+
+StartMethod = Literal["fork", "spawn", "forkserver"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +55,12 @@ class Family(Protocol):
 
     def child_exited(self, number: int, status: int | None) -> None:
         """The process is gone; the wait status is None where nobody could ask for it."""
+
+    def child_stopped(self, number: int) -> None:
+        """Someone has sent SIGSTOP to the process: it runs nothing."""
+
+    def child_continued(self, number: int) -> None:
+        """The process runs again."""
 
     def child_failed(self, number: int, reason: str) -> None:
         """There is no process, and will be none."""
@@ -85,12 +103,17 @@ class ZygoteNursery:
     """
 
     def __init__(
-        self, make_runner: Callable[[], Runner], slots: Slots, name: str, *, fresh: bool = False
+        self,
+        make_runner: Callable[[], Runner],
+        slots: Slots,
+        traits: Traits,
+        *,
+        fresh: bool = False,
     ) -> None:
         self._make_runner = make_runner
         self._slots = slots
-        self._name = name
-        self._birth = Birth.of(make_runner, slots, name) if fresh else None
+        self._traits = traits
+        self._birth = Birth.of(make_runner, slots, traits) if fresh else None
         self._lines: list[_Line] = []
         self._pid_by_number: dict[int, int] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -144,7 +167,7 @@ class ZygoteNursery:
             # Whoever holds the parent's ends would not notice the parent's death.
             for sock in (ours, *(line.sock for line in self._lines)):
                 sock.close()
-            be_zygote(theirs, self._make_runner, self._slots, self._name)
+            be_zygote(theirs, self._make_runner, self._slots, self._traits)
         return functools.partial(os.waitpid, pid, 0)
 
     def _listen(self, line: _Line) -> None:
@@ -174,6 +197,10 @@ class ZygoteNursery:
             elif what == EXITED:
                 self._pid_by_number.pop(number, None)
                 family.child_exited(number, status)
+            elif what == STOPPED:
+                family.child_stopped(number)
+            elif what == CONTINUED:
+                family.child_continued(number)
             else:
                 self._fail(number, f"cannot fork: {os.strerror(status)}")
 
@@ -187,7 +214,9 @@ class ZygoteNursery:
         was_working = self._lines and self._lines[0] is line
         self._lines.remove(line)
         self._hang_up(line)
-        logger.critical("Process %r is gone; %d left", f"{self._name} zygote", len(self._lines))
+        logger.critical(
+            "Process %r is gone; %d left", f"{self._traits.name} zygote", len(self._lines)
+        )
         if self._lines:
             ours, theirs = socket.socketpair()
             try:
@@ -240,8 +269,8 @@ class ZygoteNursery:
 class SpawnNursery:
     """Starts every child as a new interpreter: slow and large, but it inherits nothing."""
 
-    def __init__(self, make_runner: Callable[[], Runner], slots: Slots, name: str) -> None:
-        self._birth = Birth.of(make_runner, slots, name)
+    def __init__(self, make_runner: Callable[[], Runner], slots: Slots, traits: Traits) -> None:
+        self._birth = Birth.of(make_runner, slots, traits)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._family: Family | None = None
 
@@ -280,13 +309,22 @@ class SpawnNursery:
 def _wait(
     loop: asyncio.AbstractEventLoop, family: Family, number: int, process: subprocess.Popen[bytes]
 ) -> None:
-    code = process.wait()
-    status = -code if code < 0 else code << 8
-    try:
+    while True:
+        # Not Popen.wait, which does not tell of stops.
+        _, status = os.waitpid(process.pid, os.WUNTRACED | os.WCONTINUED)
+        if os.WIFSTOPPED(status):
+            tell = functools.partial(family.child_stopped, number)
+        elif os.WIFCONTINUED(status):
+            tell = functools.partial(family.child_continued, number)
+        else:
+            break
+        # The loop may be closed: then nobody wants to know any more.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(tell)
+    # So that Popen neither waits nor warns.
+    process.returncode = os.waitstatus_to_exitcode(status)
+    with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(family.child_exited, number, status)
-    except RuntimeError:
-        # The loop is closed; nobody wants to know any more.
-        return
 
 
 def _kill(pid: int) -> None:
@@ -294,3 +332,15 @@ def _kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
         return
+
+
+def make_nursery(
+    start_method: StartMethod,
+    make_runner: Callable[[], Runner],
+    slots: Slots,
+    traits: Traits,
+) -> Nursery:
+    """What makes children in this way."""
+    if start_method == "spawn":
+        return SpawnNursery(make_runner, slots, traits)
+    return ZygoteNursery(make_runner, slots, traits, fresh=start_method == "forkserver")

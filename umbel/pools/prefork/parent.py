@@ -7,18 +7,30 @@ import logging
 import signal as signals
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal
+from itertools import count
 
 from umbel.clock import SystemClock
 from umbel.model import Outcome, Request
-from umbel.pools.grace import within
+from umbel.pools.grace import unwatched, within
 from umbel.pools.outbox import Outbox
-from umbel.pools.prefork.channel import OUTCOMES, READY, decode_keys, decode_outcomes
-from umbel.pools.prefork.member import Member
-from umbel.pools.prefork.nursery import Nursery, SpawnNursery, ZygoteNursery
-from umbel.pools.prefork.process import exit_reason, signal_named
+from umbel.pools.prefork.births import Births
+from umbel.pools.prefork.channel import (
+    BORN,
+    OUTCOMES,
+    READY,
+    SPENT,
+    decode_keys,
+    decode_outcomes,
+)
+from umbel.pools.prefork.child import Traits
+from umbel.pools.prefork.endings import outcomes_of_end, report_end
+from umbel.pools.prefork.member import Member, deal
+from umbel.pools.prefork.nursery import StartMethod, make_nursery
+from umbel.pools.prefork.oversight import Oversight
+from umbel.pools.prefork.process import signal_named
+from umbel.pools.prefork.recall import Recall
 from umbel.pools.prefork.slots import SLOTS, Slots
-from umbel.pools.verdicts import cancelled, lost
+from umbel.pools.verdicts import cancelled
 from umbel.protocols import Runner, Running
 
 __all__ = ["PreforkPool"]
@@ -28,14 +40,6 @@ logger = logging.getLogger(__name__)
 _CLOCK = SystemClock()
 _LOOK = 0.025
 """Seconds between two looks at what the children are doing; only while they do something."""
-_LONG = 0.05
-"""Seconds after which a task is a long one."""
-_YOUNG = 1.0
-"""Seconds; a child that dies before has not lived."""
-_STRIKES = 3
-"""How often all children may die young before their replacement has to wait."""
-_FIRST_DELAY = 0.25
-_LONGEST_DELAY = 15.0
 _FAREWELL = 5.0
 """Seconds a child has for closing its runner."""
 
@@ -46,7 +50,7 @@ class PreforkPool:
     Short requests are handed over in batches, and handed back when one of them turns out to be
     long: nothing waits behind a long task while another child has nothing to do. A child that
     dies costs the request it was running, and those it had finished within the millisecond
-    before; it is replaced at once.
+    before; one that is killed because of a time limit or :meth:`cancel` costs that request only.
 
     POSIX only.
     """
@@ -56,9 +60,11 @@ class PreforkPool:
         make_runner: Callable[[], Runner],
         size: int,
         *,
-        start_method: Literal["fork", "spawn", "forkserver"] = "fork",
+        start_method: StartMethod = "fork",
         prefetch: int | None = None,
         max_tasks_per_child: int | None = None,
+        max_memory_per_child: int | None = None,
+        alive_timeout: float = 4.0,
         name: str = "worker",
     ) -> None:
         """Make one, without a process yet.
@@ -69,40 +75,37 @@ class PreforkPool:
                 ``forkserver``: from a new interpreter; ``spawn``: each a new interpreter.
             prefetch: Most requests that a child may hold, however short they are.
             max_tasks_per_child: After so many a child is replaced.
+            max_memory_per_child: KiB; a child that has more is replaced when its task is done.
+            alive_timeout: Seconds that a child may take to open its runner.
         """
         self._size = size
         self._prefetch = prefetch
         self._max_tasks = max_tasks_per_child
         self._slots = Slots() if start_method == "fork" else Slots.in_file()
-        self._nursery: Nursery
-        if start_method == "spawn":
-            self._nursery = SpawnNursery(make_runner, self._slots, name)
-        else:
-            fresh = start_method == "forkserver"
-            self._nursery = ZygoteNursery(make_runner, self._slots, name, fresh=fresh)
-        self._process = "SpawnPoolWorker" if start_method == "spawn" else "ForkPoolWorker"
+        traits = Traits(name, max_memory_per_child)
+        self._nursery = make_nursery(start_method, make_runner, self._slots, traits)
+        process = "SpawnPoolWorker" if start_method == "spawn" else "ForkPoolWorker"
+        self._oversight = Oversight(process, alive_timeout)
         self._free_slots = deque(range(SLOTS))
         self._members: dict[int, Member] = {}
-        self._born = 0
+        self._numbers = count(1)
         # In order; before everything that is submitted later.
         self._pending: deque[Request] = deque()
         self._outbox = Outbox()
         # Keys that were cancelled while a child held them, and the signal they are to get.
         self._unwanted: dict[int, signals.Signals | None] = {}
-        # Keys that somebody asks back, and what has come of them.
-        self._wanted: list[set[int]] = []
-        self._withdrawn: dict[int, Request] = {}
+        self._recall = Recall()
         self._unfinished: list[Request] = []
         self._prepared = False
         self._stopping = False
         self._killing = False
         self._stopped = False
         self._childless = False
-        self._young_deaths = 0
-        self._not_before = 0.0
+        self._births = Births()
         self._look_later: asyncio.TimerHandle | None = None
         self._fill_later: asyncio.TimerHandle | None = None
         self._change = asyncio.Event()
+        self._room_changed: Callable[[], None] = unwatched
 
     @property
     def size(self) -> int:
@@ -178,7 +181,7 @@ class PreforkPool:
                 asked.append(member)
                 member.ask_back()
         wanted = {*held, *(each.key for each in self._pending)} if keys is None else set(keys)
-        self._wanted.append(wanted)
+        self._recall.begin(wanted)
         self._take_back([self._pending.pop() for _ in range(len(self._pending))])
         answered = False
         try:
@@ -186,11 +189,14 @@ class PreforkPool:
                 await self._changed()
             answered = True
         finally:
-            self._wanted.remove(wanted)
-            taken = [self._withdrawn.pop(key) for key in sorted(wanted & self._withdrawn.keys())]
+            taken = self._recall.end(wanted)
             if not answered:
                 self._take_back(reversed(taken))
         return taken
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call ``changed`` whenever there may be more room without an outcome having come."""
+        self._room_changed = changed
 
     async def cancel(self, keys: Sequence[int], *, signal: str | None = None) -> None:
         """Drop requests that have not started; send ``signal`` to the processes of those that
@@ -207,7 +213,7 @@ class PreforkPool:
                     if member.started() != key:
                         member.ask_back()
                     elif number is not None:
-                        member.kill(number)
+                        self._condemn(member, key, number)
                     else:
                         del self._unwanted[key]
         if self._stopping:
@@ -234,6 +240,13 @@ class PreforkPool:
         staying.sort(key=lambda member: (not member.ready, len(member.held)))
         for member in staying[: max(0, len(staying) - size)]:
             self._retire(member)
+        self._room_changed()
+
+    async def restart(self) -> None:
+        """Replace every child; a busy one when its task is done."""
+        for member in list(self._members.values()):
+            if not member.retiring:
+                self._retire(member)
 
     async def stop(self, *, grace: float) -> list[Request]:
         """Take back what has not started, wait ``grace`` seconds for what has, then kill it.
@@ -289,8 +302,6 @@ class PreforkPool:
         self._change.clear()
         await self._change.wait()
 
-    # What children and the nursery report.
-
     def child_started(self, number: int, pid: int) -> None:
         """The child has a process."""
         member = self._members.get(number)
@@ -304,37 +315,48 @@ class PreforkPool:
         member = self._members.get(number)
         if member is None:
             return
-        reason = exit_reason(status)
         now = _CLOCK.monotonic()
         runtime = member.running_for(now)
         started, waiting = member.part()
+        reason = report_end(member, self._oversight.name(member), status)
         del self._members[number]
         self._free_slots.append(member.slot)
-        if member.retiring and status == 0:
-            logger.debug("Process %r pid:%s exited with %r", self._name(member), member.pid, reason)
-        else:
-            logger.error("Process %r pid:%s exited with %r", self._name(member), member.pid, reason)
         self._take_back(reversed(waiting))
         if self._killing:
             self._unfinished += started
         elif started:
-            outcomes = [lost(request, reason) for request in started[:-1]]
-            last = started[-1]
-            if self._unwanted.get(last.key) is not None:
-                self._outbox.put([*outcomes, cancelled(last, runtime=runtime)])
-            else:
-                self._outbox.put([*outcomes, lost(last, reason, runtime=runtime)])
+            signalled = self._unwanted.get(started[-1].key) is not None
+            self._outbox.put(
+                outcomes_of_end(member, started, reason, runtime=runtime, signalled=signalled)
+            )
             for request in started:
                 self._unwanted.pop(request.key, None)
-        if not member.retiring:
-            self._mourn(now - member.born, reason)
+        if not member.retiring and member.sentence is None:
+            self._births.note_death(now, lived=now - member.born, size=self._size, reason=reason)
         self._change.set()
         self._fill()
         self._dispatch()
+        self._room_changed()
+
+    def child_stopped(self, number: int) -> None:
+        """The process was sent SIGSTOP."""
+        member = self._members.get(number)
+        if member is not None:
+            self._oversight.stopped(member, _CLOCK.monotonic())
+            self._watch()
+
+    def child_continued(self, number: int) -> None:
+        """The process was sent SIGCONT."""
+        member = self._members.get(number)
+        if member is not None:
+            member.stopped_since = None
+            self._dispatch()
+            self._room_changed()
 
     def child_failed(self, number: int, reason: str) -> None:
         """There is no process, and will be none."""
-        logger.critical("Process %r could not be started: %s", f"{self._process}-{number}", reason)
+        if (member := self._members.get(number)) is not None:
+            logger.critical("Process %r cannot start: %s", self._oversight.name(member), reason)
         self.child_exited(number, None)
 
     def childless(self, reason: str) -> None:
@@ -346,20 +368,29 @@ class PreforkPool:
         """A frame from a child."""
         if kind == OUTCOMES:
             self._outbox.put(member.take(decode_outcomes(payload), seconds))
-            self._young_deaths = 0
+            self._births.note_life()
             if self._unwanted:
                 self._forget_ended()
+        elif kind == BORN:
+            member.is_born = True
+            member.awaited_since = _CLOCK.monotonic()
         elif kind == READY:
             member.ready = True
+            self._oversight.came_up(member)
             self._change.set()
+            self._room_changed()
+        elif kind == SPENT:
+            self._oversight.grown(decode_keys(payload))
+            self._retire(member)
         else:
             self._take_back(member.take_back(decode_keys(payload)))
             key = member.started()
             number = None if key is None else self._unwanted.get(key)
-            if number is not None:
+            if number is not None and key is not None and member.sentence is None:
                 # It was started before it could be handed back.
-                member.kill(number)
+                self._condemn(member, key, number)
             self._change.set()
+            self._room_changed()
         if not member.held:
             if member.spent or member.retiring:
                 self._retire(member)
@@ -367,53 +398,44 @@ class PreforkPool:
         if self._pending:
             self._dispatch()
 
-    # Handing out and taking back.
-
     def _dispatch(self) -> None:
         """Hand out what is pending as far as there is room, the emptiest child first."""
-        pending = self._pending
-        while pending and not self._stopping:
-            able = [member for member in self._members.values() if member.room]
-            if not able:
-                break
-            able.sort(key=lambda member: len(member.held))
-            share = -(-len(pending) // len(able))
-            for member in able:
-                count = min(member.room, share, len(pending))
-                if count:
-                    batch = [pending.popleft() for _ in range(count)]
-                    failures = member.give(batch)
-                    if failures:
-                        self._outbox.put(failures)
-        if self._look_later is None and not self._stopping:
-            # A bare timer, not a task: it runs only while children hold something.
-            loop = asyncio.get_running_loop()
-            self._look_later = loop.call_later(_LOOK, self._look)
+        if self._stopping:
+            return
+        if failures := deal(self._pending, self._members.values()):
+            self._outbox.put(failures)
+        self._watch()
+
+    def _watch(self) -> None:
+        """See that the children are looked at soon."""
+        if self._look_later is None and not self._stopped:
+            # A bare timer, not a task: it runs only while there is something to see.
+            self._look_later = asyncio.get_running_loop().call_later(_LOOK, self._look)
 
     def _look(self) -> None:
-        """See whose task has become a long one, and take back what waits behind it."""
+        """Look after the children."""
         self._look_later = None
         now = _CLOCK.monotonic()
-        busy = False
+        again = bool(self._pending)
         for member in self._members.values():
-            if not member.held:
-                continue
-            busy = True
-            if member.started() is not None and member.running_for(now) > _LONG:
-                member.stuck = True
-                if len(member.held) > 1:
-                    member.ask_back()
-        if busy or self._pending:
-            self._look_later = asyncio.get_running_loop().call_later(_LOOK, self._look)
+            if member.needs_a_look:
+                again = True
+                self._oversight.look(member, now)
+        if again:
+            self._watch()
+
+    def _condemn(self, member: Member, key: int, number: signals.Signals) -> None:
+        member.condemn(key, number, _CLOCK.monotonic(), overdue=False)
+        self._watch()
 
     def _take_back(self, requests: Iterable[Request]) -> None:
         """Requests that a child has not started, the last one first: they are next again."""
         for request in requests:
             unwanted = request.key in self._unwanted
             self._unwanted.pop(request.key, None)
-            if any(request.key in wanted for wanted in self._wanted):
-                self._withdrawn[request.key] = request
-            elif unwanted and not self._stopping:
+            if self._recall.catches(request):
+                continue
+            if unwanted and not self._stopping:
                 self._outbox.put([cancelled(request)])
             else:
                 self._pending.appendleft(request)
@@ -423,14 +445,12 @@ class PreforkPool:
         for key in [key for key in self._unwanted if not any(key in one for one in held)]:
             del self._unwanted[key]
 
-    # Children.
-
     def _fill(self) -> None:
         """Start children until there are ``size``, now or when they may be started again."""
         if self._stopping or self._childless:
             return
         missing = self._size - sum(not member.retiring for member in self._members.values())
-        wait = self._not_before - _CLOCK.monotonic()
+        wait = self._births.not_before - _CLOCK.monotonic()
         if missing > 0 and wait > 0:
             if self._fill_later is None:
                 loop = asyncio.get_running_loop()
@@ -442,16 +462,15 @@ class PreforkPool:
 
     def _fill_now(self) -> None:
         self._fill_later = None
-        self._not_before = 0.0
         self._fill()
 
     def _bear(self) -> None:
-        self._born += 1
-        number = self._born
+        number = next(self._numbers)
         slot = self._free_slots.popleft()
         member = Member(number, slot, self._slots, prefetch=self._prefetch, budget=self._max_tasks)
-        member.born = _CLOCK.monotonic()
+        member.born = member.awaited_since = _CLOCK.monotonic()
         self._members[number] = member
+        self._watch()
 
         def on_frame(kind: int, seconds: float, payload: memoryview) -> None:
             self._receive(member, kind, seconds, payload)
@@ -478,24 +497,3 @@ class PreforkPool:
     def _put_down(self, member: Member) -> None:
         if self._members.get(member.number) is member:
             member.kill(signals.SIGKILL)
-
-    def _mourn(self, lived: float, reason: str) -> None:
-        """Note an unexpected death; when none lives, make the next ones wait."""
-        if lived >= _YOUNG:
-            self._young_deaths = 0
-            return
-        self._young_deaths += 1
-        rounds = self._young_deaths // max(1, self._size) - _STRIKES
-        if rounds >= 0 and not self._stopping and not self._childless:
-            delay = min(_LONGEST_DELAY, _FIRST_DELAY * 2**rounds)
-            self._not_before = _CLOCK.monotonic() + delay
-            logger.critical(
-                "Children die as soon as they are started (%d in a row, the last with %s); "
-                "the next ones are started in %.2f seconds",
-                self._young_deaths,
-                reason,
-                delay,
-            )
-
-    def _name(self, member: Member) -> str:
-        return f"{self._process}-{member.number}"

@@ -12,20 +12,29 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import ctypes
 
-__all__ = ["die_with", "exit_reason", "libc", "name_process", "signal_named"]
+__all__ = ["STACK_SIGNAL", "die_with", "exit_reason", "libc", "name_process", "signal_named"]
 
 _PR_SET_PDEATHSIG = 1
 
+STACK_SIGNAL = signal.SIGUSR2
+"""Makes a child write its stack to its parent."""
 
-def name_process(name: str) -> None:
-    """Show ``name`` in process lists, where ``setproctitle`` is installed."""
+
+def name_process(pool: str, name: str) -> None:
+    """Show the worker's and the process's name in process lists, where ``setproctitle`` is
+    installed and ``NOSETPS`` is not set.
+
+    Source:
+        Celery's titles, which scripts look for: ``[celeryd: w1@host:ForkPoolWorker-1]``.
+    """
     try:
         # Optional, and without types.
         setproctitle = importlib.import_module("setproctitle")
     except ModuleNotFoundError:
         pass
     else:
-        setproctitle.setproctitle(f"umbel: {name}")
+        if not os.environ.get("NOSETPS"):
+            setproctitle.setproctitle(f"[celeryd: {pool}:{name}]")
     # Log records name the process as multiprocessing does; importing it for that is not worth it.
     multiprocessing = sys.modules.get("multiprocessing")
     if multiprocessing is not None:
@@ -64,6 +73,9 @@ def exit_reason(status: int | None) -> str:
 
 def signal_named(name: str) -> signal.Signals:
     """A signal by its name, with or without ``SIG``, or by its number.
+
+    Raises:
+        ValueError: There is no such signal.
 
     >>> signal_named("KILL") is signal_named("sigkill") is signal_named("9")
     True

@@ -7,13 +7,14 @@ import os
 import tempfile
 from typing import Final
 
-__all__ = ["SLOTS", "Slots"]
+__all__ = ["NONE", "SLOTS", "Slots"]
 
-_FIELDS: Final = 3
+_FIELDS: Final = 5
 
 SLOTS: Final = 4096
 """Most children there can be. A slot nobody uses costs no memory."""
-_NONE: Final = -1
+NONE: Final = -1
+"""No request."""
 
 
 class Slots:
@@ -23,7 +24,11 @@ class Slots:
     that whoever sees a key sees a time that is not older. Never cleared by the child: a
     request that has ended is known by its outcome.
 
-    ``ordered`` goes the other way: whether the parent wants the child to obey SIGTERM.
+    Three fields go the other way. ``ordered``: whether the parent wants the child to obey
+    SIGTERM. ``overtime``: the request whose soft time limit is over; the child clears it when it
+    has raised that inside the task. ``doomed``: the request for which the child is about to be
+    killed; a child that has finished that one starts nothing until it is cleared, so that the
+    next one is not killed in its place.
     """
 
     def __init__(self, fd: int = -1) -> None:
@@ -32,7 +37,9 @@ class Slots:
         memory = memoryview(mmap.mmap(fd, SLOTS * 8 * _FIELDS))
         self.keys = memory[: SLOTS * 8].cast("q")
         self.times = memory[SLOTS * 8 : SLOTS * 16].cast("d")
-        self.ordered = memory[SLOTS * 16 :].cast("q")
+        self.ordered = memory[SLOTS * 16 : SLOTS * 24].cast("q")
+        self.overtime = memory[SLOTS * 24 : SLOTS * 32].cast("q")
+        self.doomed = memory[SLOTS * 32 :].cast("q")
 
     @classmethod
     def in_file(cls) -> Slots:
@@ -56,4 +63,6 @@ class Slots:
         """Nothing was started yet, and nothing ordered."""
         self.times[slot] = 0.0
         self.ordered[slot] = 0
-        self.keys[slot] = _NONE
+        self.overtime[slot] = NONE
+        self.doomed[slot] = NONE
+        self.keys[slot] = NONE

@@ -18,12 +18,23 @@ from collections.abc import Callable
 from struct import Struct
 from typing import Final, NoReturn
 
-from umbel.pools.prefork.child import be_child
+from umbel.pools.prefork.child import Traits, be_child
 from umbel.pools.prefork.process import die_with, libc, name_process
 from umbel.pools.prefork.slots import Slots
 from umbel.protocols import Runner
 
-__all__ = ["CHILD", "EXITED", "FAILED", "ORDER", "REPORT", "STARTED", "ZYGOTE", "be_zygote"]
+__all__ = [
+    "CHILD",
+    "CONTINUED",
+    "EXITED",
+    "FAILED",
+    "ORDER",
+    "REPORT",
+    "STARTED",
+    "STOPPED",
+    "ZYGOTE",
+    "be_zygote",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -39,13 +50,16 @@ REPORT = Struct("=IIii")
 STARTED: Final = 1
 EXITED: Final = 2
 FAILED: Final = 3
+STOPPED: Final = 4
+"""By SIGSTOP or the terminal; it runs nothing until it is continued."""
+CONTINUED: Final = 5
 
 _FDS_BY_ORDER = {CHILD: 2, ZYGOTE: 1}
 _DEAF = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
 
 
 def be_zygote(
-    parent: socket.socket, make_runner: Callable[[], Runner], slots: Slots, name: str
+    parent: socket.socket, make_runner: Callable[[], Runner], slots: Slots, traits: Traits
 ) -> NoReturn:
     """Be a zygote from here on, until the parent closes its end or dies."""
     code = 1
@@ -53,11 +67,13 @@ def be_zygote(
         # Signals to the whole group are for the parent; it closes the channel when it ends.
         for number in _DEAF:
             signal.signal(number, signal.SIG_IGN)
-        name_process(f"{name} zygote")
-        Zygote(parent, make_runner, slots, name).serve()
+        name_process(traits.name, "Zygote")
+        Zygote(parent, make_runner, slots, traits).serve()
         code = 0
     except Exception:
-        logger.critical("Process %r pid:%d failed", f"{name} zygote", os.getpid(), exc_info=True)
+        logger.critical(
+            "Process %r pid:%d failed", f"{traits.name} zygote", os.getpid(), exc_info=True
+        )
     finally:
         # Nothing of the parent's may be cleaned up here: no atexit, no buffers, no finally.
         os._exit(code)
@@ -67,12 +83,12 @@ class Zygote:
     """Forks when it is told to, and reports who ended how."""
 
     def __init__(
-        self, parent: socket.socket, make_runner: Callable[[], Runner], slots: Slots, name: str
+        self, parent: socket.socket, make_runner: Callable[[], Runner], slots: Slots, traits: Traits
     ) -> None:
         self._parent = parent
         self._make_runner = make_runner
         self._slots = slots
-        self._name = name
+        self._traits = traits
         self._number_by_pid: dict[int, int] = {}
         self._orders = bytearray()
         self._fds: list[int] = []
@@ -146,23 +162,32 @@ class Zygote:
             os.close(self._bell)
             os.close(self._ring)
             if what == ZYGOTE:
-                be_zygote(ends[0], self._make_runner, self._slots, self._name)
+                be_zygote(ends[0], self._make_runner, self._slots, self._traits)
             die_with(zygote)
             name = f"ForkPoolWorker-{number}"
-            code = be_child(self._make_runner, ends[0], ends[1], self._slots, slot, name)
+            code = be_child(
+                self._make_runner, ends[0], ends[1], self._slots, slot, name, self._traits
+            )
         finally:
             os._exit(code)
 
     def _reap(self) -> None:
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
             except ChildProcessError:
                 return
             if not pid:
                 return
-            number = self._number_by_pid.pop(pid, None)
-            if number is not None:
+            number = self._number_by_pid.get(pid)
+            if number is None:
+                continue
+            if os.WIFSTOPPED(status):
+                self._report(STOPPED, number, pid, status)
+            elif os.WIFCONTINUED(status):
+                self._report(CONTINUED, number, pid, status)
+            else:
+                del self._number_by_pid[pid]
                 self._report(EXITED, number, pid, status)
 
     def _report(self, what: int, number: int, pid: int, status: int) -> None:

@@ -7,205 +7,36 @@ A pool's test file is its fixture::
         async def make_pool(self) -> AsyncIterator[MakePool]: ...
 
 The requests that the suite submits are run by :class:`ContractRunner`, which knows no tasks
-either: the request's task name says what to do, its body with what.
+either: the request's task name says what to do, its body with what. What it asks about time limits
+and cancelling what runs is in :mod:`umbel.testing.conformance.limits`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import sys
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Protocol
+from collections.abc import Callable
 
 import pytest
 
-from umbel.model import Failed, Message, Outcome, Request, ResultRecord, Revoked, Succeeded
-from umbel.protocols import Pool, Runner
+from umbel.model import Failed, Revoked, Succeeded
+from umbel.testing.conformance.running import (
+    PATIENCE,
+    POLL,
+    Contract,
+    ContractRunner,
+    Gate,
+    MakePool,
+    collect,
+    feed,
+    request,
+)
 
-__all__ = ["ContractRunner", "MakePool", "PoolContract", "collect", "request"]
-
-_POLL = 0.002
-_PATIENCE = 30.0
-
-
-class MakePool(Protocol):
-    """Makes a pool that is prepared and started; the fixture stops it when the test is over."""
-
-    async def __call__(self, make_runner: Callable[[], Runner], *, size: int = 1) -> Pool: ...
-
-
-def request(key: int, task: str = "echo", body: bytes = b"") -> Request:
-    """A request that :class:`ContractRunner` understands."""
-    id_ = f"id-{key}"
-    return Request(key=key, id=id_, task=task, message=Message(id=id_, body=body))
+__all__ = ["ContractRunner", "Gate", "MakePool", "PoolContract", "collect", "feed", "request"]
 
 
-async def collect(pool: Pool, count: int) -> dict[int, Outcome]:
-    """Wait for ``count`` outcomes, by key; fails when one comes twice."""
-    found: dict[int, Outcome] = {}
-    async with asyncio.timeout(_PATIENCE):
-        while len(found) < count:
-            for outcome in await pool.outcomes():
-                assert outcome.key not in found, f"a second outcome: {outcome!r}"
-                found[outcome.key] = outcome
-    return found
-
-
-async def feed(pool: Pool, requests: Sequence[Request]) -> dict[int, Outcome]:
-    """Submit as there is room, until everything has an outcome."""
-    waiting = list(requests)
-    found: dict[int, Outcome] = {}
-    async with asyncio.timeout(_PATIENCE):
-        while len(found) < len(requests):
-            room = pool.free
-            if room and waiting:
-                await pool.submit(waiting[:room])
-                del waiting[:room]
-            for outcome in await pool.outcomes():
-                assert outcome.key not in found, f"a second outcome: {outcome!r}"
-                found[outcome.key] = outcome
-    return found
-
-
-class Unencodable:
-    """Nothing can write it."""
-
-
-class ContractRunner:
-    """Does what a request's task name says.
-
-    =============  ==========================================================================
-    ``echo``       succeeds with the body
-    ``large``      succeeds with as many bytes as the body says
-    ``raise``      raises, as a runner never should
-    ``exit``       raises ``SystemExit``
-    ``strange``    gives an outcome that cannot be encoded
-    ``hold``       appends its id to ``<body>.started``, waits for the file ``<body>``
-    ``ahold``      the same as a coroutine
-    ``acancel``    a coroutine that waits for ever
-    ``busy``       takes as many seconds as the body says
-    ``die``        ends its process with ``os._exit``
-    ``kill``       ends its process with SIGKILL
-    ``pid``        succeeds with its process's id
-    =============  ==========================================================================
-    """
-
-    def open(self) -> None:
-        """Nothing to open."""
-
-    def close(self) -> None:
-        """Nothing to close."""
-
-    def is_async(self, request: Request) -> bool:
-        """Tasks whose names begin with ``a`` are coroutines."""
-        return request.task.startswith("a")
-
-    def run(self, request: Request) -> Outcome:
-        """Do it, here and now."""
-        if self.is_async(request):
-            return asyncio.run(self.arun(request))
-        body = request.message.body
-        match request.task:
-            case "large":
-                body = bytes(int(body))
-            case "raise":
-                raise RuntimeError("a bug in the runner")
-            case "exit":
-                sys.exit(3)
-            case "strange":
-                return _strange(request)
-            case "hold":
-                gate = _announce(request)
-                while not gate.exists():
-                    time.sleep(_POLL)
-            case "busy":
-                time.sleep(float(body))
-            case "die":
-                os._exit(7)
-            case "kill":
-                os.kill(os.getpid(), signal.SIGKILL)
-            case "pid":
-                body = str(os.getpid()).encode()
-            case _:
-                pass
-        return _succeeded(request, body)
-
-    async def arun(self, request: Request) -> Outcome:
-        """Do it, letting the loop run where it waits."""
-        match request.task:
-            case "ahold":
-                gate = _announce(request)
-                while not gate.exists():  # noqa: ASYNC110 - a file sets no event
-                    await asyncio.sleep(_POLL)
-            case "acancel":
-                _announce(request)
-                await asyncio.Event().wait()
-            case "aecho":
-                pass
-            case _:
-                return self.run(request)
-        return _succeeded(request, request.message.body)
-
-
-def _succeeded(request: Request, body: bytes) -> Succeeded:
-    record = ResultRecord(id=request.id, state="SUCCESS", body=body)
-    return Succeeded(key=request.key, runtime=0.0, record=record)
-
-
-def _strange(request: Request) -> Succeeded:
-    message = Message(id="x", body=b"", properties={"x": Unencodable()})
-    return Succeeded(key=request.key, runtime=0.0, record=None, follow_ups=(message,))
-
-
-def _announce(request: Request) -> Path:
-    gate = Path(request.message.body.decode())
-    with gate.with_name(gate.name + ".started").open("a") as file:
-        file.write(f"{request.key}\n")
-    return gate
-
-
-class Gate:
-    """A file that requests wait for."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.body = str(path).encode()
-
-    def started(self) -> list[int]:
-        """The keys of the requests that have begun to wait, in order."""
-        record = self.path.with_name(self.path.name + ".started")
-        return [int(line) for line in record.read_text().split()] if record.exists() else []
-
-    async def reached(self, count: int) -> list[int]:
-        """Wait until ``count`` requests have begun to wait."""
-        async with asyncio.timeout(_PATIENCE):
-            while len(found := self.started()) < count:  # noqa: ASYNC110 - a file sets no event
-                await asyncio.sleep(_POLL)
-        return found
-
-    def open(self) -> None:
-        """Let them go on."""
-        self.path.touch()
-
-
-class PoolContract:
+class PoolContract(Contract):
     """Every submitted request yields exactly one outcome, whatever becomes of it."""
-
-    concurrent = True
-    """Whether ``size`` can be more than one."""
-    processes = False
-    """Whether tasks run in processes of their own, which may die without the worker dying."""
-    hold = "hold"
-    """The waiting task: ``ahold`` where one that is not a coroutine would stop the test too."""
-
-    @pytest.fixture
-    def gate(self, tmp_path: Path) -> Gate:
-        """What the waiting task waits for."""
-        return Gate(tmp_path / "gate")
 
     async def test_a_request_yields_its_outcome(self, make_pool: MakePool) -> None:
         pool = await make_pool(ContractRunner)
@@ -395,12 +226,12 @@ class PoolContract:
         await pool.resize(3)
         assert pool.size == 3
         submitted = 0
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(PATIENCE):
             while submitted < 3:
                 if pool.free:
                     await pool.submit([request(submitted, self.hold, gate.body)])
                     submitted += 1
-                await asyncio.sleep(_POLL)
+                await asyncio.sleep(POLL)
         await gate.reached(3)
         await pool.resize(1)
         gate.open()
@@ -416,7 +247,7 @@ class PoolContract:
         await gate.reached(1)
 
         async with asyncio.TaskGroup() as group:
-            stopping = group.create_task(pool.stop(grace=_PATIENCE))
+            stopping = group.create_task(pool.stop(grace=PATIENCE))
             group.create_task(_soon(gate.open))
 
         assert stopping.result() == []

@@ -1,0 +1,181 @@
+"""Exceptions raised inside threads that run tasks."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+from umbel.exceptions import SoftTimeLimitExceeded, TaskCancelled
+from umbel.model import Request
+from umbel.pools.limits import is_limited, logger, say_soft
+from umbel.protocols import Receiver
+
+__all__ = ["NoInterrupts", "ThreadInterrupts", "TimerInterrupts"]
+
+
+class NoInterrupts:
+    """Nothing is ever raised: for coroutines that their pool interrupts by itself."""
+
+    every = False
+
+    def begin(self, request: Request) -> None:
+        """Nothing to do."""
+
+    def end(self) -> None:
+        """Nothing to do."""
+
+    def divert(self, receiver: Receiver | None) -> None:
+        """Nothing to do."""
+
+
+class _Window:
+    """While it is open, the thread runs user code for the request."""
+
+    __slots__ = ("is_struck", "key", "receiver", "thread")
+
+    def __init__(self, key: int) -> None:
+        self.key = key
+        self.thread = threading.get_ident()
+        self.receiver: Receiver | None = None
+        self.is_struck = False
+        """Whether the interpreter has been asked to raise something, which may be still to come."""
+
+
+class ThreadInterrupts:
+    """Raises exceptions in other threads, by the interpreter's own means: at the next line of
+    Python that the thread runs. What waits inside a system call is not woken up.
+    """
+
+    every = True
+
+    def __init__(self) -> None:
+        # Windows are opened and closed by their threads, and used by others: under the lock.
+        self._lock = threading.Lock()
+        self._window_by_key: dict[int, _Window] = {}
+        self._own = threading.local()
+
+    def begin(self, request: Request) -> None:
+        """Exceptions may be raised in this thread from now on."""
+        window = _Window(request.key)
+        self._own.window = window
+        with self._lock:
+            self._window_by_key[window.key] = window
+
+    def end(self) -> None:
+        """No exception is raised in this thread any more."""
+        window: _Window | None = self._own.window
+        if window is None:
+            return
+        with self._lock:
+            self._window_by_key.pop(window.key, None)
+        self._own.window = None
+        if window.is_struck:
+            # What has not been raised yet must not hit the next task.
+            _raise_in(window.thread, None)
+
+    def divert(self, receiver: Receiver | None) -> None:
+        """Let ``receiver`` see to what comes."""
+        window: _Window | None = self._own.window
+        if window is not None:
+            with self._lock:
+                window.receiver = receiver
+
+    def interrupt(self, key: int, error: type[BaseException]) -> bool:
+        """Raise ``error`` in the request's thread; returns whether user code of it runs."""
+        with self._lock:
+            window = self._window_by_key.get(key)
+            if window is None:
+                return False
+            if window.receiver is not None:
+                window.receiver(error())
+            else:
+                window.is_struck = True
+                _raise_in(window.thread, error)
+            return True
+
+
+def _raise_in(thread: int, error: type[BaseException] | None) -> None:
+    # Takes long to import, and few pools ever interrupt a thread.
+    import ctypes
+
+    argument: Any = None if error is None else ctypes.py_object(error)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), argument)
+
+
+class TimerInterrupts:
+    """Raises exceptions in the main thread by a timer of the process, which is SIGALRM; so user
+    code must leave that one alone. System calls that wait are interrupted.
+    """
+
+    every = True
+
+    def __init__(self) -> None:
+        self._request: Request | None = None
+        self._receiver: Receiver | None = None
+        self._is_soft_over = False
+        self._former: Any = None
+        self._is_open = False
+        self.overrun: int | None = None
+        """The key of the request that has last run for its hard limit."""
+
+    def open(self) -> None:
+        """Take the timer, where there is one and this is the main thread."""
+        if hasattr(signal, "setitimer") and (threading.current_thread() is threading.main_thread()):
+            self._former = signal.signal(signal.SIGALRM, self._ring)
+            self._is_open = True
+
+    def close(self) -> None:
+        """Give the timer back."""
+        if self._is_open:
+            signal.signal(signal.SIGALRM, self._former or signal.SIG_DFL)
+            self._is_open = False
+
+    def begin(self, request: Request) -> None:
+        """The limits of ``request`` count from here."""
+        if not is_limited(request):
+            return
+        if not self._is_open:
+            logger.warning(
+                "Task %s[%s] has a time limit, which has no effect: the solo pool needs the main "
+                "thread of its process, and a system with timers, for that.",
+                request.task,
+                request.id,
+            )
+            return
+        self._request = request
+        self._is_soft_over = request.soft_time_limit is None
+        first = min(
+            limit for limit in (request.soft_time_limit, request.time_limit) if limit is not None
+        )
+        signal.setitimer(signal.ITIMER_REAL, max(first, 1e-6))
+
+    def end(self) -> None:
+        """Nothing is raised any more."""
+        if self._request is not None:
+            self._request = None
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def divert(self, receiver: Receiver | None) -> None:
+        """Let ``receiver`` see to what comes."""
+        self._receiver = receiver
+
+    def _ring(self, _number: int, _frame: FrameType | None) -> None:
+        request = self._request
+        if request is None:
+            return
+        hard, soft = request.time_limit, request.soft_time_limit
+        error: BaseException
+        if soft is not None and not self._is_soft_over and (hard is None or soft < hard):
+            self._is_soft_over = True
+            if hard is not None:
+                signal.setitimer(signal.ITIMER_REAL, hard - soft)
+            say_soft(request)
+            error = SoftTimeLimitExceeded()
+        else:
+            self.overrun = request.key
+            error = TaskCancelled("time limit")
+        if self._receiver is None:
+            raise error
+        self._receiver(error)
