@@ -52,6 +52,8 @@ class Umbel(TaskDecorators, Equipment):
 
     task_cls: type[Task[..., Any]] = Task
 
+    _log: Logging | None = None
+
     def __init__(
         self,
         main: str | None = None,
@@ -344,7 +346,10 @@ class Umbel(TaskDecorators, Equipment):
         # Only long-running programs set up logging; the module costs 8 ms.
         from umbel.app.log import Logging
 
-        return self._derive("log", lambda _: Logging(self))
+        if self._log is None:
+            # Once: it knows whether and how it has been set up.
+            self._log = Logging(self)
+        return self._log
 
     @property
     def control(self) -> Control:

@@ -72,6 +72,8 @@ class Logging:
         self.task_datefmt: str | None = conf.worker_task_log_datefmt
         self.colorize: bool | None = conf.worker_log_color
         self.already_setup = False
+        self.given: dict[str, Any] | None = None
+        """What :meth:`setup` was called with; for processes that are to log in the same way."""
 
     def setup(
         self,
@@ -90,6 +92,14 @@ class Logging:
         Returns:
             Whether a receiver of ``setup_logging`` has set it up instead.
         """
+        self.given = {
+            "loglevel": loglevel,
+            "logfile": logfile,
+            "redirect_stdouts": redirect_stdouts,
+            "redirect_level": redirect_level,
+            "colorize": colorize,
+            "hostname": hostname,
+        }
         handled = self.setup_logging_subsystem(
             loglevel, logfile, colorize=colorize, hostname=hostname
         )

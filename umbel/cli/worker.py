@@ -25,9 +25,6 @@ _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 
 _MISSING = {
     "detach": ("-D, --detach", "let your init system start it"),
-    "time_limit": ("--time-limit", "time limits are not there yet"),
-    "soft_time_limit": ("--soft-time-limit", "time limits are not there yet"),
-    "max_memory_per_child": ("--max-memory-per-child", "use --max-tasks-per-child"),
     "autoscale": ("--autoscale", "use --concurrency"),
     "executable": ("--executable", "it belongs to --detach"),
 }
@@ -82,6 +79,11 @@ def _accepted(*flags: str, why: str) -> Callable[[_F], _F]:
 )
 @click.option("--max-tasks-per-child", type=int, help="Replace processes after that many tasks.")
 @click.option(
+    "--max-memory-per-child", type=int, help="Replace processes that have more KiB than that."
+)
+@click.option("--time-limit", type=float, help="Seconds after which a task is killed.")
+@click.option("--soft-time-limit", type=float, help="Seconds after which a task gets an exception.")
+@click.option(
     "--pool-start-method",
     type=click.Choice(["fork", "spawn", "forkserver"]),
     help="How child processes start.",
@@ -108,9 +110,6 @@ def _accepted(*flags: str, why: str) -> Callable[[_F], _F]:
 @click.option("--without-mingle", is_flag=True, help="Ask no other workers when starting.")
 @click.option("--without-gossip", is_flag=True, help="Do not listen to other workers.")
 @_missing("-D", "--detach", is_flag=True)
-@_missing("--time-limit", type=float)
-@_missing("--soft-time-limit", type=float)
-@_missing("--max-memory-per-child", type=int)
 @_missing("--autoscale")
 @click.option("-B", "--beat", is_flag=True, help="Send periodic tasks too.")
 @click.option("-s", "--schedule-filename", "--schedule", help="With -B: where they are kept.")

@@ -11,8 +11,6 @@ __all__ = ["Credit"]
 
 _UNSETTLED_LIMIT = 10_000
 """Outcomes kept while the result backend is away, before the worker stops taking more."""
-_MOMENT = 0.1
-"""Seconds after which a full pool is looked at again."""
 
 
 class Credit:
@@ -45,6 +43,7 @@ class Credit:
         self._under_way = 0
         self._waiting = 0
         self._change = asyncio.Event()
+        pool.watch(self.changed)
 
     def take(self, count: int) -> None:
         """``count`` requests are on their way to the pool."""
@@ -79,13 +78,8 @@ class Credit:
             self._waiting -= 1
 
     async def wait_for_room(self) -> None:
-        """Wait for a change, or a moment: pools do not tell when a dead child is replaced."""
-        # A bare timer rather than a timeout: nothing is to be cancelled.
-        timer = asyncio.get_running_loop().call_later(_MOMENT, self.changed)
-        try:
-            await self.wait()
-        finally:
-            timer.cancel()
+        """Wait until there may be room: something has ended, or the pool says so."""
+        await self.wait()
 
     async def available(self) -> int:
         """Wait until it is worth receiving; returns how many messages."""

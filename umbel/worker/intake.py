@@ -449,10 +449,9 @@ def _as_it_runs(accepted: Accepted, tell: bool) -> Request:
         tell: Whether its outcome is to be told of.
     """
     request, options = accepted.request, accepted.options
-    hard = request.time_limit if request.time_limit is not None else options.time_limit
-    soft = (
-        request.soft_time_limit if request.soft_time_limit is not None else options.soft_time_limit
-    )
+    # 0 is no limit, as in Celery.
+    hard = request.time_limit or options.time_limit or None
+    soft = request.soft_time_limit or options.soft_time_limit or None
     if hard is request.time_limit and soft is request.soft_time_limit and not tell:
         return request
     return msgspec.structs.replace(request, time_limit=hard, soft_time_limit=soft, tell=tell)

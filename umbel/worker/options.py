@@ -50,6 +50,8 @@ class WorkerArguments(TypedDict, total=False):
     prefetch_multiplier: int | None
     disable_prefetch: bool | None
     max_tasks_per_child: int | None
+    max_memory_per_child: int | None
+    """KiB."""
     start_method: str | None
     time_limit: float | None
     """Seconds, for tasks that set none themselves."""
@@ -91,6 +93,10 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """None: as many as the pool takes, which depends on how long tasks are."""
     disable_prefetch: bool
     max_tasks_per_child: int | None
+    max_memory_per_child: int | None
+    """KiB."""
+    proc_alive_timeout: float
+    """Seconds that a child process has to come up."""
     start_method: str | None
     time_limit: float | None
     soft_time_limit: float | None
@@ -146,7 +152,13 @@ def resolve(given: WorkerArguments, conf: Settings) -> WorkerOptions:
         disable_prefetch=bool(_given(given.get("disable_prefetch"), conf.worker_disable_prefetch)),
         max_tasks_per_child=_given(
             given.get("max_tasks_per_child"), conf.worker_max_tasks_per_child
-        ),
+        )
+        or None,
+        max_memory_per_child=_given(
+            given.get("max_memory_per_child"), conf.worker_max_memory_per_child
+        )
+        or None,
+        proc_alive_timeout=conf.worker_proc_alive_timeout,
         start_method=given.get("start_method"),
         time_limit=given.get("time_limit"),
         soft_time_limit=given.get("soft_time_limit"),

@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
-from umbel.protocols import Pool, Runner
-from umbel.result.blocking import forbid_waiting
+from umbel.protocols import Pool
+from umbel.worker.children import Origin, runner_of_app, runner_of_origin
 from umbel.worker.options import WorkerOptions
+
+if TYPE_CHECKING:
+    from umbel.app.base import Umbel
 
 __all__ = ["make_pool"]
 
 
-def make_pool(options: WorkerOptions, make_runner: Callable[[], Runner]) -> Pool:
+def make_pool(options: WorkerOptions, app: Umbel) -> Pool:
     """The pool that the options ask for, not prepared yet. Loads no other one."""
+    make_runner = partial(app.make_runner, options.hostname)
     match options.pool:
         case "prefork":
-            # Each pool is loaded when asked for: prefork needs what some platforms lack.
-            from umbel.pools.prefork import PreforkPool
-
-            given: dict[str, Any] = {}
-            if options.start_method is not None:
-                given["start_method"] = options.start_method
-            return PreforkPool(
-                partial(_make_runner_of_child, make_runner),
-                options.concurrency,
-                prefetch=options.prefetch_multiplier,
-                max_tasks_per_child=options.max_tasks_per_child,
-                name=options.hostname,
-                **given,
-            )
+            return _prefork(options, app)
         case "threads":
-            # As above: one pool is loaded, the others cost a worker nothing.
+            # Each pool is loaded when asked for: the others cost a worker nothing.
             from umbel.pools.threads import ThreadPool
 
             return ThreadPool(make_runner, options.concurrency)
@@ -50,7 +40,23 @@ def make_pool(options: WorkerOptions, make_runner: Callable[[], Runner]) -> Pool
             assert_never(options.pool)
 
 
-def _make_runner_of_child(make_runner: Callable[[], Runner]) -> Runner:
-    """Make the runner of a process that does nothing but run tasks, in whatever thread."""
-    forbid_waiting()
-    return make_runner()
+def _prefork(options: WorkerOptions, app: Umbel) -> Pool:
+    # As above; and it needs what some platforms lack.
+    from umbel.pools.prefork import PreforkPool
+
+    given: dict[str, Any] = {}
+    if options.start_method in {None, "fork"}:
+        make_runner = partial(runner_of_app, app, options.hostname)
+    else:
+        given["start_method"] = options.start_method
+        make_runner = partial(runner_of_origin, Origin(app), options.hostname)
+    return PreforkPool(
+        make_runner,
+        options.concurrency,
+        prefetch=options.prefetch_multiplier,
+        max_tasks_per_child=options.max_tasks_per_child,
+        max_memory_per_child=options.max_memory_per_child,
+        alive_timeout=options.proc_alive_timeout,
+        name=options.hostname,
+        **given,
+    )

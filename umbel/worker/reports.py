@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from umbel import signals
-from umbel.execution.runnable import Runnable
 from umbel.model import Delivery, Failed, Request, Revocation
 from umbel.worker.admission import Accepted
 from umbel.worker.request import Request as RequestView
@@ -23,29 +22,12 @@ __all__ = [
     "stopped",
     "terminated",
     "unknown",
-    "without_effect",
 ]
 
 logger = logging.getLogger(__name__)
 
 _EXCERPT = 200
 """Bytes of an unreadable message that the log shows."""
-
-
-_NOT_HERE = ("time_limit", "soft_time_limit")
-"""Options of tasks that this release does not carry out."""
-
-
-def without_effect(tasks: Mapping[str, Runnable]) -> None:
-    """Say which tasks ask for what this release does not do."""
-    for option in _NOT_HERE:
-        names = sorted(name for name, task in tasks.items() if getattr(task.options, option))
-        if names:
-            logger.warning(
-                "%s has no effect in this release, and these tasks set it: %s",
-                option,
-                ", ".join(names),
-            )
 
 
 def received(run: Sequence[Accepted]) -> None:
@@ -181,7 +163,9 @@ def given_back(request: Request) -> None:
 def stopped(request: Request, outcome: Failed) -> None:
     """One line for a task whose process is gone, or was ended by its hard time limit."""
     if outcome.cause == "time-limit":
-        logger.error("Hard time limit exceeded for %s[%s]", request.task, request.id)
+        logger.error(
+            "Hard time limit (%ss) exceeded for %s[%s]", outcome.reason, request.task, request.id
+        )
     else:
         values = {
             "name": request.task,

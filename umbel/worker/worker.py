@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 from umbel import signals
 from umbel.app.drivers import shown_url
 from umbel.exceptions import ImproperlyConfigured, NotRegistered
-from umbel.worker import cry, reports, revocations, state
+from umbel.worker import cry, revocations, state
 from umbel.worker.banner import Introduction, banner
 from umbel.worker.commands.state import Consumer
 from umbel.worker.companions import running
@@ -106,7 +106,7 @@ class Worker:
         if not may_run(self.app):
             return _EX_FAILURE
         self._load()
-        self._pool = make_pool(self.options, partial(self.app.make_runner, self.hostname))
+        self._pool = make_pool(self.options, self.app)
         # Forks what has to be forked, while there is neither a loop nor a thread.
         self._pool.prepare()
         try:
@@ -331,7 +331,7 @@ class Worker:
             signals.worker_init.send(sender=self)
 
     def _make_pool(self) -> Pool:
-        pool = make_pool(self.options, partial(self.app.make_runner, self.hostname))
+        pool = make_pool(self.options, self.app)
         pool.prepare()
         return pool
 
@@ -381,7 +381,6 @@ class Worker:
         )
         parts = self._parts = Parts(surroundings, self.state, Patience(app.wall_clock))
         self._introduce(queues)
-        reports.without_effect(app.tasks)
         consumer = Consumer(self, pool, source, company.sender)
         async with company.kept(consumer), running((*self._beside, self._watch)):
             logger.info("%s ready.", self.hostname)

@@ -178,7 +178,7 @@ def test_errors_do_not_show_secrets() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("task_time_limit", 30, "time limits are not in this release"),
+        ("worker_direct", True, "queues of single workers"),
         ("broker_host", "localhost", "set broker_url"),
     ],
 )
@@ -201,8 +201,7 @@ def test_a_setting_that_is_harmless_to_do_without_is_named_in_one_warning() -> N
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("task_time_limit", None),
-        ("task_time_limit", 0),
+        ("worker_direct", False),
         ("beat_schedule", {}),
         ("broker_use_ssl", None),
     ],

@@ -106,7 +106,6 @@ def test_commands_of_later_releases_say_so(run: Run, command: str) -> None:
     ("argv", "option"),
     [
         (["--autoscale", "10,3"], "--autoscale"),
-        (["--time-limit", "3"], "--time-limit"),
         (["-D"], "-D, --detach"),
     ],
 )
@@ -315,7 +314,7 @@ def test_a_broker_that_is_away_is_named_without_its_password(run: Run, command: 
         ("prefetch_multiplier=many", "worker_prefetch_multiplier must be an integer"),
         ("nonsense=1", "'nonsense' is not a setting"),
         ("nonsense", "neither an option nor SETTING=VALUE"),
-        ("task_time_limit=3", "time limits are not in this release"),
+        ("direct=true", "queues of single workers are not in this release"),
     ],
 )
 def test_wrong_settings_on_the_command_line_are_explained(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from umbel.model import Outcome, Request
 from umbel.worker.credit import Credit
@@ -28,6 +28,11 @@ class Slots:
     async def cancel(self, keys: Sequence[int], *, signal: str | None = None) -> None: ...
 
     async def resize(self, size: int) -> None: ...
+
+    async def restart(self) -> None: ...
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        self.changed = changed
 
     async def stop(self, *, grace: float) -> list[Request]:
         return []

@@ -28,17 +28,6 @@ class Missing(msgspec.Struct, frozen=True):
 MISSING: tuple[Missing, ...] = (
     # -- doing without would change what becomes of tasks
     Missing(
-        "time limits are not in this release",
-        ("task_time_limit", "task_soft_time_limit"),
-        refused=True,
-    ),
-    Missing(
-        "limits to the memory of child processes are not in this release; "
-        "worker_max_tasks_per_child replaces them by count",
-        ("worker_max_memory_per_child",),
-        refused=True,
-    ),
-    Missing(
         "queues of single workers are not in this release; give every worker a queue with -Q",
         ("worker_direct",),
         refused=True,
@@ -141,7 +130,6 @@ MISSING: tuple[Missing, ...] = (
             "worker_executable",
             "worker_lost_wait",
             "worker_pool_putlocks",
-            "worker_proc_alive_timeout",
             "worker_timer_precision",
         ),
     ),
@@ -211,9 +199,9 @@ _MISSING_BY_SETTING: dict[str, Missing] = {
 def missing(setting: str, value: Any, default: Any) -> Missing | None:
     """What is not there, if this value of the setting asks for something that is not.
 
-    >>> missing("task_time_limit", 30, None).reason
-    'time limits are not in this release'
-    >>> missing("task_time_limit", None, None) is None
+    >>> missing("worker_direct", True, False).reason
+    'queues of single workers are not in this release; give every worker a queue with -Q'
+    >>> missing("worker_direct", False, False) is None
     True
     """
     found = _MISSING_BY_SETTING.get(setting)
