@@ -193,3 +193,19 @@ async def test_a_header_may_have_thousands_of_members(app: Umbel) -> None:
         assert len(await result) == size
         header = (same(app, number) for number in range(size))
         assert await (await sent(app, header)).aget(timeout=50) == list(range(size))
+
+
+async def test_a_polled_chord_whose_results_have_gone_fails(app: Umbel) -> None:
+    """As Celery's clients send them with a result backend that cannot count."""
+    app.conf.result_expires = 2
+    body = app.tasks["total"].s().set(task_id="the-body")
+    gone = [(("gone", None), None)]
+    result = app.AsyncResult("the-body")
+
+    async with working(app):
+        waiting = asyncio.create_task(result.aget(timeout=40))
+        await app.asend_task(
+            "celery.chord_unlock", ("g", dict(body)), {"interval": 0.5, "result": gone}
+        )
+        with pytest.raises(ChordError, match="Dependency gone raised BackendGetMetaError"):
+            await waiting

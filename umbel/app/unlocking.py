@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from umbel.app.task import Task
+from umbel.exceptions import BackendGetMetaError
+from umbel.execution import failures
 from umbel.model import Composed, FullChord, ResultRecord
 from umbel.result.base import result_from_tuple
 from umbel.states import READY_STATES
@@ -50,8 +52,14 @@ class UnlockChord(Task[..., None]):
         app = self.app
         ids = [leaf.id for each in result for leaf in result_from_tuple(each, app).leaves()]
         records = app.portal.call(_load, app, ids)
-        if any(id_ not in records or records[id_].state not in READY_STATES for id_ in ids):
+        waiting = [
+            id_ for id_ in ids if id_ not in records or records[id_].state not in READY_STATES
+        ]
+        if waiting and not self._is_too_late(interval):
             raise self.retry(countdown=interval, max_retries=max_retries)
+        for id_ in waiting:
+            lost = BackendGetMetaError("there is no result, or it has expired", task_id=id_)
+            records[id_] = failures.failed_unseen(id_, lost, app.codec)
         full = FullChord(id=group_id, records=tuple(records[id_] for id_ in ids))
         arrival = chords.arrival(
             callback,
@@ -61,6 +69,12 @@ class UnlockChord(Task[..., None]):
             root_id=self.request.root_id,
         )
         app.portal.call(_carry_out, app, app.composer(arrival, full))
+
+    def _is_too_late(self, interval: float | None) -> bool:
+        """Whether members that had ended when this began would have expired by now."""
+        kept = self.app.codec.expires
+        between = self.default_retry_delay if interval is None else interval
+        return kept is not None and (self.request.retries or 0) * between > kept
 
 
 async def _load(app: Umbel, ids: Sequence[str]) -> dict[str, ResultRecord]:

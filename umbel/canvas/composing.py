@@ -93,6 +93,8 @@ class Composer:
             return self._failed(body, full, context, refusal)
 
     def _values(self, full: FullChord) -> list[Any]:
+        if full.trouble:
+            raise ChordError(f"Callback error: {full.trouble}")
         values: list[Any] = []
         value_by_id: dict[str, Any] = {}
         for record in full.records:

@@ -35,6 +35,7 @@ __all__ = [
     "LogPolicy",
     "describe",
     "expired",
+    "failed_unseen",
     "lost",
     "report",
     "revoked",
@@ -157,9 +158,16 @@ def revoked(request: Request, reason: str, codec: ResultCodec) -> ResultRecord:
 
 def revoked_unseen(id: str, codec: ResultCodec) -> ResultRecord:
     """The REVOKED of a task of which only the id is known."""
-    return codec.state(
-        _Named(id, None, None, Message(id=id, body=b"")), REVOKED, TaskRevokedError("revoked")
-    )
+    return codec.state(_named(id), REVOKED, TaskRevokedError("revoked"))
+
+
+def failed_unseen(id: str, error: Exception, codec: ResultCodec) -> ResultRecord:
+    """The FAILURE of a task of which only the id is known."""
+    return codec.failed(_named(id), error, None)
+
+
+def _named(id: str) -> _Named:
+    return _Named(id, None, None, Message(id=id, body=b""))
 
 
 class _Named(msgspec.Struct, frozen=True):

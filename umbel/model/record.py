@@ -59,6 +59,8 @@ class FullChord(msgspec.Struct, frozen=True, kw_only=True):
     group: GroupRecord | None = None
     """The header, where somebody saved it because groups within it must come out as lists: done
     by Celery, on Redis."""
+    trouble: str = ""
+    """Why its body, which was composed before, could not be sent: it fails instead."""
 
 
 class Composed(msgspec.Struct, frozen=True, kw_only=True):

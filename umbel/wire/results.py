@@ -142,6 +142,11 @@ class ResultCodec:
         return self._accept
 
     @property
+    def expires(self) -> float | None:
+        """Seconds that results are kept; None: for ever."""
+        return self._expires
+
+    @property
     def extended(self) -> bool:
         """Whether ``extra`` is written."""
         return self._extended

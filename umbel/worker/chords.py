@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
+import msgspec
+
 from umbel.model import Arrival, Composed, Expected, FullChord, Message
 from umbel.protocols import Compose, ResultBackend
 from umbel.wire.headers import with_publication
@@ -45,7 +47,7 @@ class Chords:
     def __init__(
         self,
         backend: ResultBackend,
-        publish: Callable[[Sequence[Message]], Awaitable[None]],
+        publish: Callable[[Sequence[Message]], Awaitable[Sequence[Exception]]],
         *,
         compose: Compose,
         patience: Patience,
@@ -75,20 +77,28 @@ class Chords:
                 _cannot_count(chord_id, error)
             return
         for chord in full:
-            await self._finish(self._compose(arrival_by_chord[chord.id], chord))
+            arrival = arrival_by_chord[chord.id]
+            refused = await self._finish(self._compose(arrival, chord))
+            if refused:
+                trouble = msgspec.structs.replace(chord, trouble=repr(refused[0]))
+                await self._finish(self._compose(arrival, trouble))
         if full:
             await self._insist(self._backend.seal, [chord.id for chord in full])
 
-    async def _finish(self, composed: Composed) -> None:
+    async def _finish(self, composed: Composed) -> Sequence[Exception]:
+        """Returns why messages were refused."""
+        refused: Sequence[Exception] = ()
         if composed.expect:
             await self.expect(composed.expect)
         if composed.publish:
             publication = self._new_id()
-            await self._publish([with_publication(each, publication) for each in composed.publish])
+            messages = [with_publication(each, publication) for each in composed.publish]
+            refused = await self._publish(messages)
         if composed.records:
             await self._insist(self._backend.store, composed.records)
         if composed.arrivals:
             await self.complete(composed.arrivals)
+        return refused
 
 
 def _cannot_count(chord_id: str, error: NotImplementedError) -> None:

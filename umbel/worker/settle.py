@@ -91,14 +91,16 @@ class Settler:
                 lost += await self._settle_in_order(batch)
         return lost
 
-    async def publish(self, messages: Sequence[Message]) -> None:
-        """Publish; what the broker refuses for good is reported and left out."""
+    async def publish(self, messages: Sequence[Message]) -> list[Exception]:
+        """Publish; what the broker refuses for good is reported and left out. Returns why."""
+        reasons: list[Exception] = []
         for batch in in_batches(messages, self._limit):
             rest: Sequence[Message] = batch
             while rest:
-                rest = await self._publish(rest)
+                rest = await self._publish(rest, reasons)
+        return reasons
 
-    async def _publish(self, batch: Sequence[Message]) -> list[Message]:
+    async def _publish(self, batch: Sequence[Message], reasons: list[Exception]) -> list[Message]:
         """Publish once; returns what was refused and may be accepted another time: never all of
         it, because then the broker is away, and is waited for."""
         try:
@@ -109,6 +111,7 @@ class Settler:
                 if isinstance(reason, BrokerUnavailable):
                     again.append(batch[index])
                 else:
+                    reasons.append(reason)
                     logger.error(  # noqa: TRY400 - the reasons say it all
                         "The broker refused message %r for %r: %s",
                         batch[index].id,

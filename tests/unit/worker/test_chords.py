@@ -48,11 +48,14 @@ class Site:
             new_id=lambda: str(next(self._ids)),
         )
 
-    async def publish(self, messages: Sequence[Message]) -> None:
-        await self.plan.run("publish", lambda: self._accept(messages))
+    async def publish(self, messages: Sequence[Message]) -> list[Exception]:
+        return await self.plan.run("publish", lambda: self._accept(messages))
 
-    async def _accept(self, messages: Sequence[Message]) -> None:
+    async def _accept(self, messages: Sequence[Message]) -> list[Exception]:
+        if any(message.body == b"too large" for message in messages):
+            return [ValueError("it is too large")]
         self.published += messages
+        return []
 
     @property
     def publications(self) -> list[tuple[str, Any]]:
@@ -63,11 +66,14 @@ def compose(arrival: Arrival, full: FullChord) -> Composed:
     """Sends the body; or lets a body that failed arrive at the chord around it."""
     if arrival.body == b"bad":
         raise ValueError("no such body")
+    if full.trouble:
+        failed = ResultRecord(id=f"body of {full.id}", state="FAILURE", body=full.trouble.encode())
+        return Composed(records=(failed,))
     if any(record.state != "SUCCESS" for record in full.records):
         failed = ResultRecord(id=f"body of {full.id}", state="FAILURE", body=b"{}")
         around = Arrival(chord_id="around", index=0, size=1, record=failed, body=b"")
         return Composed(records=(failed,), arrivals=(around,) if full.id != "around" else ())
-    body = Message(id=f"body of {full.id}", body=b"")
+    body = Message(id=f"body of {full.id}", body=arrival.body)
     return Composed(publish=(body,), expect=(("next", 2),))
 
 
@@ -151,6 +157,14 @@ async def test_a_chord_that_cannot_be_composed_is_reported_and_over(
 
     assert "The body of chord c cannot be sent" in caplog.text
     assert "no such body" in caplog.text
+    assert await site.inner.arrive([member(0)]) == []
+
+
+async def test_a_body_that_the_broker_refuses_fails(site: Site) -> None:
+    await site.worker().complete([member(0, body=b"too large"), member(1, body=b"too large")])
+
+    found = await site.inner.load(["body of c"])
+    assert found["body of c"].body == b"ValueError('it is too large')"
     assert await site.inner.arrive([member(0)]) == []
 
 

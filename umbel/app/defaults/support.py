@@ -107,8 +107,8 @@ MISSING: tuple[Missing, ...] = (
         ("redis_retry_on_timeout",),
     ),
     Missing(
-        "chords are complete when their last result is stored, without polling",
-        ("result_chord_join_timeout", "result_chord_retry_interval", "result_chord_expires"),
+        "results of a chord's header arrive with its members, and are not collected",
+        ("result_chord_join_timeout",),
     ),
     Missing(
         "a worker never takes more than it has room for, whatever it has lost",
