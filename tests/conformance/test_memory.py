@@ -18,6 +18,7 @@ from umbel.model import Message, Queue
 from umbel.protocols import Fanout
 from umbel.testing.conformance.backend import BackendContract, MakeBackend, record
 from umbel.testing.conformance.broker import BrokerContract, MakeBroker, message
+from umbel.testing.conformance.dead_letters import KEPT, DeadLetterContract
 from umbel.testing.conformance.fanout import FanoutContract, MakeFanout
 from umbel.testing.conformance.messages import ids, messages, take
 from umbel.testing.conformance.revocations import RevocationContract
@@ -35,7 +36,7 @@ async def make_broker(store: MemoryStore, clock: ManualClock) -> AsyncIterator[M
     made: list[MemoryBroker] = []
 
     async def make() -> MemoryBroker:
-        made.append(MemoryBroker(store, clock=clock))
+        made.append(MemoryBroker(store, clock=clock, keep_dead=KEPT))
         await made[-1].open()
         return made[-1]
 
@@ -58,7 +59,7 @@ async def make_backend(store: MemoryStore, clock: ManualClock) -> AsyncIterator[
         await backend.close()
 
 
-class TestMemoryBroker(BrokerContract, RevocationContract, ScheduleContract):
+class TestMemoryBroker(BrokerContract, DeadLetterContract, RevocationContract, ScheduleContract):
     pass
 
 
@@ -88,11 +89,11 @@ def clock() -> ManualClock:
 
 async def test_a_loop_in_another_thread_wakes_a_waiting_receive(store: MemoryStore) -> None:
     clock = SystemClock()
-    consumer = MemoryBroker(store, clock=clock)
+    consumer = MemoryBroker(store, clock=clock, keep_dead=KEPT)
     await consumer.open()
 
     async def produce() -> None:
-        producer = MemoryBroker(store, clock=clock)
+        producer = MemoryBroker(store, clock=clock, keep_dead=KEPT)
         await producer.open()
         for number in range(200):
             await producer.publish([message(f"{number}")])
@@ -155,7 +156,7 @@ async def test_what_is_dropped_can_be_looked_at(
 
     await broker.nack(await take(broker, 1), requeue=False)
 
-    assert [(each.queue, each.message.id, each.attempts) for each in store.dead] == [("q", "a", 1)]
+    assert [(each.queue, each.message.id) for each in store.dead.values()] == [("q", "a")]
 
 
 async def test_a_closed_broker_says_so_and_ends_its_receives(make_broker: MakeBroker) -> None:

@@ -15,6 +15,7 @@ from umbel.protocols import Broker, Fanout, ResultBackend
 from umbel.testing.conformance.backend import BackendContract, MakeBackend
 from umbel.testing.conformance.broker import BrokerContract, MakeBroker
 from umbel.testing.conformance.clocks import WaitingClock
+from umbel.testing.conformance.dead_letters import KEPT, DeadLetterContract
 from umbel.testing.conformance.fanout import FanoutContract, MakeFanout
 from umbel.testing.conformance.revocations import RevocationContract
 from umbel.testing.conformance.schedules import ScheduleContract
@@ -22,7 +23,7 @@ from umbel.testing.conformance.schedules import ScheduleContract
 LEASE = 1.5
 
 
-class TestRedisBroker(BrokerContract, RevocationContract, ScheduleContract):
+class TestRedisBroker(BrokerContract, DeadLetterContract, RevocationContract, ScheduleContract):
     @pytest.fixture
     def clock(self) -> WaitingClock:
         return WaitingClock()
@@ -32,7 +33,7 @@ class TestRedisBroker(BrokerContract, RevocationContract, ScheduleContract):
         made: list[RedisBroker] = []
 
         async def make() -> Broker:
-            broker = RedisBroker(redis_url, clock=clock, lease=LEASE)
+            broker = RedisBroker(redis_url, clock=clock, lease=LEASE, keep_dead=KEPT)
             await broker.open()
             made.append(broker)
             return broker

@@ -17,6 +17,7 @@ from umbel.model import Exchange, Message, Queue
 from umbel.testing.conformance.backend import BackendContract, MakeBackend
 from umbel.testing.conformance.broker import BrokerContract, MakeBroker
 from umbel.testing.conformance.clocks import WaitingClock
+from umbel.testing.conformance.dead_letters import KEPT, DeadLetterContract
 from umbel.testing.conformance.fanout import FanoutContract, MakeFanout
 from umbel.testing.conformance.revocations import RevocationContract
 from umbel.testing.conformance.schedules import ScheduleContract
@@ -28,7 +29,7 @@ async def make_broker(tmp_path: Path, clock: ManualClock) -> AsyncIterator[MakeB
     made: list[SQLiteBroker] = []
 
     async def make() -> SQLiteBroker:
-        made.append(SQLiteBroker(tmp_path / "umbel.db", clock=clock))
+        made.append(SQLiteBroker(tmp_path / "umbel.db", clock=clock, keep_dead=KEPT))
         await made[-1].open()
         return made[-1]
 
@@ -51,7 +52,7 @@ async def make_backend(tmp_path: Path, clock: ManualClock) -> AsyncIterator[Make
         await backend.close()
 
 
-class TestSQLiteBroker(BrokerContract, RevocationContract, ScheduleContract):
+class TestSQLiteBroker(BrokerContract, DeadLetterContract, RevocationContract, ScheduleContract):
     pass
 
 

@@ -32,6 +32,7 @@ from umbel.signals import Signal
 
 if TYPE_CHECKING:
     from umbel.app.control import Control
+    from umbel.app.dead_letters import DeadLetters
     from umbel.app.events import Events
     from umbel.app.log import Logging
     from umbel.app.schedule import Schedule
@@ -366,6 +367,14 @@ class Umbel(TaskDecorators, Equipment):
         from umbel.app.events import Events
 
         return self._derive("events", lambda _: Events(self))
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """The messages that were given up."""
+        # Few programs look at them; see log.
+        from umbel.app.dead_letters import DeadLetters
+
+        return self._derive("dead_letters", lambda _: DeadLetters(self))
 
     def bugreport(self) -> str:
         """Versions, addresses, tasks and changed settings, for a report of a bug; no secrets."""

@@ -13,7 +13,7 @@ from umbel.exceptions import ImproperlyConfigured
 from umbel.serialization import registry
 
 if TYPE_CHECKING:
-    from umbel.model import Queue
+    from umbel.model import Queue, Retention
     from umbel.protocols import Broker, Clock, Fanout, ResultBackend
 
 __all__ = [
@@ -170,6 +170,7 @@ def make_broker(
     lease: float,
     options: Mapping[str, Any],
     project: str,
+    keep_dead: Retention | None = None,
     connect_timeout: float = 4.0,
     max_retries: int | None = 0,
     make_queue: Callable[[str], Queue] | None = None,
@@ -180,6 +181,7 @@ def make_broker(
 
     Args:
         lease: Seconds a message is ours before it must be renewed.
+        keep_dead: Which dead letters are kept; None: as many as the driver says.
         options: ``broker_transport_options``.
         project: Names the default database (:func:`default_database`).
         connect_timeout: Seconds.
@@ -192,12 +194,13 @@ def make_broker(
     """
     driver = driver_of(url)
     module = _load(driver, "broker")
+    kept = {} if keep_dead is None else {"keep_dead": keep_dead}
     if driver == "memory":
         store = _load("memory", "store").store_of(url)
-        broker: Broker = module.MemoryBroker(store, clock=clock, lease=lease)
+        broker: Broker = module.MemoryBroker(store, clock=clock, lease=lease, **kept)
     elif driver == "sqlite":
         path = database_of(url, project)
-        broker = module.SQLiteBroker(path, clock=clock, lease=lease, **_sqlite(options))
+        broker = module.SQLiteBroker(path, clock=clock, lease=lease, **kept, **_sqlite(options))
     elif driver == "rabbitmq":
         broker = module.RabbitMQBroker(
             url,
@@ -213,6 +216,7 @@ def make_broker(
             url,
             clock=clock,
             lease=lease,
+            **kept,
             # Celery's default; by itself the driver serves the first queue first.
             transport_options={"queue_order_strategy": "round_robin", **options},
             connect_timeout=connect_timeout,

@@ -10,6 +10,7 @@ from umbel.app.workflows import Workflows
 from umbel.canvas.chains import chain
 from umbel.canvas.signature import maybe_signature
 from umbel.execution.tools import Tools
+from umbel.model import Retention
 from umbel.serialization import registry as serializers
 from umbel.wire.results import ResultCodec
 
@@ -158,6 +159,7 @@ class Equipment(Workflows):
             self.broker_read_url,
             clock=self.wall_clock,
             lease=self.conf.worker_lease,
+            keep_dead=self._keep_dead(),
             options=self._broker_options(),
             project=self.project,
             connect_timeout=self.conf.broker_connection_timeout or 4.0,
@@ -172,6 +174,7 @@ class Equipment(Workflows):
             self.broker_url,
             clock=self.wall_clock,
             lease=self.conf.worker_lease,
+            keep_dead=self._keep_dead(),
             options=self._broker_options(),
             project=self.project,
             connect_timeout=self.conf.broker_connection_timeout or 4.0,
@@ -180,6 +183,10 @@ class Equipment(Workflows):
             exchange_type=self.router.exchange_type,
             replies=self._replies,
         )
+
+    def _keep_dead(self) -> Retention:
+        conf = self.conf
+        return Retention(count=conf.dead_letters_max, seconds=conf.dead_letters_expires)
 
     def _make_schedules(self, broker: Broker | None) -> ScheduleStore | None:
         # Only who has periodic tasks needs it.

@@ -17,6 +17,7 @@ from umbel import __version__
 from umbel.cli.beat import beat
 from umbel.cli.calling import call, result
 from umbel.cli.daemon import begin_anew
+from umbel.cli.dead import dead_group
 from umbel.cli.events import events
 from umbel.cli.options import UmbelGroup, global_options
 from umbel.cli.queues import list_group, purge
@@ -51,7 +52,7 @@ def umbel() -> None:
 
 for _command in (
     *(worker, beat, schedule_group, status, inspect, control, events),
-    *(call, result, purge, list_group, report, settings),
+    *(call, result, purge, dead_group, list_group, report, settings),
 ):
     umbel.add_command(_command)
 

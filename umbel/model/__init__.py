@@ -1,5 +1,6 @@
 """The immutable values that travel; no I/O, no behaviour beyond reading themselves."""
 
+from umbel.model.dead_letter import DeadLetter, Retention
 from umbel.model.delivery import Delivery
 from umbel.model.message import Message
 from umbel.model.outcome import Failed, Ignored, Outcome, Rejected, Retried, Revoked, Succeeded
@@ -22,6 +23,7 @@ __all__ = [
     "Arrival",
     "Binding",
     "Composed",
+    "DeadLetter",
     "Delivery",
     "Exchange",
     "Expected",
@@ -39,6 +41,7 @@ __all__ = [
     "Rejected",
     "Request",
     "ResultRecord",
+    "Retention",
     "Retried",
     "Revocation",
     "Revoked",

@@ -3,6 +3,7 @@
 from umbel.protocols.backend import ResultBackend
 from umbel.protocols.broker import Broker, Capabilities, Compose, Pushes, Transactional
 from umbel.protocols.clock import Clock
+from umbel.protocols.dead_letters import DeadLetterStore, KeepsDeadLetters
 from umbel.protocols.fanout import Fanout
 from umbel.protocols.pool import Interrupts, Pool, Receiver, Runner, Running
 from umbel.protocols.revocations import KeepsRevocations, RevocationStore
@@ -18,8 +19,10 @@ __all__ = [
     "Capabilities",
     "Clock",
     "Compose",
+    "DeadLetterStore",
     "Fanout",
     "Interrupts",
+    "KeepsDeadLetters",
     "KeepsRevocations",
     "KeepsSchedules",
     "Pool",

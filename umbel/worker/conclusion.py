@@ -35,7 +35,6 @@ __all__ = ["Conclusions", "Mourn"]
 
 _DONE = Ack()
 _GIVE_BACK = Nack(requeue=True)
-_DROP = Nack(requeue=False)
 _UNKNOWN = TaskOptions()
 """Of tasks that are not here."""
 
@@ -102,6 +101,10 @@ class Conclusions:
             decision = Nack(requeue=False, reason=reason)
             if isinstance(outcome, Failed) and outcome.cause == "worker-lost":
                 outcome = structs.replace(outcome, reason=reason)
+        elif isinstance(decision, Nack):
+            said = outcome.reason if isinstance(outcome, Rejected) else ""
+            end = "rejected by the task" if isinstance(outcome, Rejected) else "the task failed"
+            decision = Nack(requeue=False, reason=f"{end}: {said}" if said else end)
         return self._settlement(accepted, outcome, decision)
 
     def abandoned(self, accepted: Accepted) -> Settlement:
@@ -174,13 +177,13 @@ class Conclusions:
         )
 
     def unknown(self, request: Request, delivery: Delivery) -> Settlement:
-        """A message for a task that is not here: a failure, and dead-lettered where possible."""
+        """A message for a task that is not here: a failure, and a dead letter."""
         if self._events is not None and self._events.sender.tells_tasks:
             self._events.unknown(request)
         return self._mourned(
             request,
             delivery,
-            _DROP,
+            Nack(requeue=False, reason=f"no worker knows the task {request.task!r}"),
             failures.unregistered(request, self._codec),
             keeps=not request.ignore_result,
             calls_back=False,
@@ -190,9 +193,9 @@ class Conclusions:
         """Another publication of a task that is being run, or was: done without a word."""
         return Settlement(delivery=accepted.delivery, verdict=_DONE)
 
-    def malformed(self, delivery: Delivery) -> Settlement:
-        """A message that nobody can read: dropped, dead-lettered where possible."""
-        return Settlement(delivery=delivery, verdict=_DROP)
+    def malformed(self, delivery: Delivery, reason: str) -> Settlement:
+        """A message that nobody can read: a dead letter."""
+        return Settlement(delivery=delivery, verdict=Nack(requeue=False, reason=reason))
 
     def _settlement(
         self,

@@ -239,7 +239,7 @@ class Intake:
             signals.task_rejected.send(
                 sender=self, message=delivery.message, exc=InvalidTaskError(reason)
             )
-        self._finish.enter([self._conclusions.malformed(delivery)])
+        self._finish.enter([self._conclusions.malformed(delivery, reason)])
 
     def _hand_over(
         self, arrived: Sequence[tuple[Request, Delivery]], *, limit: bool = True

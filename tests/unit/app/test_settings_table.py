@@ -33,6 +33,8 @@ def test_settings_of_our_own_are_marked() -> None:
 
     assert own == {
         "beat_schedule_store",
+        "dead_letters_expires",
+        "dead_letters_max",
         "task_decompressed_max_size",
         "task_max_deliveries",
         "worker_lease",

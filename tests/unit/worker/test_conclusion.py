@@ -198,12 +198,13 @@ def test_expired_and_unknown_are_recorded_and_malformed_is_not(conclusions: Conc
 
     expired = conclusions.expired(one)
     unknown = conclusions.unknown(one.request, one.delivery)
-    malformed = conclusions.malformed(one.delivery)
+    malformed = conclusions.malformed(one.delivery, "no JSON")
 
     assert stored(expired) == ("REVOKED", "TaskRevokedError")
     assert expired.verdict == Ack()
     assert stored(unknown) == ("FAILURE", "NotRegistered")
-    assert unknown.verdict == malformed.verdict == Nack(requeue=False)
+    assert unknown.verdict == Nack(requeue=False, reason="no worker knows the task 't'")
+    assert malformed.verdict == Nack(requeue=False, reason="no JSON")
     assert malformed.record is None
 
 

@@ -132,6 +132,22 @@ EXECUTION = (
         own=True,
     ),
     Setting(
+        "dead_letters_max",
+        "int",
+        10_000,
+        "How many dead letters are kept; of more, the oldest go.",
+        least=0,
+        own=True,
+    ),
+    Setting(
+        "dead_letters_expires",
+        "float | None",
+        2_592_000.0,
+        "Seconds that dead letters are kept; None: for ever.",
+        least=0,
+        own=True,
+    ),
+    Setting(
         "task_remote_tracebacks",
         "bool",
         False,

@@ -8,21 +8,24 @@ from collections.abc import Iterable, Sequence
 from math import inf
 
 from umbel.drivers.memory.backend import MemoryBackend
+from umbel.drivers.memory.dead_letters import MemoryDeadLetters
 from umbel.drivers.memory.line import Entry, Line
 from umbel.drivers.memory.revocations import MemoryRevocations
 from umbel.drivers.memory.schedules import MemorySchedules
-from umbel.drivers.memory.store import DeadLetter, MemoryStore
+from umbel.drivers.memory.store import MemoryStore
 from umbel.drivers.memory.waking import Sleeper
 from umbel.exceptions import BatchError, BrokerUnavailable, OperationalError
 from umbel.model import (
     Ack,
     Arrival,
     Composed,
+    DeadLetter,
     Delivery,
     Message,
     Nack,
     Queue,
     QueueStats,
+    Retention,
     Settlement,
 )
 from umbel.protocols import Capabilities, Clock, Compose, ResultBackend
@@ -30,6 +33,8 @@ from umbel.protocols import Capabilities, Clock, Compose, ResultBackend
 __all__ = ["MemoryBroker"]
 
 logger = logging.getLogger(__name__)
+
+_KEEP_DEAD = Retention()
 
 _LONGEST_SLEEP = 3600.0
 
@@ -40,9 +45,19 @@ class MemoryBroker:
     Args:
         store: Shared by all clients that are to meet.
         lease: Seconds a delivery is ours unless extended.
+        keep_dead: Which dead letters are kept.
     """
 
-    def __init__(self, store: MemoryStore, *, clock: Clock, lease: float = 30.0) -> None:
+    def __init__(
+        self,
+        store: MemoryStore,
+        *,
+        clock: Clock,
+        lease: float = 20.0,
+        keep_dead: Retention = _KEEP_DEAD,
+    ) -> None:
+        self._keep_dead = keep_dead
+        self.dead_letters = MemoryDeadLetters(store)
         self.revocations = MemoryRevocations(store)
         self.schedules = MemorySchedules(store, clock=clock)
         self._store = store
@@ -157,7 +172,7 @@ class MemoryBroker:
         counts: bool = False,
         reason: str = "",
     ) -> list[Delivery]:
-        """Give the messages back, or drop them into ``MemoryStore.dead``."""
+        """Give the messages back, or put them with the dead letters."""
         self._require_open()
         with self._store.mutex:
             if not requeue:
@@ -320,7 +335,17 @@ class MemoryBroker:
             line, queue, entry = loan
             line.remove(entry)
             if reason is not None:
-                self._store.dead.append(DeadLetter(queue, entry.message, entry.deaths + 1, reason))
+                self._store.bury(
+                    DeadLetter(
+                        id=f"{self._store.number()}",
+                        queue=queue,
+                        message=entry.message,
+                        attempt=entry.deaths + 1,
+                        reason=reason,
+                        dropped_at=self._clock.time(),
+                    ),
+                    self._keep_dead,
+                )
         return lost
 
     def _give_back(

@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Iterable, Sequence
-
-import msgspec
+from math import inf
 
 from umbel.drivers.memory.fanout import MemoryTopics
 from umbel.drivers.memory.line import Entry, Line
 from umbel.drivers.memory.results import Results
 from umbel.drivers.memory.waking import Sleeper
 from umbel.exceptions import OperationalError, QueueConflict
-from umbel.model import Message, Queue, Revocation, ScheduleRecord
+from umbel.model import DeadLetter, Message, Queue, Retention, Revocation, ScheduleRecord
 from umbel.routing.bindings import Bindings, conflict, ways_into
 from umbel.routing.expiry import drop_time
 
-__all__ = ["DeadLetter", "MemoryStore", "store_of"]
-
-_DEAD_KEPT = 10_000
-
-
-class DeadLetter(msgspec.Struct, frozen=True):
-    """A message that was given up."""
-
-    queue: str
-    message: Message
-    attempts: int
-    reason: str = ""
+__all__ = ["MemoryStore", "store_of"]
 
 
 class Schedule:
@@ -51,7 +38,8 @@ class MemoryStore:
         self.topics = MemoryTopics()
         # Everything below is guarded by the mutex.
         self.results = Results()
-        self.dead: deque[DeadLetter] = deque(maxlen=_DEAD_KEPT)
+        self.dead: dict[str, DeadLetter] = {}
+        """By id, the latest last."""
         self.revocations: dict[Revocation, int] = {}
         self.schedule = Schedule()
         self.loans: dict[str, tuple[Line, str, Entry]] = {}
@@ -65,6 +53,17 @@ class MemoryStore:
         """A number that nobody else gets; they rise."""
         self._numbers += 1
         return self._numbers
+
+    def bury(self, letter: DeadLetter, keep: Retention) -> None:
+        """Keep a dead letter; of more than there may be, the oldest go."""
+        dead = self.dead
+        dead[letter.id] = letter
+        oldest = letter.dropped_at - (inf if keep.seconds is None else keep.seconds)
+        while dead:
+            first = next(iter(dead.values()))
+            if len(dead) <= keep.count and first.dropped_at >= oldest:
+                return
+            del dead[first.id]
 
     def declare(self, queues: Sequence[Queue]) -> None:
         """Remember the queues and their bindings.

@@ -23,6 +23,7 @@ from umbel.drivers.redis.bindings import Bindings
 from umbel.drivers.redis.broadcasts import Broadcasts
 from umbel.drivers.redis.channels import Channels
 from umbel.drivers.redis.connection import Client
+from umbel.drivers.redis.dead_letters import RedisDeadLetters
 from umbel.drivers.redis.keys import Keys, Lists
 from umbel.drivers.redis.link import LinkLost, Reply, pack
 from umbel.drivers.redis.loans import LOADED, Loans
@@ -36,13 +37,15 @@ from umbel.drivers.redis.schedules import RedisSchedules
 from umbel.drivers.redis.scripts import script
 from umbel.drivers.redis.upkeep import Upkeep
 from umbel.exceptions import BrokerUnavailable, DecodeError
-from umbel.model import Delivery, Message, Queue, QueueStats
+from umbel.model import Delivery, Message, Queue, QueueStats, Retention
 from umbel.protocols import Capabilities, Clock
 from umbel.wire import envelope
 
 __all__ = ["RedisBroker"]
 
 logger = logging.getLogger(__name__)
+
+_KEEP_DEAD = Retention()
 
 _TAKE = script("take")
 _RETAKE = script("retake")
@@ -64,6 +67,7 @@ class RedisBroker:
 
     Args:
         lease: Seconds a delivery is ours unless extended.
+        keep_dead: Which dead letters are kept.
         transport_options: kombu's, of the same names: ``global_keyprefix``, ``priority_steps``,
             ``visibility_timeout``, ``socket_timeout``, …
         max_retries: Further attempts to connect before a call fails.
@@ -76,7 +80,8 @@ class RedisBroker:
         url: str,
         *,
         clock: Clock,
-        lease: float = 30.0,
+        lease: float = 20.0,
+        keep_dead: Retention = _KEEP_DEAD,
         transport_options: Mapping[str, object] | None = None,
         connect_timeout: float = 4.0,
         max_retries: int | None = 3,
@@ -86,6 +91,7 @@ class RedisBroker:
         options = where.options
         self._clock = clock
         self._lease = lease
+        self._keep_dead = keep_dead
         self._keys = Keys(options)
         self._name = secrets.token_hex(6)
         self.client_name = str(options.get("client_name") or f"umbel-{self._name}")
@@ -137,7 +143,15 @@ class RedisBroker:
         self.revocations = RedisRevocations(self._client, self._keys)
         bindings = Bindings(self._client, self._keys, clock)
         self._bindings = bindings
-        self._loans = Loans(self._client, self._keys, self._broadcasts, self._lease)
+        self._loans = Loans(
+            self._client,
+            self._keys,
+            self._broadcasts,
+            self._clock,
+            lease=self._lease,
+            keep_dead=self._keep_dead,
+        )
+        self.dead_letters = RedisDeadLetters(self._client, self._keys)
         self._publisher = Publisher(
             self._client,
             self._keys,
@@ -262,8 +276,7 @@ class RedisBroker:
         counts: bool = False,
         reason: str = "",
     ) -> list[Delivery]:
-        """Give the messages back, or put them aside: the last 10,000 can be found in the list
-        ``umbel:dead``."""
+        """Give the messages back, or put them with the dead letters."""
         if requeue:
             return await self._loans.give_back(deliveries, delay=delay, counts=counts)
         return await self._loans.drop(deliveries, reason)

@@ -11,12 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from umbel.drivers.redis.broadcasts import HEARD, Broadcasts
 from umbel.drivers.redis.connection import Client
+from umbel.drivers.redis.dead_letters import About
 from umbel.drivers.redis.keys import Keys
 from umbel.drivers.redis.marks import times_handed_out
 from umbel.drivers.redis.scripts import Script, script
-from umbel.model import Delivery
+from umbel.model import Delivery, Retention
+from umbel.protocols import Clock
 
 __all__ = ["LOADED", "Loans", "is_quarantined", "quarantined"]
 
@@ -31,8 +35,13 @@ _START = script("start")
 LOADED = (_ACK, _BEGIN, _GIVE_BACK, _EXTEND)
 """What every connection needs at once."""
 
-_DEAD_KEPT = 10_000
 _QUARANTINED = "umbel|Q|"
+
+
+Item = tuple[str] | tuple[str, int] | tuple[str, bytes]
+"""A tag, and what a script has to know of it."""
+
+_encode = msgspec.json.Encoder().encode
 
 
 def is_quarantined(tag: str) -> bool:
@@ -48,7 +57,18 @@ def quarantined(tag: str) -> str:
 class Loans:
     """The books of what is held, and what can be done with it."""
 
-    def __init__(self, client: Client, keys: Keys, broadcasts: Broadcasts, lease: float) -> None:
+    def __init__(
+        self,
+        client: Client,
+        keys: Keys,
+        broadcasts: Broadcasts,
+        clock: Clock,
+        *,
+        lease: float,
+        keep_dead: Retention,
+    ) -> None:
+        self._clock = clock
+        self._keep_dead = keep_dead
         self._client = client
         self._keys = keys
         self._broadcasts = broadcasts
@@ -105,8 +125,12 @@ class Loans:
 
     async def drop(self, deliveries: Sequence[Delivery], reason: str) -> list[Delivery]:
         """Put the messages with the dead ones; those that had been lost."""
-        items = [(delivery.tag,) for delivery in deliveries]
-        return _among(deliveries, await self._settle(_DROP, items, (_DEAD_KEPT,)))
+        now, keep = self._clock.time(), self._keep_dead
+        items = [
+            (each.tag, _encode(About(each.queue, each.attempt, reason, now))) for each in deliveries
+        ]
+        first = (keep.count, keep.seconds or 0)
+        return _among(deliveries, await self._settle(_DROP, items, first))
 
     async def extend(self, deliveries: Sequence[Delivery], *, lease: float) -> list[Delivery]:
         """Hold on to the messages for ``lease`` seconds from now; those already lost."""
@@ -160,13 +184,13 @@ class Loans:
         if use is _GIVE_BACK:
             return (messages, indexes[0], keys.delayed, keys.wake)
         if use is _DROP:
-            return (messages, indexes[0], keys.dead)
+            return (messages, indexes[0], keys.dead_letters, keys.dead_index)
         return (messages, indexes[0])
 
     async def _settle(
         self,
         use: Script,
-        items: Sequence[tuple[str] | tuple[str, int]],
+        items: Sequence[Item],
         first: tuple[float, ...],
         *,
         keep: bool = False,
@@ -174,7 +198,7 @@ class Loans:
         """Run a script over leases, each kind apart; the tags that were lost."""
         heard: list[str] = []
         held = self._place_by_tag
-        kinds: dict[tuple[bool, str | None], list[tuple[str] | tuple[str, int]]] = {}
+        kinds: dict[tuple[bool, str | None], list[Item]] = {}
         for item in items:
             tag = item[0]
             if tag.startswith(HEARD):

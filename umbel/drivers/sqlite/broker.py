@@ -10,16 +10,19 @@ from typing import Literal
 from umbel.drivers.sqlite import chords, messages, results
 from umbel.drivers.sqlite.backend import SQLiteBackend
 from umbel.drivers.sqlite.connection import Connection
+from umbel.drivers.sqlite.dead_letters import SQLiteDeadLetters
 from umbel.drivers.sqlite.revocations import SQLiteRevocations
 from umbel.drivers.sqlite.schedules import SQLiteSchedules
 from umbel.drivers.sqlite.session import Session, Stamp
 from umbel.exceptions import BatchError, BrokerUnavailable, EncodeError
-from umbel.model import Ack, Delivery, Message, Queue, QueueStats, Settlement
+from umbel.model import Ack, Delivery, Message, Queue, QueueStats, Retention, Settlement
 from umbel.protocols import Capabilities, Clock, Compose, ResultBackend
 
 __all__ = ["SQLiteBroker"]
 
 logger = logging.getLogger(__name__)
+
+_KEEP_DEAD = Retention()
 
 _LONGEST_PAUSE = 3600.0
 
@@ -30,6 +33,7 @@ class SQLiteBroker:
     Args:
         path: The database; made when it is not there. Shared by everyone who opens it.
         lease: Seconds a delivery is ours unless extended.
+        keep_dead: Which dead letters are kept.
         synchronous: ``NORMAL`` loses nothing when programs are killed, and at a power cut
             perhaps the last moments; ``FULL`` loses nothing then either, and takes longer.
         patience: Seconds to wait for others who are writing.
@@ -40,7 +44,8 @@ class SQLiteBroker:
         path: str | os.PathLike[str],
         *,
         clock: Clock,
-        lease: float = 30.0,
+        lease: float = 20.0,
+        keep_dead: Retention = _KEEP_DEAD,
         synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
         patience: float = 10.0,
     ) -> None:
@@ -54,6 +59,8 @@ class SQLiteBroker:
             synchronous=synchronous,
             patience=patience,
         )
+        self._keep_dead = keep_dead
+        self.dead_letters = SQLiteDeadLetters(self._connection)
         self.revocations = SQLiteRevocations(self._connection)
         self.schedules = SQLiteSchedules(self._connection, clock)
         self._held: dict[str, None] = {}
@@ -163,11 +170,11 @@ class SQLiteBroker:
         counts: bool = False,
         reason: str = "",
     ) -> list[Delivery]:
-        """Give the messages back, or keep them in ``umbel_dead``."""
+        """Give the messages back, or put them with the dead letters."""
         now = self._clock.time()
         if not requeue:
             return await self._settle(
-                deliveries, lambda s: messages.bury(s, deliveries, now, reason)
+                deliveries, lambda s: messages.bury(s, deliveries, now, reason, self._keep_dead)
             )
         due = now + delay if delay > 0 else None
         return await self._settle(
@@ -210,11 +217,15 @@ class SQLiteBroker:
         now = self._clock.time()
         try:
             lost, refused = await self._connection.run(
-                lambda session: _settle(session, settlements, compose, now, careful=False)
+                lambda session: _settle(
+                    session, settlements, compose, now, self._keep_dead, careful=False
+                )
             )
         except messages.SomeLost:
             lost, refused = await self._connection.run(
-                lambda session: _settle(session, settlements, compose, now, careful=True)
+                lambda session: _settle(
+                    session, settlements, compose, now, self._keep_dead, careful=True
+                )
             )
         for message, reason in refused:
             logger.error("The follow-up %r is lost: %s", message.id, reason)
@@ -276,6 +287,7 @@ def _settle(
     settlements: Sequence[Settlement],
     compose: Compose,
     now: float,
+    keep: Retention,
     *,
     careful: bool,
 ) -> tuple[list[Delivery], list[tuple[Message, Exception]]]:
@@ -289,7 +301,7 @@ def _settle(
             kept.append(settlement)
             continue
         delivery = settlement.delivery
-        gone = delivery and messages.conclude(session, delivery, settlement.verdict, now)
+        gone = delivery and messages.conclude(session, delivery, settlement.verdict, now, keep)
         if gone:
             lost += gone
         else:

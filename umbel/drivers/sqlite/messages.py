@@ -10,7 +10,7 @@ import msgspec
 
 from umbel.drivers.sqlite.session import Session
 from umbel.exceptions import EncodeError, OperationalError, QueueConflict
-from umbel.model import Ack, Delivery, Message, Nack, Queue, QueueStats
+from umbel.model import Ack, Delivery, Message, Nack, Queue, QueueStats, Retention
 from umbel.routing.bindings import conflict, ways_into
 from umbel.routing.expiry import drop_time
 
@@ -34,6 +34,7 @@ __all__ = [
     "start",
     "stats",
     "take",
+    "understood",
     "unlend",
 ]
 
@@ -46,7 +47,6 @@ Taken = tuple[str, int, int, int, bytes, int, int]
 _LOWEST, _HIGHEST = 0, 255
 _LARGEST = 900_000_000
 """SQLite keeps values of less than a billion bytes."""
-_DEAD_KEPT = 10_000
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Message).decode
@@ -72,6 +72,14 @@ def prepare(message: Message) -> Row:
             f"the payload elsewhere and send a reference to it"
         )
     return message, kept
+
+
+def understood(kept: bytes) -> Message:
+    """What was kept; bytes that are no message as the body of one without an id."""
+    try:
+        return _decode(kept)
+    except msgspec.MsgspecError:
+        return Message(id="", body=kept)
 
 
 def read(taken: Taken, *, leased_until: float) -> Delivery:
@@ -271,25 +279,27 @@ def give_back(
 
 
 def bury(
-    session: Session, deliveries: Sequence[Delivery], now: float, reason: str
+    session: Session, deliveries: Sequence[Delivery], now: float, reason: str, keep: Retention
 ) -> list[Delivery]:
     """Keep the messages with the dead ones; returns those whose lease was lost."""
     session.executemany(
         session.sql["bury"], [(now, reason, *delivery.tag.split(":")) for delivery in deliveries]
     )
-    session.execute(session.sql["limit_dead"], (_DEAD_KEPT,))
+    session.execute(session.sql["limit_dead"], (keep.count,))
+    if keep.seconds is not None:
+        session.execute(session.sql["expire_dead"], (now - keep.seconds,))
     return forget(session, deliveries)
 
 
 def conclude(
-    session: Session, delivery: Delivery, verdict: Ack | Nack, now: float
+    session: Session, delivery: Delivery, verdict: Ack | Nack, now: float, keep: Retention
 ) -> list[Delivery]:
     """Carry out a verdict; returns the delivery if its lease was lost."""
     match verdict:
         case Ack():
             return forget(session, (delivery,))
         case Nack(requeue=False, reason=reason):
-            return bury(session, (delivery,), now, reason)
+            return bury(session, (delivery,), now, reason, keep)
         case Nack(delay=delay, counts=counts):
             due = now + delay if delay > 0 else None
             return give_back(session, (delivery,), due, counts=counts)

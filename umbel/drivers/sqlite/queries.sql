@@ -150,7 +150,26 @@ INSERT INTO umbel_dead (queue, attempt, dropped_at, reason, message)
 SELECT queue, attempt + 1, ?, ?, message FROM umbel_messages WHERE seq = ? AND token = ?;
 
 -- name: limit_dead
-DELETE FROM umbel_dead WHERE id <= (SELECT max(id) FROM umbel_dead) - ?;
+DELETE FROM umbel_dead WHERE id <= (SELECT id FROM umbel_dead ORDER BY id DESC LIMIT 1 OFFSET ?);
+
+-- name: expire_dead
+DELETE FROM umbel_dead WHERE dropped_at < ?;
+
+-- name: count_dead
+SELECT count(*) FROM umbel_dead;
+
+-- name: list_dead
+SELECT d.id, q.name, d.attempt, d.dropped_at, d.reason, d.message
+FROM umbel_dead AS d JOIN umbel_queues AS q ON q.id = d.queue
+ORDER BY d.id DESC LIMIT ? OFFSET ?;
+
+-- name: load_dead
+SELECT d.id, q.name, d.attempt, d.dropped_at, d.reason, d.message
+FROM umbel_dead AS d JOIN umbel_queues AS q ON q.id = d.queue
+WHERE d.id = ?;
+
+-- name: drop_dead
+DELETE FROM umbel_dead WHERE id = ?;
 
 -- name: purge_ready
 DELETE FROM umbel_messages WHERE queue = ? AND due IS NULL;

@@ -56,7 +56,7 @@ CREATE INDEX umbel_messages_later ON umbel_messages (due) WHERE due IS NOT NULL;
 -- What is dropped when nobody takes it in time.
 CREATE INDEX umbel_messages_drop ON umbel_messages (drop_at) WHERE drop_at IS NOT NULL;
 
--- Messages that were given up, the latest ten thousand, for people to look at.
+-- Messages that were given up, the latest of them, for people to look at.
 CREATE TABLE umbel_dead (
     id INTEGER PRIMARY KEY,
     queue INTEGER NOT NULL,

@@ -1,0 +1,124 @@
+"""``umbel dead``: messages that were given up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+import msgspec
+
+from umbel.cli.options import UmbelCommand, UmbelGroup, as_json, json_option
+from umbel.cli.queues import table
+from umbel.cli.session import Session, pass_session
+from umbel.model import DeadLetter
+from umbel.utils.text import pluralize
+from umbel.wire import headers
+
+__all__ = ["dead_group"]
+
+_WIDTH = 70
+"""Characters of a reason that the list shows."""
+_AT_ONCE = 500
+
+
+@click.group("dead", cls=UmbelGroup)
+def dead_group() -> None:
+    """Look at messages that were given up; try them once more, or drop them."""
+
+
+@dead_group.command("list", cls=UmbelCommand)
+@click.option("-n", "--number", default=20, show_default=True, help="How many, the latest first.")
+@json_option
+@pass_session
+def list_(session: Session, /, number: int, json: bool) -> None:
+    """List dead letters."""
+    letters = session.run(lambda: session.app.dead_letters.alatest(number), session.app.broker_url)
+    if json:
+        click.echo(as_json([_about(letter) for letter in letters]))
+    elif not letters:
+        click.echo("There are no dead letters.")
+    else:
+        click.echo(table(("ID", "WHEN", "QUEUE", "TASK", "REASON"), list(map(_row, letters))))
+
+
+@dead_group.command(cls=UmbelCommand)
+@click.argument("id")
+@json_option
+@pass_session
+def show(session: Session, /, id: str, json: bool) -> None:
+    """Show a dead letter: where it came from, why it is here, what it says."""
+    found = session.run(lambda: session.app.dead_letters.aload(id), session.app.broker_url)
+    if not found:
+        raise click.ClickException(f"there is no dead letter {id!r}.")
+    about = _about(found[0]) | {"body": found[0].message.body.decode("utf-8", "replace")}
+    if json:
+        click.echo(as_json(about))
+        return
+    for name, value in about.items():
+        click.echo(f"{name}: {value}")
+
+
+@dead_group.command(cls=UmbelCommand)
+@click.argument("ids", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="All of them.")
+@pass_session
+def retry(session: Session, /, ids: Sequence[str], everything: bool) -> None:
+    """Send messages to their queues again."""
+    count = session.run(lambda: _each(session, "retry", ids, everything), session.app.broker_url)
+    click.echo(f"Sent {count} {pluralize(count, 'message')} again.")
+
+
+@dead_group.command(cls=UmbelCommand)
+@click.argument("ids", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="All of them.")
+@pass_session
+def drop(session: Session, /, ids: Sequence[str], everything: bool) -> None:
+    """Forget messages for good."""
+    count = session.run(lambda: _each(session, "drop", ids, everything), session.app.broker_url)
+    click.echo(f"Dropped {count} {pluralize(count, 'message')}.")
+
+
+async def _each(session: Session, verb: str, ids: Sequence[str], everything: bool) -> int:
+    if bool(ids) == everything:
+        raise click.UsageError("name dead letters, or say --all.")
+    letters = session.app.dead_letters
+    act = letters.aretry if verb == "retry" else letters.adrop
+    if not everything:
+        return await act(*ids)
+    # Only what is there now: what a retry brings back here is not tried again and again.
+    names: list[str] = []
+    while batch := await letters.alatest(_AT_ONCE, skip=len(names)):
+        names += [letter.id for letter in batch]
+    count = 0
+    for start in range(0, len(names), _AT_ONCE):
+        count += await act(*names[start : start + _AT_ONCE])
+    return count
+
+
+def _row(letter: DeadLetter) -> tuple[str, ...]:
+    reason = letter.reason
+    if len(reason) > _WIDTH:
+        reason = f"{reason[: _WIDTH - 1]}…"
+    about = _about(letter)
+    return letter.id, about["dropped_at"], letter.queue, about["task"], reason
+
+
+def _about(letter: DeadLetter) -> dict[str, Any]:
+    task = ""
+    if letter.message.id:
+        try:
+            task = str(headers.read(letter.message).get("task", ""))
+        except (ValueError, msgspec.MsgspecError):
+            task = ""
+    moment = datetime.fromtimestamp(letter.dropped_at, UTC)
+    return {
+        "id": letter.id,
+        "queue": letter.queue,
+        "task": task,
+        "task_id": letter.message.id,
+        "attempt": letter.attempt,
+        "reason": letter.reason,
+        "dropped_at": moment.isoformat(timespec="seconds"),
+    }
