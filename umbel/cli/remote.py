@@ -135,7 +135,8 @@ def control(
     patience = timeout or max(1.0, info.default_timeout)
     replies = _ask(session, command, arguments, patience, destination, show=not json)
     if json:
-        click.echo(as_json(replies))
+        # A list, as Celery's: it is what app.control.broadcast returns.
+        click.echo(as_json([{node: value} for node, value in replies.items()]))
 
 
 def _ask(

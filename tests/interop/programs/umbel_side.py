@@ -64,3 +64,8 @@ def gather(values: list[Any], path: str) -> list[Any]:
 @app.task(name="interop.slow", acks_late=True)
 def slow(path: str, seconds: float) -> str:
     return work.slow(path, "umbel", seconds)
+
+
+@app.task(name="interop.sleep")
+def sleep(seconds: float) -> float:
+    return work.sleep(seconds)

@@ -45,3 +45,9 @@ def slow(path: str, side: str, seconds: float) -> str:
     time.sleep(seconds)
     note(path, f"{side} end {time.time()}")
     return side
+
+
+def sleep(seconds: float) -> float:
+    """Take a while."""
+    time.sleep(seconds)
+    return seconds
