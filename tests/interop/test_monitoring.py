@@ -170,8 +170,8 @@ def test_both_command_lines_see_both_workers(scene: Scene, side: str) -> None:
     assert "2 nodes online." in status.stdout
     assert scene.ask(side, "inspect", "ping") == BOTH
     registered = scene.ask(side, "inspect", "registered")
-    assert {"interop.add", "interop.echo"} <= set(registered["umbel@x"])
-    assert {"interop.add", "interop.echo"} <= set(registered["celery@x"])
+    for tasks in registered.values():
+        assert {"interop.add", "interop.echo"} <= {task.partition(" ")[0] for task in tasks}
     assert scene.ask(side, "control", "revoke", "a", "b").keys() == BOTH.keys()
     for ids in scene.ask(side, "inspect", "revoked").values():
         assert {"a", "b"} <= set(ids)
@@ -297,7 +297,7 @@ def test_flower_shows_workers_and_tasks(scene: Scene, client: Any, flower: Flowe
     assert worker["stats"]["pool"]["max-concurrency"] >= 2
     assert len(worker["stats"]["pool"]["processes"]) >= 2
     assert [queue["name"] for queue in worker["active_queues"]] == ["umbel"]
-    assert "interop.add" in worker["registered"]
+    assert "interop.add" in {task.partition(" ")[0] for task in worker["registered"]}
 
     good = client.send_task("interop.add", (2, 3), queue="umbel")
     bad = client.send_task("interop.fail", ("no luck",), queue="umbel")

@@ -12,6 +12,7 @@ from umbel.app.mailbox import mailbox_of
 from umbel.events.sender import EventSender
 from umbel.exceptions import BrokerUnavailable, OperationalError
 from umbel.worker.commands.state import Consumer, ControlState
+from umbel.worker.gossip import Gossip
 from umbel.worker.heart import INTERVAL, Heart
 from umbel.worker.mingle import mingle
 from umbel.worker.remote import Remote
@@ -44,6 +45,19 @@ class Company:
             groups=("worker", "task") if options.task_events else ("worker",),
         )
 
+    def gossip(self) -> Gossip | None:
+        """The ear for the others; None when it is not wanted."""
+        worker = self._worker
+        if worker.options.without_gossip:
+            return None
+        return Gossip(
+            worker.app,
+            self._fanout,
+            self.sender,
+            hostname=worker.hostname,
+            interval=worker.options.heartbeat_interval or INTERVAL,
+        )
+
     @asynccontextmanager
     async def kept(self, consumer: Consumer) -> AsyncGenerator[None]:
         """Keep company meanwhile; entered when the worker can be reached."""
@@ -60,6 +74,9 @@ class Company:
                 heart = self._heart(consumer)
                 if not worker.options.without_heartbeat:
                     serving.append(group.create_task(heart.beat(), name="umbel-heart"))
+                if consumer.gossip is not None:
+                    serving.append(group.create_task(consumer.gossip.listen(), name="umbel-gossip"))
+                    serving.append(group.create_task(consumer.gossip.watch(), name="umbel-watch"))
                 if conf.worker_enable_remote_control:
                     remote = Remote(self._fanout, mailbox_of(conf), ControlState(consumer))
                     serving.append(group.create_task(remote.serve(), name="umbel-remote-control"))
@@ -71,6 +88,8 @@ class Company:
                         task.cancel()
                     if not worker.options.without_heartbeat:
                         heart.stop()
+                    if consumer.gossip is not None:
+                        await consumer.gossip.finish(_FAREWELL)
                     await self.sender.finish(_FAREWELL)
         finally:
             await self._fanout.close()

@@ -381,7 +381,7 @@ class Worker:
         )
         parts = self._parts = Parts(surroundings, self.state, Patience(app.wall_clock))
         self._introduce(queues)
-        consumer = Consumer(self, pool, source, company.sender)
+        consumer = Consumer(self, pool, source, company)
         async with company.kept(consumer), running((*self._beside, self._watch)):
             logger.info("%s ready.", self.hostname)
             if signals.worker_ready.receivers:

@@ -56,3 +56,12 @@ def hello(state: ControlState, from_node: str, revoked: Any = None, **_: Any) ->
     logger.info("sync with %s", from_node)
     learn(state.worker, {"revoked": revoked})
     return {"revoked": state.worker.state.revocations.ids, "clock": state.app.clock.forward()}
+
+
+@control_command()
+def election(state: ControlState, id: str, topic: str, action: Any = None, **_: Any) -> None:
+    """Hold election."""
+    if not isinstance(id, str) or not isinstance(topic, str):
+        raise TypeError(f"an election needs an id and a topic, not {id!r:.60} and {topic!r:.60}")
+    if state.consumer.gossip is not None:
+        state.consumer.gossip.election(id, topic, action)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from umbel.model import Queue
     from umbel.protocols import Pool
     from umbel.worker.admission import Accepted
+    from umbel.worker.company import Company
     from umbel.worker.source import Source
     from umbel.worker.worker import Worker
 
@@ -38,12 +39,14 @@ class QoS:
 class Consumer:
     """The running worker, under the names that Celery's commands know it by."""
 
-    def __init__(self, worker: Worker, pool: Pool, source: Source, events: EventSender) -> None:
+    def __init__(self, worker: Worker, pool: Pool, source: Source, company: Company) -> None:
         self.controller = worker
         self.app: Umbel = worker.app
         self.hostname: str = worker.hostname
         self.pool = pool
-        self.event_dispatcher = events
+        self.event_dispatcher: EventSender = company.sender
+        self.gossip = company.gossip()
+        """None: the worker does not listen to others."""
         self._source = source
         self.qos = QoS(pool, worker.state.active)
 
