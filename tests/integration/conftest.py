@@ -19,3 +19,15 @@ def redis_url() -> Iterator[str]:
         if required("redis"):
             raise
         pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="module")
+def redis_for_module() -> Iterator[str]:
+    """As ``redis_url``, for all tests of a module."""
+    try:
+        with redis_server() as server:
+            yield server.url()
+    except ServerMissing as missing:
+        if required("redis"):
+            raise
+        pytest.skip(str(missing))

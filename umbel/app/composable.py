@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from umbel.canvas.chains import chain
+from umbel.canvas.chords import chord
 from umbel.canvas.groups import group
 from umbel.canvas.maps import chunks, xmap, xstarmap
 from umbel.canvas.plan import listed
@@ -93,7 +94,9 @@ class Composable:
         for errback in listed(request.errbacks):
             sig.options["link_error"] = [*listed(sig.options.get("link_error")), errback]
         _stamp(sig, request)
-        sig.fix_ids(request.id)
+        # Only that: the others follow from it, so that another run of this one makes the same.
+        if sig.end_id is None:
+            sig.options["task_id"] = request.id
         place = {
             "chord": request.chord,
             "group_id": request.group,
@@ -156,12 +159,15 @@ async def _enlarge(app: Umbel, chord_id: str, task_id: str) -> None:
 
 def _gathered(sig: Any, app: Umbel) -> Any:
     """A signature that ends in one task, which can have the id of the one that it replaces."""
-    if isinstance(sig, group):
-        return sig | app.tasks["celery.accumulate"].s(index=0)
-    if isinstance(sig, chain) and isinstance(sig.tasks[-1], group):
-        last = sig.tasks[-1] | app.tasks["celery.accumulate"].s(index=0)
-        sig.tasks = [*sig.tasks[:-1], last]
-    return sig
+    return sig | app.tasks["celery.accumulate"].s(index=0) if _ends_in_group(sig) else sig
+
+
+def _ends_in_group(sig: Any) -> bool:
+    if isinstance(sig, chain):
+        return _ends_in_group(sig.tasks[-1])
+    if isinstance(sig, chord) and sig.body is not None:
+        return _ends_in_group(sig.body)
+    return isinstance(sig, group | chord)
 
 
 def _stamp(sig: Any, request: Context) -> None:

@@ -219,7 +219,7 @@ def _header(header: Any, app: Sender | None) -> Any:
         header = maybe_signature(header, app=app)
         if isinstance(header, group):
             # Its options stay with it: its id is the chord's.
-            return header if header.options else header.tasks
+            return header if header.options or header.args else header.tasks
         if isinstance(header, Composition) and not isinstance(header, chord):
             return header.tasks
         return [header]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from umbel.canvas.outcomes import group_result
 from umbel.canvas.plan import Call, Chain, Chord, Group, Node
 from umbel.canvas.sender import Sender
 from umbel.canvas.signature import signature
@@ -33,9 +34,10 @@ def run(node: Node, args: Sequence[Any], kwargs: Mapping[str, Any], app: Sender)
                 result = following
             return result
         case Group(id_, members):
-            return GroupResult(id_, [run(member, args, kwargs, app) for member in members], app=app)
+            return group_result(id_, [run(each, args, kwargs, app) for each in members], app)
         case Chord(id_, header, body):
-            group = run(Group(id_, header), args, kwargs, app)
+            results = [run(each, args, kwargs, app) for each in header]
+            group = GroupResult(id_, results, app=app)
             result = run(body, (group.get(),), {}, app)
             _first(result).parent = group
             return result

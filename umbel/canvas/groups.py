@@ -103,7 +103,7 @@ class group(Composition):  # noqa: N801 - Celery's name
     def unrolled(self) -> Signature:
         """Its task, where it has one only; itself otherwise."""
         tasks = self.tasks
-        if isinstance(tasks, LazyList) or len(tasks) != 1:
+        if isinstance(tasks, LazyList) or len(tasks) != 1 or self.args:
             return self
         only: Signature = maybe_signature(tasks[0], app=self._app)
         return only.unrolled() if isinstance(only, group) else only

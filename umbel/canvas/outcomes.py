@@ -10,7 +10,7 @@ from umbel.result import AsyncResult, GroupResult
 from umbel.result.base import ResultBase
 from umbel.result.waiting import ResultSource
 
-__all__ = ["beginning", "result_of"]
+__all__ = ["beginning", "group_result", "result_of"]
 
 
 def result_of(
@@ -48,7 +48,12 @@ def _group(
 ) -> GroupResult:
     if isinstance(nodes, tuple):
         members = [result_of(node, app) for node in nodes]
-    found = GroupResult(id_, [*(members or ())], app=app)
+    return group_result(id_, members or (), app)
+
+
+def group_result(id_: str, members: Sequence[ResultBase], app: ResultSource) -> GroupResult:
+    """The result of a group."""
+    found = GroupResult(id_, [*members], app=app)
     # A group of one chain that ends in a group is that group.
     if len(found) == 1 and isinstance(found[0], GroupResult):
         return found[0]

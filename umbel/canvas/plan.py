@@ -246,7 +246,7 @@ def _unrolled(step: Mapping[str, Any]) -> Mapping[str, Any]:
     """In a chain, a group of one is its member."""
     while step.get("subtask_type") == "group":
         tasks = _kwargs(step).get("tasks")
-        if not isinstance(tasks, list | tuple) or len(tasks) != 1:
+        if not isinstance(tasks, list | tuple) or len(tasks) != 1 or step.get("args"):
             break
         step = checked(tasks[0])
     return step
@@ -311,7 +311,7 @@ def _chord(plain: Mapping[str, Any], rules: Rules, given: Options) -> Node | Non
     if rules.errbacks_on_headers and own.get("link_error"):
         errbacks = listed(own["link_error"])
         for_header["link_error"] = [{**checked(link), "immutable": True} for link in errbacks]
-    args = tuple(plain.get("args") or ())
+    args = (*(plain.get("args") or ()), *(tasks.get("args") or ()))
     group = _group({**tasks, "args": args}, rules, {**for_header, "task_id": id_ or rules.new_id()})
     return group if then is None else _as_chord(group, then)
 

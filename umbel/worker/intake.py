@@ -15,6 +15,7 @@ from umbel import signals
 from umbel.exceptions import DecodeError, InvalidTaskError, SecurityError
 from umbel.model import Delivery, Request
 from umbel.protocols import Clock, Pool
+from umbel.wire import headers
 from umbel.wire import tasks as wire
 from umbel.worker import reports
 from umbel.worker.admission import Accepted, Ruling, admit
@@ -307,7 +308,7 @@ class Intake:
     async def _without_repeats(self, run: list[Accepted]) -> list[Accepted]:
         """Leave out what another publication of the same task is, or was, run for."""
         named = [each for each in run if each.request.publication is not None]
-        pairs = [(each.request.id, each.request.publication or "") for each in named]
+        pairs = [(_turn(each.request), each.request.publication or "") for each in named]
         ours = await self._insist(self._claim, pairs)
         repeats = [each for each, is_ours in zip(named, ours, strict=True) if not is_ours]
         if not repeats:
@@ -469,3 +470,9 @@ def _delay(seconds: float) -> float:
     if seconds > 60:
         return floor(seconds / 30) * 30.0
     return floor(seconds * 100 + 1) / 100
+
+
+def _turn(request: Request) -> str:
+    """What publications are told apart for: the task; what has taken its place has its id, too."""
+    nesting = headers.read(request.message).get("replaced_task_nesting")
+    return f"{request.id}:{nesting}" if nesting else request.id
