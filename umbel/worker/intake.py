@@ -107,7 +107,9 @@ class Intake:
             arrived = await self._arrivals(max(room, self._reach))
             if arrived:
                 any_runs = self._hand_over(arrived)
-                self._reach = 0 if any_runs or not self._reaches else _further(len(arrived))
+                self._reach = (
+                    0 if any_runs or not self._reaches else _further(max(self._reach, len(arrived)))
+                )
 
     async def start(self) -> None:
         """Carry out what :meth:`receive` found, batch after batch, until :meth:`stop`."""
@@ -434,8 +436,8 @@ class Intake:
 
 
 def _further(count: int) -> int:
-    """How many to receive after ``count`` of which none could run: they may have thousands like
-    them behind them, and behind those something that can.
+    """How many to receive after ``count`` were asked for, and none that came could run: they may
+    have thousands like them behind them, and behind those something that can.
 
     >>> _further(1), _further(300)
     (8, 500)
