@@ -99,10 +99,6 @@ MISSING: tuple[Missing, ...] = (
         ("broker_connection_max_retries",),
     ),
     Missing(
-        "several brokers are tried in the order of their URLs",
-        ("broker_failover_strategy",),
-    ),
-    Missing(
         "commands that do no harm twice are always sent again",
         ("redis_retry_on_timeout",),
     ),
