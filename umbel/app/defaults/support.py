@@ -75,10 +75,6 @@ MISSING: tuple[Missing, ...] = (
         ("events_executable",),
     ),
     Missing(
-        "remote control is not in this release",
-        ("worker_pool_restarts",),
-    ),
-    Missing(
         "connections are found again without them, and every kind of queue is served alike",
         (
             "broker_channel_error_retry",
