@@ -235,3 +235,22 @@ async def test_a_part_that_fails_ends_the_worker_and_its_messages_go_back(app: F
 
     assert "a bug" in repr(caught.value)
     assert (await sender.stats(["celery"]))["celery"].ready == 1
+
+
+async def test_results_are_given_up_only_as_the_settings_say(
+    app: FragileApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    @app.task
+    def noop() -> None: ...
+
+    app.plan.always("store", raising(AWAY))
+    app.conf.update(result_backend_max_retries=3, result_backend_base_sleep_between_retries_ms=1)
+    if app.backend_url == app.broker_url:
+        pytest.skip("together, neither is away without the other")
+    async with working(app) as worker:
+        await noop.adelay()
+        await worker.settled(1)
+
+    assert app.plan.calls("store") == 4
+    lost = [record for record in caplog.records if record.levelname == "CRITICAL"]
+    assert ["The results of 1 tasks are lost" in record.getMessage() for record in lost] == [True]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sized
 
 from umbel.protocols import Pool
@@ -10,7 +11,8 @@ from umbel.protocols import Pool
 __all__ = ["Credit"]
 
 _UNSETTLED_LIMIT = 10_000
-"""Outcomes kept while the result backend is away, before the worker stops taking more."""
+
+logger = logging.getLogger(__name__)
 
 
 class Credit:
@@ -24,6 +26,7 @@ class Credit:
         multiplier: int | None = None,
         active: Sized,
         unsettled: Sized,
+        unsettled_limit: int = _UNSETTLED_LIMIT,
     ) -> None:
         """Make one.
 
@@ -33,6 +36,7 @@ class Credit:
                 the pool takes, which depends on how long tasks are.
             active: What the pool has.
             unsettled: What has finished and is not stored and acknowledged yet.
+            unsettled_limit: How many of those there may be before the worker takes no more.
         """
         self._pool = pool
         self._prefetch = prefetch
@@ -40,6 +44,8 @@ class Credit:
         self._stalled = False
         self._active = active
         self._unsettled = unsettled
+        self._unsettled_limit = unsettled_limit
+        self._is_full = False
         self._under_way = 0
         self._waiting = 0
         self._change = asyncio.Event()
@@ -87,9 +93,25 @@ class Credit:
             await self.wait_for_room()
         return room
 
+    def _say_full(self, *, full: bool) -> None:
+        if full == self._is_full:
+            return
+        self._is_full = full
+        if full:
+            logger.critical(
+                "%d finished tasks wait for a broker or result backend that is away: no more are "
+                "taken until it is back (result_buffer_max). None of them is lost.",
+                len(self._unsettled),
+            )
+        else:
+            logger.warning("Results are stored again, and tasks are taken again.")
+
     def _room(self) -> int:
-        if len(self._unsettled) >= _UNSETTLED_LIMIT:
+        if len(self._unsettled) >= self._unsettled_limit:
+            self._say_full(full=True)
             return 0
+        if self._is_full:
+            self._say_full(full=False)
         room, size, active = self._pool.free, self._pool.size, len(self._active)
         if self._stalled or not self._prefetch:
             room = min(room, size - active)

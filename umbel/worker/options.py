@@ -110,6 +110,12 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_file: str | None
     stall_timeout: float
     """Seconds that nothing may come while messages wait and slots are free; 0: for ever."""
+    store_delays: tuple[float, float]
+    """Seconds before storing results is tried again: the first time, and at most."""
+    store_retries: float
+    """How often storing results is tried again; ``inf``: until it succeeds."""
+    unsettled_limit: int
+    """How many finished tasks may wait for servers that are away."""
     cancel_on_loss: bool
     """Whether late-acknowledged tasks are ended when their messages are lost."""
     soft_shutdown_on_idle: bool
@@ -165,6 +171,12 @@ def resolve(given: WorkerArguments, conf: Settings) -> WorkerOptions:
         eta_task_limit=conf.worker_eta_task_limit,
         soft_shutdown_timeout=conf.worker_soft_shutdown_timeout or 0.0,
         max_deliveries=conf.task_max_deliveries,
+        store_delays=(
+            conf.result_backend_base_sleep_between_retries_ms / 1000,
+            conf.result_backend_max_sleep_between_retries_ms / 1000,
+        ),
+        store_retries=conf.result_backend_max_retries,
+        unsettled_limit=conf.result_buffer_max,
         cancel_on_loss=bool(conf.worker_cancel_long_running_tasks_on_connection_loss),
         soft_shutdown_on_idle=bool(conf.worker_enable_soft_shutdown_on_idle),
         health_port=_given(given.get("health_port"), conf.worker_health_port),

@@ -64,6 +64,9 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether to end late-acknowledged tasks whose messages others have by now."""
     soft_shutdown_on_idle: bool
     max_deliveries: int | None
+    unsettled_limit: int
+    storing: Patience
+    """For a result backend that is away."""
     soft_shutdown_timeout: float
     """Seconds; see :class:`umbel.worker.options.WorkerOptions`."""
 
@@ -88,6 +91,7 @@ class Parts:
             multiplier=on.prefetch_multiplier,
             active=state.active,
             unsettled=unsettled,
+            unsettled_limit=on.unsettled_limit,
         )
         exposure = Exposure(lambda: on.pool.size)
         self._settler = Settler(
@@ -96,6 +100,7 @@ class Parts:
             compose=on.compose,
             patience=patience,
             settling=self._leases.settling,
+            storing=on.storing,
         )
         self._finish = Finish(
             on.pool,

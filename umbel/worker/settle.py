@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 import msgspec
 
 from umbel.app.ids import new_id
-from umbel.exceptions import BatchError, BrokerUnavailable
+from umbel.exceptions import BackendUnavailable, BatchError, BrokerUnavailable
 from umbel.model import Ack, Delivery, Message, Nack, ResultRecord, Settlement
 from umbel.protocols import Broker, Compose, ResultBackend, Transactional
 from umbel.states import READY_STATES, SUCCESS
@@ -57,10 +57,12 @@ class Settler:
         compose: Compose,
         patience: Patience,
         settling: Callable[[Sequence[Delivery]], AbstractContextManager[None]],
+        storing: Patience | None = None,
     ) -> None:
         """Make one.
 
         Args:
+            storing: The patience for a result backend that is away; None: the same.
             settling: Entered while deliveries are acknowledged or given back.
         """
         self._broker = broker
@@ -71,6 +73,7 @@ class Settler:
             backend, self.publish, compose=self._compose, patience=patience, new_id=new_id
         )
         self._insist = patience
+        self._insist_on_storing = storing or patience
         self._settling = settling
         self._limit = broker.capabilities.batch_limit
         # One attribute for the question and for what makes sense only after a yes.
@@ -138,6 +141,19 @@ class Settler:
                 # step by step, and what cannot is reported there.
                 return await self._settle_in_order(settlements)
 
+    async def _store(self, records: Sequence[ResultRecord]) -> None:
+        """Store, however long the backend is away; unless the settings say how long is enough."""
+        try:
+            await self._insist_on_storing(self._backend.store, records)
+        except BackendUnavailable as error:
+            logger.critical(
+                "The results of %d tasks are lost, the result backend was away for too long "
+                "(result_backend_max_retries): %s: %s",
+                len(records),
+                ", ".join(record.id for record in records[:10]),
+                error,
+            )
+
     async def _settle_in_order(self, settlements: Sequence[Settlement]) -> list[Delivery]:
         if any([settlement.doubtful for settlement in settlements]):  # noqa: C419 - no call each
             settlements = await self._without_doubt(settlements)
@@ -151,7 +167,7 @@ class Settler:
         if messages:
             await self.publish(messages)
         if records:
-            await self._insist(self._backend.store, records)
+            await self._store(records)
         if arrivals:
             await self._chords.complete(arrivals)
         return await self._acknowledge(settlements)

@@ -375,6 +375,13 @@ class Worker:
             prefetch_multiplier=self.options.prefetch_multiplier,
             state_file=None if self.options.statedb is None else StateFile(self.options.statedb),
             max_deliveries=self.options.max_deliveries,
+            unsettled_limit=self.options.unsettled_limit,
+            storing=Patience(
+                app.wall_clock,
+                first=self.options.store_delays[0],
+                longest=self.options.store_delays[1],
+                retries=self.options.store_retries,
+            ),
             soft_shutdown_timeout=self.options.soft_shutdown_timeout,
             cancel_on_loss=self.options.cancel_on_loss,
             soft_shutdown_on_idle=self.options.soft_shutdown_on_idle,

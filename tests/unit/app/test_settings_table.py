@@ -35,9 +35,14 @@ def test_settings_of_our_own_are_marked() -> None:
         "beat_schedule_store",
         "dead_letters_expires",
         "dead_letters_max",
+        "result_buffer_max",
         "task_decompressed_max_size",
         "task_max_deliveries",
+        "worker_health_host",
+        "worker_health_port",
+        "worker_heartbeat_file",
         "worker_lease",
+        "worker_stall_timeout",
     }
     assert len(SETTINGS) - len(own) == 234
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+import pytest
+
 from umbel.model import Outcome, Request
 from umbel.worker.credit import Credit
 
@@ -116,3 +118,20 @@ async def test_a_multiplier_bounds_what_is_here() -> None:
     bounded = credit(Slots(size=2, free=100), active=[1, 2, 3], multiplier=4)
 
     assert await bounded.available() == 5
+
+
+async def test_a_full_buffer_of_results_stops_the_fetching_loudly(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    unsettled = [1, 2]
+    pool = Slots(2, free=8)
+    full = Credit(pool, prefetch=True, active=[], unsettled=unsettled, unsettled_limit=2)
+
+    waiting = asyncio.create_task(full.available())
+    assert await is_blocked(waiting)
+    unsettled.clear()
+    full.changed()
+
+    assert await waiting == 8
+    assert [record.levelname for record in caplog.records] == ["CRITICAL", "WARNING"]
+    assert "None of them is lost" in caplog.messages[0]

@@ -55,6 +55,15 @@ RESULTS = (
         least=0,
     ),
     Setting(
+        "result_buffer_max",
+        "int",
+        10_000,
+        "How many finished tasks a worker keeps for a result backend that is away, before it takes "
+        "no more.",
+        least=1,
+        own=True,
+    ),
+    Setting(
         "result_backend_thread_safe",
         "bool",
         False,

@@ -107,14 +107,14 @@ MISSING: tuple[Missing, ...] = (
         ("worker_enable_prefetch_count_reduction",),
     ),
     Missing(
+        "storing a result is always retried",
+        ("result_backend_always_retry",),
+    ),
+    Missing(
         "umbel has no such part",
         (
             "broker_connection_retry",
             "deprecated_settings",
-            "result_backend_always_retry",
-            "result_backend_base_sleep_between_retries_ms",
-            "result_backend_max_retries",
-            "result_backend_max_sleep_between_retries_ms",
             "result_backend_thread_safe",
             "result_cache_max",
             "task_remote_tracebacks",
