@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from itertools import count
 
@@ -21,9 +22,10 @@ from umbel.testing.conformance.backend import MakeBackend, RecordsContract
 from umbel.testing.conformance.broker import BrokerContract, MakeBroker
 from umbel.testing.conformance.clocks import WaitingClock
 from umbel.testing.conformance.fanout import FanoutContract, MakeFanout
-from umbel.testing.conformance.messages import message
+from umbel.testing.conformance.messages import message, take
 from umbel.testing.servers import RabbitMQServer
 
+LONG = bool(os.environ.get("UMBEL_LONG_TESTS"))
 _numbers = count(1)
 
 
@@ -76,6 +78,32 @@ class TestRabbitMQBroker(BrokerContract):
             await asyncio.to_thread(rabbitmq.control, "close_all_connections", "cut by a test")
 
         return cut
+
+
+def quorum(name: str) -> Queue:
+    return Queue(name, queue_arguments={"x-queue-type": "quorum"})
+
+
+@pytest.mark.skipif(not LONG, reason="takes a minute: set UMBEL_LONG_TESTS=1")
+class TestRabbitMQBrokerWithQuorumQueues(TestRabbitMQBroker):
+    @pytest.fixture
+    def make_queue(self) -> Callable[[str], Queue]:
+        return quorum
+
+    @pytest.fixture(autouse=True)
+    def no_priorities(self, request: pytest.FixtureRequest) -> None:
+        if "priority" in request.node.name and "odd" not in request.node.name:
+            pytest.skip("quorum queues know no priorities")
+
+    async def test_what_is_given_back_comes_again_at_once(self, broker: Broker) -> None:
+        """And is counted as an attempt: RabbitMQ cannot tell this from a death."""
+        await broker.publish([message("a")])
+        taken = await take(broker, 1)
+
+        assert await broker.nack(taken) == []
+
+        [again] = await take(broker, 1)
+        assert (again.message.id, again.attempt, again.redelivered) == ("a", 2, True)
 
 
 class TestRabbitMQFanout(FanoutContract):
