@@ -86,7 +86,7 @@ def _begin(task: Runnable, call: Call, tools: Tools, *, serialize: bool) -> Run:
         root_id=call.root_id or call.id,
         parent_id=call.parent_id,
         group_id=call.group_id,
-        ignore_result=call.ignore_result,
+        ignore_result=bool(call.ignore_result),
         time_limit=call.time_limit,
         soft_time_limit=call.soft_time_limit,
         protocol=call.protocol,
@@ -102,14 +102,14 @@ def _begin(task: Runnable, call: Call, tools: Tools, *, serialize: bool) -> Run:
             chain=_list(call.chain),
             chord=call.chord,
         )
-    keeps = task.options.store_eager_result and not call.ignore_result
+    keeps = task.options.store_eager_result and not bool(call.ignore_result)
     return Run(
         request,
         task,
         tools,
         body,
         tools.clock.monotonic(),
-        call.ignore_result,
+        bool(call.ignore_result),
         keeps,
         is_eager=True,
     )

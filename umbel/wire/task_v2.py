@@ -149,7 +149,7 @@ def _headers(call: Call, mime: str | None) -> bytes:
 def _head(
     task: str,
     origin: str,
-    ignore_result: bool,
+    ignore_result: bool | None,
     time_limit: float | None,
     soft_time_limit: float | None,
 ) -> bytes:
