@@ -165,8 +165,20 @@ def _member(node: Node) -> dict[str, Any]:
 
 def _later(steps: Sequence[Node], end: Options) -> list[dict[str, Any]]:
     """All steps but the first, in reverse; the last stands where the chain does."""
-    *between, last = steps[1:]
+    *between, last = [each for step in steps[1:] for each in _spread(step)]
     return [render(last, end), *(render(step) for step in reversed(between))]
+
+
+def _spread(step: Node) -> Sequence[Node]:
+    """A step; a chord whose body is a chain as one that ends in the first link, and the others.
+
+    Celery's workers hand what is chained behind a chord to its body, in place of what the body
+    itself has chained behind it.
+    """
+    if isinstance(step, Chord) and isinstance(step.body, Chain):
+        first, *others = step.body.steps
+        return Chord(step.id, step.header, first), *others
+    return (step,)
 
 
 def _composed(kind: str, kwargs: Options, options: Options) -> dict[str, Any]:
