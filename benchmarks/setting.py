@@ -94,30 +94,22 @@ def url_of(client: redis.Redis) -> str:
     return f"redis://127.0.0.1:{client.connection_pool.connection_kwargs['port']}/0"
 
 
-def environment(url: str, broker: str | None = None) -> dict[str, str]:
-    """What the programs under test are started with; a SQLite address goes to umbel alone.
-
-    Args:
-        broker: Where the messages go, if not where the results go.
-    """
+def environment(url: str) -> dict[str, str]:
+    """What the programs under test are started with; a SQLite address goes to umbel alone."""
     extra = {"BENCH_SQLITE": url} if url.startswith("sqlite") else {"BENCH_REDIS": url}
-    if broker is not None:
-        extra["BENCH_BROKER"] = broker
     kept = {key: value for key, value in os.environ.items() if not key.startswith("BENCH_")}
     # Celery warns about root on every start; dramatiq and taskiq look for modules on the path.
     return {**kept, **extra, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
 
 
 @contextmanager
-def worker(
-    system: str, url: str, *extra: str, broker: str | None = None
-) -> Iterator[psutil.Process]:
+def worker(system: str, url: str, *extra: str) -> Iterator[psutil.Process]:
     """A worker of ``system``; ended politely, then not."""
     name, *arguments = WORKER_BY_SYSTEM[system]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             [str(BIN / name), *arguments, *extra],
-            env=environment(url, broker),
+            env=environment(url),
             cwd=ROOT,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -143,13 +135,11 @@ def end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def produce(
-    system: str, url: str, what: str, count: int, *, broker: str | None = None
-) -> dict[str, float]:
+def produce(system: str, url: str, what: str, count: int) -> dict[str, float]:
     """Let a fresh process of ``system`` produce; see :mod:`benchmarks.produce`."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.produce", system, what, str(count)],
-        env=environment(url, broker),
+        env=environment(url),
         cwd=ROOT,
         stdout=subprocess.PIPE,
         check=True,

@@ -17,7 +17,7 @@ import celery
 import pytest
 
 from umbel import Umbel
-from umbel.testing.servers import ServerMissing, redis_server, required
+from umbel.testing.servers import ServerMissing, rabbitmq_server, redis_server, required
 
 PROGRAMS = Path(__file__).parent / "programs"
 BIN = Path(sys.executable).parent
@@ -49,9 +49,11 @@ class Worker:
 
 
 class Standing(NamedTuple):
-    """A worker that many tests call, on a Redis of its own."""
+    """A worker that many tests call, on servers of its own."""
 
     url: str
+    """Redis: where results are, and the tasks unless there is another broker."""
+    broker: str | None
     worker: Worker
 
 
@@ -68,10 +70,22 @@ def server() -> Iterator[str]:
 
 
 @contextmanager
-def client_of(side: str, url: str) -> Iterator[Any]:
+def rabbit() -> Iterator[str]:
+    """A private RabbitMQ, likewise."""
+    try:
+        with rabbitmq_server() as running:
+            yield running.url()
+    except ServerMissing as missing:
+        if required("rabbitmq"):
+            raise
+        pytest.skip(str(missing))
+
+
+@contextmanager
+def client_of(side: str, url: str, broker: str | None = None) -> Iterator[Any]:
     """What a program of either side calls with."""
     kind: type[Any] = {"celery": celery.Celery, "umbel": Umbel}[side]
-    broker = os.environ.get("INTEROP_BROKER", url)
+    broker = broker or os.environ.get("INTEROP_BROKER", url)
     backend = os.environ.get("INTEROP_BACKEND", url)
     app = kind(f"{side}-client", broker=broker, backend=backend, set_as_current=False)
     yield app
@@ -106,34 +120,51 @@ def make_client(redis_url: str) -> Iterator[Callable[[str], Any]]:
         yield lambda side: stack.enter_context(client_of(side, redis_url))
 
 
+@pytest.fixture(params=["redis", "rabbitmq"])
+def over(request: pytest.FixtureRequest) -> str:
+    """The broker that the tests of calls go over; results are in Redis."""
+    kind: str = request.param
+    return kind
+
+
 @pytest.fixture(scope="session")
 def standing(
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Callable[[str], Standing]]:
-    """A worker of either side, started when it is first asked for."""
-    standing_by_side: dict[str, Standing] = {}
+) -> Iterator[Callable[[str, str], Standing]]:
+    """A worker of either side over a broker, started when it is first asked for."""
+    found: dict[tuple[str, str], Standing] = {}
+    servers: dict[str, str] = {}
     with ExitStack() as stack:
 
-        def standing(side: str) -> Standing:
-            if side not in standing_by_side:
+        def standing(side: str, over: str) -> Standing:
+            if (side, over) not in found:
                 url = stack.enter_context(server())
+                if over == "rabbitmq" and over not in servers:
+                    servers[over] = stack.enter_context(rabbit())
+                broker = servers.get(over)
                 folder = tmp_path_factory.mktemp(side)
-                worker = launch(side, side, {}, url, folder)
+                # Queues of their own: both sides' workers share one RabbitMQ.
+                queue = f"{side}-{over}"
+                settings: dict[str, object] = {"task_default_queue": queue}
+                worker = launch(side, queue, settings, url, folder, broker=broker)
                 stack.callback(worker.end)
-                wait_until_ready(worker, side, url)
-                standing_by_side[side] = Standing(url, worker)
-            return standing_by_side[side]
+                wait_until_ready(worker, queue, url, broker)
+                found[side, over] = Standing(url, broker, worker)
+            return found[side, over]
 
         yield standing
 
 
 @pytest.fixture
-def client(request: pytest.FixtureRequest, standing: Callable[[str], Standing]) -> Iterator[Any]:
-    """A client of the first side, on the Redis of the other side's worker."""
+def client(
+    request: pytest.FixtureRequest, standing: Callable[[str, str], Standing], over: str
+) -> Iterator[Any]:
+    """A client of the first side, on the servers of the other side's worker."""
     side, worker_side = request.param
-    there = standing(worker_side)
+    there = standing(worker_side, over)
     begin = there.worker.log.stat().st_size
-    with client_of(side, there.url) as app:
+    with client_of(side, there.url, there.broker) as app:
+        app.conf.task_default_queue = f"{worker_side}-{over}"
         yield app
     print(f"--- {there.worker.log.name}\n{there.worker.log.read_text()[begin:]}")
 
@@ -158,9 +189,9 @@ def start(redis_url: str, tmp_path: Path) -> Iterator[Callable[..., Worker]]:
         print(worker.log.read_text())
 
 
-def wait_until_ready(worker: Worker, queue: str, url: str) -> None:
+def wait_until_ready(worker: Worker, queue: str, url: str, broker: str | None = None) -> None:
     """Ask in a queue that this worker alone consumes, so that the answer comes from nobody else."""
-    with client_of("celery", url) as app:
+    with client_of("celery", url, broker) as app:
         answer = app.send_task("interop.side", queue=queue)
         wait_for(answer, worker)
         assert answer.get(timeout=PATIENCE) == worker.side
@@ -184,6 +215,7 @@ def launch(
     program: str = "side",
     *,
     broadcast: str = "",
+    broker: str | None = None,
 ) -> Worker:
     command = [str(BIN / side), "-A", f"{side}_{program}", "worker", "-c", "2", "-l", "INFO"]
     queues = f"celery,{name}"
@@ -197,6 +229,7 @@ def launch(
             env={
                 **os.environ,
                 "INTEROP_REDIS": url,
+                **({"INTEROP_BROKER": broker} if broker else {}),
                 "INTEROP_SETTINGS": json.dumps(settings),
                 "INTEROP_QUEUES": queues,
                 "INTEROP_BROADCAST": broadcast,

@@ -70,3 +70,39 @@ def slow(path: str, seconds: float) -> str:
 @app.task(name="interop.sleep")
 def sleep(seconds: float) -> float:
     return work.sleep(seconds)
+
+
+@app.task(name="interop.about", bind=True)
+def about(self: Any) -> dict[str, Any]:
+    request = self.request
+    return {
+        "mine": request.headers.get("mine") if request.headers else None,
+        "priority": request.delivery_info.get("priority"),
+        "routing_key": request.delivery_info.get("routing_key"),
+        "root_id": request.root_id,
+        "group": request.group,
+        "reply_to": bool(request.reply_to),
+        "origin": request.origin,
+    }
+
+
+@app.task(name="interop.staged", bind=True)
+def staged(self: Any, path: str) -> str:
+    self.update_state(state="PROGRESS", meta={"done": 1, "of": 2})
+    work.wait_for(path)
+    return "done"
+
+
+@app.task(name="interop.quiet", ignore_result=True)
+def quiet(path: str) -> None:
+    work.note(path, "ran")
+
+
+@app.task(name="interop.mourn")
+def mourn(request: Any, error: Any, traceback: Any, path: str) -> None:
+    work.note(path, f"{request.id} {type(error).__name__} {error}")
+
+
+@app.task(name="interop.total")
+def total(values: list[float]) -> float:
+    return sum(values)

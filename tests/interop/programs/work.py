@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 
@@ -51,3 +52,10 @@ def sleep(seconds: float) -> float:
     """Take a while."""
     time.sleep(seconds)
     return seconds
+
+
+def wait_for(path: str) -> None:
+    """Until somebody makes that file."""
+    deadline = time.monotonic() + 30
+    while not Path(path).exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
