@@ -99,6 +99,18 @@ class RabbitMQBroker:
             clock,
             queue_type=_delay_type(options.get("native_delayed_delivery_queue_type") or "quorum"),
         )
+        self._prepare_lending(
+            clock,
+            notice_within=notice_within,
+            consumer_timeout=float(str(options.get("consumer_timeout") or 1800.0)),
+        )
+        self.client_name = client_options.name
+        """As ``rabbitmqctl list_connections`` shows it."""
+
+    def _prepare_lending(
+        self, clock: Clock, *, notice_within: float, consumer_timeout: float
+    ) -> None:
+        """Make what takes messages, and what keeps them while they are worked on."""
         name = f"umbel-{secrets.token_hex(6)}"
         self._begun = Begun(
             name, self._publisher, self._topology, clock, notice_within=notice_within
@@ -118,7 +130,7 @@ class RabbitMQBroker:
         self._mover = Mover(
             self._consumer,
             self._holding,
-            consumer_timeout=float(str(options.get("consumer_timeout") or 1800.0)),
+            consumer_timeout=consumer_timeout,
         )
         self._loans = Loans(
             self._outgoing,
@@ -130,8 +142,6 @@ class RabbitMQBroker:
             holding=self._holding,
             salvage=self._salvage,
         )
-        self.client_name = client_options.name
-        """As ``rabbitmqctl list_connections`` shows it."""
 
     @property
     def capabilities(self) -> Capabilities:

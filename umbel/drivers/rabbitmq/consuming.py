@@ -172,13 +172,9 @@ class Consumer:
         ledger = self._ledger
         if prefix != ledger.prefix:
             return []
-        old = [each for each in ledger.held if each <= number]
         for subscription in self._subscriptions.values():
-            waiting = [each for each in subscription.arrived if each.tag <= number]
-            for arrived in waiting:
-                subscription.arrived.remove(arrived)
-            self._return(waiting)
-        return [ledger.handed_out[each] for each in old if each in ledger.handed_out]
+            self._return(subscription.leave_out(number))
+        return [each for tag, each in ledger.handed_out.items() if tag <= number]
 
     def rest(self) -> None:
         """Give back what waits here, unless somebody receives."""

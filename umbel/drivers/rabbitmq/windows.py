@@ -41,6 +41,13 @@ class Subscription:
         """Whether nothing can come before something is settled."""
         return not self.arrived and self.window.used >= self.window.size
 
+    def leave_out(self, number: int) -> list[Arrived]:
+        """Take away what waits with this delivery tag, or a lower one."""
+        left_out = [each for each in self.arrived if each.tag <= number]
+        for each in left_out:
+            self.arrived.remove(each)
+        return left_out
+
 
 class Look:
     """What one look at some queues has found, and whether its caller has gone."""
