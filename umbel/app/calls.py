@@ -96,7 +96,9 @@ def _routed(
     if insistence:
         made["insistence"] = insistence
     made.options, made.said, made.undecided = options, said, False
-    if options is not None:
+    if options is None:
+        made["ignore_result"] = None
+    else:
         made["time_limit"] = options.time_limit
         made["soft_time_limit"] = options.soft_time_limit
         made["ignore_result"] = options.ignore_result

@@ -42,7 +42,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     group_index: int | None = None
     shadow: str | None = None
     origin: str = ""
-    ignore_result: bool | None = None
+    ignore_result: bool | None = False
+    """None: the worker's task decides."""
     argsrepr: str | None = None
     """None: made from ``args``."""
     kwargsrepr: str | None = None
