@@ -21,6 +21,7 @@ from umbel.protocols import Broker, Fanout, ResultBackend
 from umbel.testing.conformance.backend import MakeBackend, RecordsContract
 from umbel.testing.conformance.broker import BrokerContract, MakeBroker
 from umbel.testing.conformance.clocks import WaitingClock
+from umbel.testing.conformance.dead_letters import KEPT, DeadLetterContract
 from umbel.testing.conformance.fanout import FanoutContract, MakeFanout
 from umbel.testing.conformance.messages import message, take
 from umbel.testing.servers import RabbitMQServer
@@ -33,7 +34,7 @@ def with_priorities(name: str) -> Queue:
     return Queue(name, max_priority=10)
 
 
-class TestRabbitMQBroker(BrokerContract):
+class TestRabbitMQBroker(BrokerContract, DeadLetterContract):
     @pytest.fixture
     def clock(self) -> WaitingClock:
         return WaitingClock()
@@ -62,7 +63,9 @@ class TestRabbitMQBroker(BrokerContract):
                 await super().declare(queues)
 
         async def make() -> Broker:
-            broker = NotingBroker(rabbitmq.url(), clock=clock, make_queue=make_and_note)
+            broker = NotingBroker(
+                rabbitmq.url(), clock=clock, make_queue=make_and_note, keep_dead=KEPT
+            )
             await broker.open()
             made.append(broker)
             return broker

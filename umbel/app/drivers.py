@@ -208,6 +208,7 @@ def make_broker(
             transport_options=options,
             connect_timeout=connect_timeout,
             max_retries=max_retries,
+            **kept,
             **({} if make_queue is None else {"make_queue": make_queue}),
             **({} if replies is None else {"replies": replies.mailbox.queue}),
         )

@@ -16,6 +16,7 @@ from umbel.drivers.rabbitmq import address
 from umbel.drivers.rabbitmq.begun import Begun
 from umbel.drivers.rabbitmq.connection import Client, options_of
 from umbel.drivers.rabbitmq.consuming import Consumer
+from umbel.drivers.rabbitmq.dead_letters import RabbitMQDeadLetters
 from umbel.drivers.rabbitmq.delays import Delays
 from umbel.drivers.rabbitmq.holding import Holding, Mover
 from umbel.drivers.rabbitmq.loans import Loans
@@ -23,10 +24,12 @@ from umbel.drivers.rabbitmq.publishing import Publisher
 from umbel.drivers.rabbitmq.salvage import Salvage
 from umbel.drivers.rabbitmq.topology import Topology, default_queue
 from umbel.exceptions import BatchError, BrokerUnavailable, ImproperlyConfigured
-from umbel.model import Delivery, Message, Queue, QueueStats
+from umbel.model import Delivery, Message, Queue, QueueStats, Retention
 from umbel.protocols import Capabilities, Clock
 
 __all__ = ["RabbitMQBroker"]
+
+_KEEP_DEAD = Retention()
 
 _not_before = attrgetter("not_before")
 
@@ -49,6 +52,7 @@ class RabbitMQBroker:
             Celery makes of it.
         replies: The queue that the results of what is published here come to; it exists before
             the first message is out.
+        keep_dead: Which dead letters are kept, as long as nobody has declared their queue.
         notice_within: Seconds after which others learn what was begun here, when we are dead.
     """
 
@@ -63,6 +67,7 @@ class RabbitMQBroker:
         make_queue: Callable[[str], Queue] = default_queue,
         replies: Queue | None = None,
         notice_within: float = 16.0,
+        keep_dead: Retention = _KEEP_DEAD,
     ) -> None:
         options = transport_options or {}
         addresses = address.parse(url, options.get("ssl"))
@@ -104,6 +109,8 @@ class RabbitMQBroker:
             notice_within=notice_within,
             consumer_timeout=float(str(options.get("consumer_timeout") or 1800.0)),
         )
+        self._clock = clock
+        self.dead_letters = RabbitMQDeadLetters(self, keep_dead)
         self.client_name = client_options.name
         """As ``rabbitmqctl list_connections`` shows it."""
 
@@ -216,7 +223,14 @@ class RabbitMQBroker:
         counts: bool = False,
         reason: str = "",
     ) -> list[Delivery]:
-        """Give the messages back, or drop them into the queue's dead-letter exchange."""
+        """Give the messages back, or put them with the dead letters, and into the dead-letter
+        exchange of their queue if it has one."""
+        if not requeue and deliveries:
+            # Only what is ours; and before it is dropped.
+            gone = {delivery.tag for delivery in self._loans.lost(deliveries)}
+            ours = [delivery for delivery in deliveries if delivery.tag not in gone]
+            if ours:
+                await self.dead_letters.add(ours, reason, self._clock.time())
         return await self._loans.nack(deliveries, requeue=requeue, delay=delay, counts=counts)
 
     async def extend(self, deliveries: Sequence[Delivery], *, lease: float) -> list[Delivery]:
