@@ -50,7 +50,7 @@ def cry(loop: asyncio.AbstractEventLoop | None = None, running: Iterable[str] = 
     """
     out = io.StringIO()
     thread_by_number = {thread.ident: thread for thread in threading.enumerate()}
-    for number, frame in sys._current_frames().items():  # noqa: SLF001 - the documented way
+    for number, frame in _frames().items():
         thread = thread_by_number.get(number)
         # Without a thread: left over from a fork.
         if thread is not None:
@@ -62,6 +62,12 @@ def cry(loop: asyncio.AbstractEventLoop | None = None, running: Iterable[str] = 
     if lines:
         _show(out, "running tasks", [f"{line}\n" for line in lines])
     return out.getvalue()
+
+
+def _frames() -> dict[int, FrameType]:
+    # The documented way, its name notwithstanding; not every interpreter has it.
+    current: Callable[[], dict[int, FrameType]] = getattr(sys, "_current_frames", dict)
+    return current()
 
 
 def _tasks_of(loop: asyncio.AbstractEventLoop | None) -> list[asyncio.Task[object]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import TypeAlias
 
@@ -64,7 +64,7 @@ class Leases:
             held.pop(delivery.tag, None)
 
     @contextmanager
-    def settling(self, deliveries: Sequence[Delivery]) -> Iterator[None]:
+    def settling(self, deliveries: Sequence[Delivery]) -> Generator[None]:
         """While these are settled, which may take long when a server is away, they are renewed;
         what was lost is for the settlement to say. Released in the end."""
         tags = {delivery.tag for delivery in deliveries}

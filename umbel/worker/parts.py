@@ -114,19 +114,37 @@ class Parts:
         )
         self.known = known = KnownTasks(on.tasks)
         self.source = on.source
-        self.revoking = Revoking(
+        self.revoking = self._make_revoking(known)
+        self._intake = self._make_intake(known, exposure)
+        self._surplus = Surplus(
+            broker,
+            on.pool,
+            intake=self._intake,
+            finish=self._finish,
+            credit=self._credit,
+            state=state,
+            give_back=self._settler.give_back,
+            clock=on.clock,
+        )
+
+    def _make_revoking(self, known: KnownTasks) -> Revoking:
+        on, broker = self._on, self._on.source.broker
+        return Revoking(
             store=broker.revocations if isinstance(broker, KeepsRevocations) else None,
             file=on.state_file,
             backend=on.backend,
             codec=on.codec,
             pool=on.pool,
             known=known,
-            state=state,
+            state=self._state,
             conclusions=self._conclusions,
             finish=self._finish,
             clock=on.clock,
         )
-        self._intake = Intake(
+
+    def _make_intake(self, known: KnownTasks, exposure: Exposure) -> Intake:
+        on = self._on
+        return Intake(
             on.source,
             on.pool,
             known,
@@ -137,21 +155,11 @@ class Parts:
             finish=self._finish,
             conclusions=self._conclusions,
             events=self._events,
-            state=state,
-            patience=patience,
+            state=self._state,
+            patience=self._insist,
             claim=on.backend.claim,
             prefetch=on.prefetch,
             max_deliveries=on.max_deliveries,
-        )
-        self._surplus = Surplus(
-            broker,
-            on.pool,
-            intake=self._intake,
-            finish=self._finish,
-            credit=self._credit,
-            state=state,
-            give_back=self._settler.give_back,
-            clock=on.clock,
         )
 
     def running(self) -> list[Running]:

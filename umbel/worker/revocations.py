@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from umbel.exceptions import DecodeError
 from umbel.model import Request, Revocation
 from umbel.protocols import Clock
+from umbel.serialization.shapes import is_dict
 from umbel.wire import headers
 
 __all__ = ["Revocations", "of_headers", "of_ids"]
@@ -115,16 +116,18 @@ def _stamps(request: Request) -> list[Revocation]:
     except DecodeError:
         return []
     stamps, names = read.get("stamps"), read.get("stamped_headers")
-    if not isinstance(stamps, dict) or not isinstance(names, list):
+    if not is_dict(stamps) or not isinstance(names, list):
         return []
-    return of_headers({name: stamps[name] for name in names if name in stamps})
+    named = cast("list[object]", names)
+    return of_headers({name: value for name, value in stamps.items() if name in named})
 
 
 def _texts(values: object) -> list[str]:
     if values is None:
         return []
-    several = values if isinstance(values, list | tuple | set | frozenset) else [values]
-    return [str(value) for value in several]
+    if isinstance(values, list | tuple | set | frozenset):
+        return [str(value) for value in cast("Iterable[object]", values)]
+    return [str(values)]
 
 
 def _limit(moments: dict[T, float], most: int, since: float) -> None:

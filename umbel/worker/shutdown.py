@@ -114,13 +114,12 @@ class Shutdown:
         ``REMAP_SIGTERM=SIGQUIT`` in the environment makes TERM as urgent as QUIT.
         """
         remapped = os.environ.get("REMAP_SIGTERM") == "SIGQUIT"
-        terminated = self._quit if remapped else lambda name: self.ask("warm", name)
-        self._on(loop, "SIGTERM", terminated)
+        self._on(loop, "SIGTERM", self._quit if remapped else self._terminated)
         self._on(loop, "SIGINT", self._interrupted)
         self._on(loop, "SIGQUIT", self._quit)
         # At a terminal HUP says that it was closed, and nobody wants a worker in the background.
         at_terminal = sys.stdin is not None and sys.stdin.isatty()
-        self._on(loop, "SIGHUP", self._hung_up if at_terminal else lambda _: self.restart())
+        self._on(loop, "SIGHUP", self._terminated if at_terminal else lambda _: self.restart())
 
     def over(self) -> None:
         """All is done: what asks in the next moments has nothing left to ask for."""
@@ -148,7 +147,7 @@ class Shutdown:
         self.restarts = self.restarts and self.exit_code == _EX_OK
         self._told(how, reason, self.exit_code)
 
-    def _hung_up(self, name: str) -> None:
+    def _terminated(self, name: str) -> None:
         self.ask("warm", name)
 
     def _interrupted(self, name: str) -> None:
