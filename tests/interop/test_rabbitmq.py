@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import celery
 import pytest
 
+import umbel
 from umbel.testing.servers import RabbitMQServer, ServerMissing, rabbitmq_server, required
 
 
@@ -124,3 +126,26 @@ def test_two_kinds_of_workers_share_a_queue_and_run_each_task_once(
     runs = [line.split() for line in lines_of(path, 300)]
     assert sorted(int(number) for _, number in runs) == list(range(300))
     assert {side for side, _ in runs} == {"celery", "umbel"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("caller", ["celery", "umbel"])
+def test_chords_cross_both_kinds_of_workers(
+    start: Callable[..., Any], make_client: Callable[[str], Any], caller: str, tmp_path: Path
+) -> None:
+    trace = tmp_path / "trace"
+    canvas: Any = {"celery": celery, "umbel": umbel}[caller]
+    start("celery")
+    start("umbel")
+    client = make_client(caller)
+    path, size = str(trace), 60
+
+    for number in range(3):
+        values = [number * size + n for n in range(size)]
+        header = [client.signature("interop.record", (path, value)) for value in values]
+        body = client.signature("interop.gather", (path,))
+        assert canvas.chord(header, app=client)(body).get(timeout=60) == values
+
+    lines = [line.split() for line in trace.read_text().splitlines()]
+    assert {side for side, what in lines if what != "body"} == {"celery", "umbel"}
+    assert len([what for _, what in lines if what == "body"]) == 3
