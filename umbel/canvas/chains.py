@@ -10,7 +10,7 @@ from umbel.canvas.composition import Composition
 from umbel.canvas.groups import group
 from umbel.canvas.plan import listed
 from umbel.canvas.sender import Sender
-from umbel.canvas.signature import Signature, maybe_signature, settle
+from umbel.canvas.signature import Signature, is_unread, maybe_signature, settle
 from umbel.canvas.stamping import StampingVisitor, stamps_of
 
 __all__ = ["chain"]
@@ -41,7 +41,8 @@ class chain(Composition):  # noqa: N801 - Celery's name
                 settle(each)
             return cls.of(signatures, options, app)
         # As with Celery: what comes last is in the chain as it was passed.
-        steps = _joined([*(each.clone() for each in signatures[:-1]), *signatures[-1:]])
+        copies = (each if is_unread(each) else each.clone() for each in signatures[:-1])
+        steps = _joined([*copies, *signatures[-1:]])
         if len(steps) == 1 and signatures and isinstance(_first(signatures), group):
             return steps[0]
         return cls.of(steps, {}, app)

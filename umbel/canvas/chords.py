@@ -119,7 +119,8 @@ class chord(Composition):  # noqa: N801 - Celery's name
         return header
 
     def clone(self, args: Iterable[Any] | None = None, kwargs: Any = None, **opts: Any) -> chord:
-        """A copy, with a body of its own."""
+        """A copy, with a body of its own; a generator is read, and shared as a list."""
+        settle(self)
         copy = super().clone(args, kwargs, **opts)
         copy.body = maybe_signature(self.body, clone=True)
         return copy

@@ -75,6 +75,13 @@ class group(Composition):  # noqa: N801 - Celery's name
         _refuse_links(options)
         return await super().aapply_async(args, kwargs, route_name, **options)
 
+    def clone(self, args: Iterable[Any] | None = None, kwargs: Any = None, **opts: Any) -> group:
+        """A copy with more arguments and options; a generator is read, and shared as a list."""
+        settle(self)
+        return super().clone(args, kwargs, **opts)
+
+    partial = clone
+
     def skew(self, start: float = 1.0, stop: float | None = None, step: float = 1.0) -> group:
         """Start the tasks one after the other: the first after ``start`` seconds, each other one
         ``step`` seconds later, none after more than ``stop``. Returns itself."""

@@ -24,6 +24,7 @@ from umbel.result.single import AsyncResult
 __all__ = [
     "Signature",
     "given_options",
+    "is_unread",
     "maybe_signature",
     "maybe_subtask",
     "new_id",
@@ -394,11 +395,15 @@ class Signature(Entries):
         return self._type if self._type is not None else self.app.tasks.get(self.task)
 
 
+def is_unread(value: Any) -> bool:
+    """Whether it is a composition of what a generator is still to make."""
+    return bool(getattr(getattr(value, "tasks", None), "is_lazy", False))
+
+
 def settle(value: Any) -> None:
-    """Read the generators in what is to be kept: it may be needed more than once."""
-    tasks: Any = getattr(value, "tasks", None)
-    if getattr(tasks, "is_lazy", False):
-        value.tasks = [*tasks]
+    """Read the generator in what is to be kept: it may be needed more than once."""
+    if is_unread(value):
+        value.tasks = [*value.tasks]
 
 
 def signature(varies: Any, *args: Any, **kwargs: Any) -> Signature:
