@@ -85,7 +85,7 @@ class Composer:
             return self._failed(body, full, context, error)
         try:
             reply_to = arrival.record.reply_to
-            wave = follow_up.start(body.signature, (values,), context, ids_after(full.id))
+            wave = follow_up.start(body.signature, (values,), context, ids_after(f"{full.id}:body"))
             return Composed(publish=tuple(self._encode(wave.steps, reply_to)), expect=wave.expect)
         except (InvalidTaskError, EncodeError) as trouble:
             refusal = ChordError(f"Callback error: {trouble!r}")
@@ -129,7 +129,7 @@ class Composer:
         place = Member(
             chord=None, chain=None, group_id=None, group_index=None, root_id=body.root_id
         )
-        signature = _with_id(body.signature, ids_after(full.id)())
+        signature = _with_id(body.signature, ids_after(f"{full.id}:body")())
         ending = fallen(signature, place, error, None, self._codec)
         waves: list[Wave] = []
         root_id: str = context["root_id"]

@@ -111,7 +111,9 @@ def compile(signature: Any, rules: Rules, given: Options = _NOTHING) -> Node | N
         case "chain":
             return _chain(plain, rules, given)
         case "group":
-            return _group(plain, rules, given)
+            rest = overlay(plain.get("options") or _NOTHING, given).get("chain")
+            group = _group(plain, rules, given)
+            return _as_chord(group, _chain_of(reversed(rest), rules)) if rest else group
         case "chord":
             return _chord(plain, rules, given)
         case "chunks":
@@ -193,10 +195,20 @@ def checked(signature: Any) -> Mapping[str, Any]:
 # -- by kind
 
 
-def _call(plain: Mapping[str, Any], rules: Rules, given: Options) -> Call:
+def _call(plain: Mapping[str, Any], rules: Rules, given: Options) -> Node | None:
     options = overlay(plain.get("options") or _NOTHING, given)
+    rest = options.pop("chain", None)
     options["task_id"] = options.get("task_id") or rules.new_id()
-    return Call({**plain, "options": options})
+    call = {**plain, "options": options}
+    if not rest:
+        return Call(call)
+    # A chain, in the form in which it is a body or a message.
+    return _chain_of([call, *reversed(rest)], rules)
+
+
+def _chain_of(tasks: Iterable[Any], rules: Rules) -> Any:
+    """The chain of some tasks, of which there is at least one."""
+    return _chain({"task": "celery.chain", "kwargs": {"tasks": [*tasks]}}, rules, _NOTHING)
 
 
 def _chain(plain: Mapping[str, Any], rules: Rules, given: Options) -> Node | None:
@@ -262,7 +274,9 @@ def _with_arguments_of(chain: Mapping[str, Any], step: Mapping[str, Any]) -> Map
 def _group(plain: Mapping[str, Any], rules: Rules, given: Options) -> Group:
     own = overlay(plain.get("options") or _NOTHING, given)
     id_ = own.pop("task_id", None) or rules.new_id()
-    shared = {name: value for name, value in own.items() if name not in ("group_index", "link")}
+    shared = {
+        name: value for name, value in own.items() if name not in ("group_index", "link", "chain")
+    }
     tasks: Any = _kwargs(plain).get("tasks") or ()
     members = _members(tasks, rules, shared, tuple(plain.get("args") or ()))
     return Group(id_, _kept(tasks, members), is_placed="group_id" in shared)
@@ -408,7 +422,7 @@ def _accumulate(group_id: str) -> Call:
             "task": "celery.accumulate",
             "args": (),
             "kwargs": {"index": 0},
-            "options": {"task_id": ids_after(group_id)()},
+            "options": {"task_id": ids_after(f"{group_id}:gathered")()},
             "subtask_type": None,
             "immutable": False,
         }

@@ -196,6 +196,6 @@ def _chained(rest: Sequence[Any], seed: str) -> Node:
     """What is chained behind something, as one node."""
     kwargs = {"tasks": [*reversed(rest)]}
     chain = {"task": "celery.chain", "kwargs": kwargs, "subtask_type": "chain"}
-    node = plan.compile(chain, plan.Rules(plan.ids_after(seed)))
+    node = plan.compile(chain, plan.Rules(plan.ids_after(f"{seed}:rest")))
     assert node is not None  # there is a rest
     return node
