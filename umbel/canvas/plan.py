@@ -206,9 +206,11 @@ def _call(plain: Mapping[str, Any], rules: Rules, given: Options) -> Node | None
     return _chain_of([call, *reversed(rest)], rules)
 
 
-def _chain_of(tasks: Iterable[Any], rules: Rules) -> Any:
+def _chain_of(tasks: Iterable[Any], rules: Rules) -> Node:
     """The chain of some tasks, of which there is at least one."""
-    return _chain({"task": "celery.chain", "kwargs": {"tasks": [*tasks]}}, rules, _NOTHING)
+    node = _chain({"task": "celery.chain", "kwargs": {"tasks": [*tasks]}}, rules, _NOTHING)
+    # An empty group is what is left of a chain of empty ones.
+    return Group(rules.new_id(), ()) if node is None else node
 
 
 def _chain(plain: Mapping[str, Any], rules: Rules, given: Options) -> Node | None:
