@@ -6,7 +6,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -50,7 +50,7 @@ class Events:
         hostname: str | None = None,
         enabled: bool = True,
         buffer_while_offline: bool = False,
-    ) -> Iterator[EventDispatcher]:
+    ) -> Generator[EventDispatcher]:
         """A dispatcher for a moment."""
         with self.Dispatcher(
             hostname=hostname, enabled=enabled, buffer_while_offline=buffer_while_offline

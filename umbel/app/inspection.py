@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from umbel.exceptions import DuplicateNodenameWarning
+from umbel.serialization.shapes import is_list
 from umbel.utils.text import pluralize
 from umbel.wire.pidbox import matches
 
@@ -100,7 +101,7 @@ class Inspect:
 
     def query_task(self, *ids: Any) -> Any:
         """What has become of tasks: ``{node: {id: (state, task)}}``."""
-        if len(ids) == 1 and isinstance(ids[0], list | tuple):
+        if len(ids) == 1 and is_list(ids[0]):
             # Once it took a list.
             return self._request("query_task", ids=list(ids[0]))
         return self._request("query_task", ids=ids)

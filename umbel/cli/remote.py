@@ -15,6 +15,7 @@ import click
 
 from umbel.cli.options import Names, UmbelCommand, as_json
 from umbel.cli.session import Session, pass_session
+from umbel.serialization.shapes import is_dict, is_list
 from umbel.utils.text import indent, pluralize
 
 if TYPE_CHECKING:
@@ -228,9 +229,9 @@ def _say(session: Session, node: str, value: Any, *, body: bool) -> None:
 def _pretty(session: Session, value: Any) -> tuple[str, str]:
     """Whether all is well, in a word, and the rest of a reply, as text."""
     good = _style(session, "OK", fg="green", bold=True)
-    if isinstance(value, list):
+    if is_list(value):
         return good, "\n".join(f"* {item}" for item in value) or "- empty -"
-    if isinstance(value, dict):
+    if is_dict(value):
         for key, word in (("ok", good), ("error", _style(session, "ERROR", fg="red", bold=True))):
             if key in value:
                 return word, indent(_pretty(session, value[key])[1], 4)

@@ -94,7 +94,7 @@ class CursesMonitor:
 
     def rows(self, limit: int) -> list[tuple[str, Any]]:
         """The latest tasks, the newest first; one of them is selected if there are any."""
-        rows = list(islice(self.state.tasks_by_time(), limit))
+        rows: list[tuple[str, Any]] = list(islice(self.state.tasks_by_time(), limit))
         if rows and self.selected not in {uuid for uuid, _ in rows}:
             self.selected = rows[0][0]
         return rows
@@ -142,7 +142,7 @@ class CursesMonitor:
     def _show_traceback(self) -> None:
         task = self._task()
         if task is not None:
-            self._page("Traceback", (task.traceback or "There is none.").splitlines())
+            self._page("Traceback", str(task.traceback or "There is none.").splitlines())
 
     def _show_result(self) -> None:
         task = self._task()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
@@ -178,16 +178,16 @@ def decode_command(message: Message, *, accept: frozenset[str]) -> tuple[Command
     method = body.get("method")
     if not isinstance(method, str):
         raise DecodeError(f"the command is named {method!r:.80}, which is no text.")
-    arguments = body.get("arguments") or {}
+    arguments: Any = body.get("arguments") or {}
     if not is_dict(arguments):
-        raise DecodeError(f"the arguments are of type {type(arguments).__name__}, not a mapping.")
+        raise DecodeError(f"the arguments are {arguments!r:.80}, not a mapping.")
     destination = body.get("destination")
     if destination is not None and not is_list(destination):
         raise DecodeError(f"the destination is {destination!r:.80}, not a list of nodes.")
     ticket = body.get("ticket")
     command = Command(
         method=method,
-        arguments=cast("dict[str, Any]", arguments),
+        arguments=arguments,
         destination=destination or None,
         pattern=_text(body, "pattern"),
         matcher=_text(body, "matcher"),

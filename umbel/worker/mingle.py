@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from umbel.app.mailbox import Asking
 from umbel.exceptions import BrokerUnavailable, OperationalError
+from umbel.serialization.shapes import is_dict, is_list
 
 if TYPE_CHECKING:
     from umbel.protocols import Fanout
@@ -44,7 +45,7 @@ async def mingle(worker: Worker, fanout: Fanout) -> None:
         value
         for reply in replies
         for node, value in reply.items()
-        if node != worker.hostname and isinstance(value, dict) and "error" not in value
+        if node != worker.hostname and is_dict(value) and "error" not in value
     ]
     if not told:
         logger.info("mingle: all alone")
@@ -62,6 +63,7 @@ def learn(worker: Worker, value: dict[str, Any]) -> None:
         worker.app.clock.adjust(clock)
     revoked = value.get("revoked")
     # Celery before 5.7 sends the moments with the ids.
-    ids = [id for id in revoked if isinstance(id, str)] if isinstance(revoked, list | dict) else []
+    given = list(revoked) if is_list(revoked) or is_dict(revoked) else []
+    ids = [each for each in given if isinstance(each, str)]
     if ids:
         worker.learn_revoked(ids)

@@ -59,7 +59,7 @@ def hello(state: ControlState, from_node: str, revoked: Any = None, **_: Any) ->
 
 
 @control_command()
-def election(state: ControlState, id: str, topic: str, action: Any = None, **_: Any) -> None:
+def election(state: ControlState, id: Any, topic: Any, action: Any = None, **_: Any) -> None:
     """Hold election."""
     if not isinstance(id, str) or not isinstance(topic, str):
         raise TypeError(f"an election needs an id and a topic, not {id!r:.60} and {topic!r:.60}")

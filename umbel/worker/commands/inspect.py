@@ -154,11 +154,15 @@ def objgraph(
         raise ImportError("Requires the objgraph library") from error
     gc.collect()
     with tempfile.NamedTemporaryFile(prefix="cobjg", suffix=".png", delete=False) as file:
-        objects = library.by_type(type)[:num]
+        objects: list[Any] = library.by_type(type)[:num]
+
+        def is_one(value: object) -> bool:
+            return any(value is each for each in objects)
+
         library.show_backrefs(
             objects,
             max_depth=max_depth,
-            highlight=lambda value: value in objects,
+            highlight=is_one,
             filename=file.name,
         )
     return {"filename": file.name}

@@ -8,10 +8,10 @@ Source:
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from typing import Any
 
 from umbel.exceptions import NotRegistered
+from umbel.serialization.shapes import is_dict, is_list
 from umbel.worker.commands.registry import control_command, inspect_command, nok, ok
 from umbel.worker.commands.state import ControlState
 
@@ -105,8 +105,8 @@ def revoked(state: ControlState, **_: Any) -> Any:
 
 
 def _ids(task_id: Any) -> list[str]:
-    given = [task_id] if isinstance(task_id, str) else task_id or []
-    if not isinstance(given, list | tuple | set) or not all(isinstance(id, str) for id in given):
+    given: Any = [task_id] if isinstance(task_id, str) else task_id or []
+    if not is_list(given) or not all(isinstance(each, str) for each in given):
         raise TypeError(f"{task_id!r:.120} is neither a task id nor a list of them")
     return list(dict.fromkeys(given))
 
@@ -131,7 +131,7 @@ def _headers(headers: Any) -> dict[str, Any]:
     Raises:
         ValueError: They are neither a mapping nor such a list.
     """
-    if isinstance(headers, Mapping):
+    if is_dict(headers):
         return {str(name): value for name, value in headers.items()}
     found: dict[str, Any] = {}
     for text in [headers] if isinstance(headers, str) else headers or ():
