@@ -110,24 +110,6 @@ def test_tasks_wait_in_quorum_queues_for_either_side(
     assert types["celery"] == types["celery_delayed_0"] == types["celery_delayed_27"] == "quorum"
 
 
-def test_two_kinds_of_workers_share_a_queue_and_run_each_task_once(
-    umbel_client: Any,
-    start: Callable[..., Any],
-    tmp_path: Path,
-    lines_of: Callable[[Path, int], list[str]],
-) -> None:
-    start("celery")
-    start("umbel")
-    path = tmp_path / "runs"
-
-    sent = [umbel_client.send_task("interop.record", (str(path), n)) for n in range(300)]
-
-    assert [each.get(timeout=30) for each in sent] == list(range(300))
-    runs = [line.split() for line in lines_of(path, 300)]
-    assert sorted(int(number) for _, number in runs) == list(range(300))
-    assert {side for side, _ in runs} == {"celery", "umbel"}
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("caller", ["celery", "umbel"])
 def test_chords_cross_both_kinds_of_workers(

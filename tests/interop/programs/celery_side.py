@@ -106,3 +106,8 @@ def mourn(request: Any, error: Any, traceback: Any, path: str) -> None:
 @app.task(name="interop.total")
 def total(values: list[float]) -> float:
     return sum(values)
+
+
+@app.task(name="interop.late_record", acks_late=True)
+def late_record(path: str, number: int) -> int:
+    return work.record(path, "celery", number)
