@@ -8,7 +8,7 @@ PYTEST ?=
 NEEDS := pyproject.toml uv.lock scripts/setup
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench format clean
+.PHONY: help setup demo test faults check bench format clean
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -21,6 +21,10 @@ demo: .venv/.demo ## real work on the embedded default: pictures, an access log;
 test: .venv/.dev ## all tests (PYTEST="-k name" to choose)
 	@scripts/servers
 	@$(BIN)/python -m pytest -n $(JOBS) $(PYTEST)
+
+faults: .venv/.dev ## break everything on every broker, and count what came of the tasks; half an hour
+	@scripts/servers
+	@$(BIN)/python -m tests.faults.run $(FAULTS)
 
 check: .venv/.dev ## format, lint, types, layers, our own rules
 	@scripts/check

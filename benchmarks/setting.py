@@ -94,22 +94,30 @@ def url_of(client: redis.Redis) -> str:
     return f"redis://127.0.0.1:{client.connection_pool.connection_kwargs['port']}/0"
 
 
-def environment(url: str) -> dict[str, str]:
-    """What the programs under test are started with; a SQLite address goes to umbel alone."""
+def environment(url: str, broker: str | None = None) -> dict[str, str]:
+    """What the programs under test are started with; a SQLite address goes to umbel alone.
+
+    Args:
+        broker: Where the messages go, if not where the results go.
+    """
     extra = {"BENCH_SQLITE": url} if url.startswith("sqlite") else {"BENCH_REDIS": url}
+    if broker is not None:
+        extra["BENCH_BROKER"] = broker
     kept = {key: value for key, value in os.environ.items() if not key.startswith("BENCH_")}
     # Celery warns about root on every start; dramatiq and taskiq look for modules on the path.
     return {**kept, **extra, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
 
 
 @contextmanager
-def worker(system: str, url: str, *extra: str) -> Iterator[psutil.Process]:
+def worker(
+    system: str, url: str, *extra: str, broker: str | None = None
+) -> Iterator[psutil.Process]:
     """A worker of ``system``; ended politely, then not."""
     name, *arguments = WORKER_BY_SYSTEM[system]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             [str(BIN / name), *arguments, *extra],
-            env=environment(url),
+            env=environment(url, broker),
             cwd=ROOT,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -135,11 +143,13 @@ def end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def produce(system: str, url: str, what: str, count: int) -> dict[str, float]:
+def produce(
+    system: str, url: str, what: str, count: int, *, broker: str | None = None
+) -> dict[str, float]:
     """Let a fresh process of ``system`` produce; see :mod:`benchmarks.produce`."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.produce", system, what, str(count)],
-        env=environment(url),
+        env=environment(url, broker),
         cwd=ROOT,
         stdout=subprocess.PIPE,
         check=True,

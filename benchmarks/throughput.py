@@ -2,7 +2,8 @@
 
 No-op tasks, the producer, Redis and a worker with two processes on the same machine. A queue is
 filled first, then a worker is started on it; the drain is clocked from the first stored result
-to the last, so that starting up counts for nobody. Systems take turns, round by round.
+to the last, so that starting up counts for nobody. Systems take turns, round by round. With
+``-rabbitmq`` behind its name a system sends over RabbitMQ, and keeps results in Redis.
 """
 
 from __future__ import annotations
@@ -25,9 +26,12 @@ from benchmarks.setting import (
     wait_until,
     worker,
 )
+from umbel.testing.servers import rabbitmq_server
 
+RABBITMQ_COUNT_BY_SYSTEM = {"celery": 3000, "umbel": 40_000}
 COUNT_BY_SYSTEM = {"celery": 3000, "umbel": 100_000, "dramatiq": 8000, "taskiq": 8000, "huey": 8000}
 """A few seconds' worth each."""
+ELSEWHERE = ("umbel-sqlite", "celery-rabbitmq", "umbel-rabbitmq")
 ONE_BY_ONE = 3000
 SQLITE_COUNT = 50_000
 PATIENCE = 120.0
@@ -73,6 +77,24 @@ def on_redis(system: str, client: redis.Redis, figures: Figures) -> None:
         figures.setdefault("drain", []).append(clock_drain(count, total))
 
 
+def on_rabbitmq(system: str, figures: Figures) -> None:
+    """One round of a system that sends over RabbitMQ and keeps results in Redis.
+
+    Celery waits for no confirmation; umbel waits for all of them.
+    """
+    name = system.partition("-")[0]
+    total = RABBITMQ_COUNT_BY_SYSTEM[name]
+    with private_redis() as client, rabbitmq_server() as server:
+        url, broker = url_of(client), server.url()
+        sent = produce(name, url, "one", ONE_BY_ONE, broker=broker)
+        figures.setdefault("one", []).append(sent["rate"])
+        sent = produce(name, url, "many", total, broker=broker)
+        figures.setdefault("many", []).append(sent["rate"])
+        count = stored(client, name)
+        with worker(name, url, broker=broker):
+            figures.setdefault("drain", []).append(clock_drain(count, ONE_BY_ONE + total))
+
+
 def on_sqlite(figures: Figures) -> None:
     """One round of umbel on one file."""
     with somewhere("umbel-sqlite") as (_, url):
@@ -102,10 +124,10 @@ def results_table(database: sqlite3.Connection) -> str:
 
 def report(figures: dict[str, Figures]) -> str:
     """Medians, spread and ratios to Celery."""
-    reference = figures.get("celery", {})
     rows = []
     for system, measured in figures.items():
         row = [system]
+        reference = figures.get("celery-rabbitmq" if "rabbitmq" in system else "celery", {})
         for what, base in (("one", "one"), ("many", "one"), ("drain", "drain")):
             rates = measured[what]
             rate = statistics.median(rates)
@@ -115,13 +137,16 @@ def report(figures: dict[str, Figures]) -> str:
             row.append(f"{rate:,.0f}{ratio} [{min(rates):,.0f}..{max(rates):,.0f}]")
         rows.append(row)
     text = table(["tasks/s", "one by one", "many at once", "drain, results stored"], rows)
-    return text + "\n\nIn brackets: times Celery's (many at once: Celery's one by one); the spread."
+    return text + (
+        "\n\nIn brackets: times Celery's on the same broker (many at once: Celery's one by one); "
+        "the spread."
+    )
 
 
 def main() -> None:
     """Measure the systems asked for, round by round."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("systems", nargs="*", default=[*COUNT_BY_SYSTEM, "umbel-sqlite"])
+    parser.add_argument("systems", nargs="*", default=[*COUNT_BY_SYSTEM, *ELSEWHERE])
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     figures: dict[str, Figures] = {system: {} for system in options.systems}
@@ -129,6 +154,9 @@ def main() -> None:
         for system in options.systems:
             if system == "umbel-sqlite":
                 on_sqlite(figures[system])
+                continue
+            if system.endswith("-rabbitmq"):
+                on_rabbitmq(system, figures[system])
                 continue
             with private_redis() as client:
                 on_redis(system, client, figures[system])

@@ -8,7 +8,7 @@ import time
 from celery import Celery
 
 URL = os.environ["BENCH_REDIS"]
-app = Celery("bench", broker=URL, backend=URL)
+app = Celery("bench", broker=os.environ.get("BENCH_BROKER", URL), backend=URL)
 
 
 @app.task(name="add")

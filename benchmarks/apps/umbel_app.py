@@ -8,7 +8,7 @@ import time
 from umbel import Umbel
 
 URL = os.environ.get("BENCH_SQLITE") or os.environ["BENCH_REDIS"]
-app = Umbel("bench", broker=URL, backend=URL)
+app = Umbel("bench", broker=os.environ.get("BENCH_BROKER", URL), backend=URL)
 
 
 @app.task(name="add")

@@ -12,7 +12,7 @@ import pytest
 
 from umbel.clock import SystemClock
 from umbel.drivers.rabbitmq.broker import RabbitMQBroker
-from umbel.exceptions import BatchError, BrokerUnavailable, QueueConflict
+from umbel.exceptions import BatchError, BrokerUnavailable, ImproperlyConfigured, QueueConflict
 from umbel.model import Exchange, Queue
 from umbel.testing.conformance.messages import ids, message, messages, take
 from umbel.testing.servers import RabbitMQServer, rabbitmq_server
@@ -273,3 +273,31 @@ async def test_a_server_that_hangs_is_noticed() -> None:
             await broker.close()
         finally:
             server.resume()
+
+
+@pytest.mark.parametrize("strategy", [None, "round-robin", "shuffle", reversed, sorted])
+async def test_a_strategy_says_which_server_is_next(
+    rabbitmq: RabbitMQServer, queue: str, strategy: object
+) -> None:
+    away = ";".join(f"amqp://guest:guest@127.0.0.1:{port}//" for port in (1, 2))
+    broker = RabbitMQBroker(
+        f"{away};{rabbitmq.url()}",
+        clock=SystemClock(),
+        max_retries=20,
+        transport_options={"failover_strategy": strategy},
+    )
+
+    async with asyncio.timeout(20):
+        await broker.publish([message("a", routing_key=queue)])
+
+    assert ids(await take(broker, 1, queue)) == ["a"]
+    await broker.close()
+
+
+def test_a_strategy_that_there_is_not_is_refused() -> None:
+    with pytest.raises(ImproperlyConfigured, match="'alphabetical'"):
+        RabbitMQBroker(
+            "amqp://a;amqp://b",
+            clock=SystemClock(),
+            transport_options={"failover_strategy": "alphabetical"},
+        )

@@ -38,11 +38,13 @@ class Ledger:
 class Tree:
     """A worker and everything it forks: a process group of its own."""
 
-    def __init__(self, folder: Path, *arguments: str, env: dict[str, str]) -> None:
+    def __init__(
+        self, folder: Path, *arguments: str, env: dict[str, str], app: str = "tasks"
+    ) -> None:
         self.log = folder / "worker.log"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "umbel", "-A", "tasks", "worker", *arguments],
+                [sys.executable, "-m", "umbel", "-A", app, "worker", *arguments],
                 cwd=folder,
                 env={**os.environ, **env},
                 stdout=log,

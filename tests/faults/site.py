@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -53,10 +52,12 @@ class Site:
             {"task": f"tasks.{task}", "args": [number, *args], **options} for number in numbers
         )
 
-    def worker(self, *arguments: str, env: dict[str, str] | None = None) -> Tree:
+    def worker(
+        self, *arguments: str, env: dict[str, str] | None = None, app: str = "tasks"
+    ) -> Tree:
         """A worker process and what it forks."""
         given = arguments if "-c" in arguments else ("-c", "2", *arguments)
-        return Tree(self.folder, *given, env={**self.env, **(env or {})})
+        return Tree(self.folder, *given, env={**self.env, **(env or {})}, app=app)
 
     def starts(self) -> int:
         """How many runs have begun."""
@@ -124,8 +125,3 @@ def somewhere(broker: str, folder: Path, *, lease: float = 20.0) -> Iterator[Sit
                 site = Site(folder, url, url, lease=lease)
         stack.callback(site.app.close)
         yield site
-
-
-def wait(seconds: float) -> None:
-    """Let time pass: for faults whose very nature it is to last."""
-    time.sleep(seconds)

@@ -43,6 +43,8 @@ async def app(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[U
 
     yield app
     await app.aclose()
+    # Tasks that wait or publish do so on a loop of their own.
+    await asyncio.to_thread(app.close)
 
 
 @asynccontextmanager

@@ -273,6 +273,34 @@ async def test_limits_of_tasks_are_changed(quick: Umbel) -> None:
         }
 
 
+async def test_the_pool_is_restarted_where_that_is_allowed(quick: Umbel) -> None:
+    async with working(quick):
+        denied = {"error": "ValueError('Pool restarts not enabled')"}
+        assert await ask_one(quick, "pool_restart") == denied
+        quick.conf.worker_pool_restarts = True
+        assert await ask_one(quick, "pool_restart", modules=["json"], reload=True) == {
+            "ok": "reload started"
+        }
+        assert "error" in await ask_one(quick, "pool_restart", modules=["no.such.module"])
+
+
+@pytest.mark.alone
+async def test_fifty_workers_answer_in_less_than_a_second(redis_url: str) -> None:
+    app = Umbel("test", broker=redis_url, backend=redis_url, set_as_current=False)
+    names = [f"w{number}" for number in range(50)]
+
+    async with working(app, *names, pool="solo", without_gossip=True, without_mingle=True):
+        clock = app.wall_clock
+        await ask(app, "ping")
+        began = clock.monotonic()
+        replies = await ask(app, "ping")
+        took = clock.monotonic() - began
+
+    await app.aclose()
+    assert len(replies) == 50
+    assert took < 1
+
+
 async def test_commands_of_ones_own_are_carried_out(quick: Umbel) -> None:
     @control_command(args=[("n", int)], signature="[N=1]")
     def double(state: Any, n: int = 1) -> Any:

@@ -308,8 +308,9 @@ class Control:
         """Have workers replace the processes that run tasks, once these are done.
 
         Args:
-            modules: What to import first; all modules of the app by default.
-            reload: Whether to read modules again that are imported already.
+            modules: What to import in the workers first.
+            reload: Whether to read modules again that are imported already: for pools that
+                run tasks in the worker's own process.
         """
         arguments = {"modules": modules, "reload": reload, "reloader": reloader}
         return self.broadcast("pool_restart", arguments, destination, **kwargs)

@@ -242,6 +242,8 @@ class Equipment(Workflows):
         if conf.is_set("broker_native_delayed_delivery_queue_type"):
             kind = conf.broker_native_delayed_delivery_queue_type
             options["native_delayed_delivery_queue_type"] = kind
+        if conf.is_set("broker_failover_strategy"):
+            options["failover_strategy"] = conf.broker_failover_strategy
         if conf.broker_login_method:
             options["login_method"] = conf.broker_login_method
         if conf.broker_use_ssl:

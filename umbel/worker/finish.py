@@ -13,6 +13,7 @@ from umbel.worker.conclusion import Conclusions
 from umbel.worker.credit import Credit
 from umbel.worker.exposure import Exposure
 from umbel.worker.leases import Leases
+from umbel.worker.patience import Patience
 from umbel.worker.settle import Settler
 from umbel.worker.state import State
 
@@ -37,6 +38,7 @@ class Finish:
         leases: Leases,
         exposure: Exposure,
         unsettled: list[Settlement],
+        patience: Patience,
     ) -> None:
         """Make one.
 
@@ -51,6 +53,7 @@ class Finish:
         self._leases = leases
         self._exposure = exposure
         self._unsettled = unsettled
+        self._insist = patience
         self._more = asyncio.Event()
         self._collected = asyncio.Event()
         self._idle = asyncio.Event()
@@ -114,6 +117,9 @@ class Finish:
         await self._idle.wait()
 
     async def _settle(self, batch: list[Settlement]) -> None:
+        if self._leases.are_doubtful:
+            # Whoever has a message now is to have the last word on its task.
+            await self._insist(self._leases.verify)
         if self._leases.any_lost:
             batch = self._without_lost(batch)
         lost = await self._settler.settle(batch)

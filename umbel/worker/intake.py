@@ -344,7 +344,7 @@ class Intake:
                 await self._credit.wait_for_room()
                 continue
             now, self._in_hand = run[:count], run[count:]
-            now = await self._note_attempts(now)
+            now = await self._still_ours(now)
             self._exposure.started(now)
             for accepted in now:
                 name = accepted.request.task
@@ -353,8 +353,14 @@ class Intake:
             tell = self._events.sender.tells_tasks
             await self._pool.submit([_as_it_runs(accepted, tell) for accepted in now])
 
-    async def _note_attempts(self, now: list[Accepted]) -> list[Accepted]:
-        """Let it count if what came back from a dead worker kills this one; what may run."""
+    async def _still_ours(self, now: list[Accepted]) -> list[Accepted]:
+        """Leave out what others have by now, and let it count if what came back from a dead
+        worker kills this one."""
+        leases = self._leases
+        if leases.are_doubtful:
+            await self._insist(leases.verify)
+        if leases.any_lost:
+            now = [accepted for accepted in now if not leases.is_lost(accepted.delivery)]
         suspects = [each.delivery for each in now if each.delivery.attempt > 1]
         if not suspects:
             return now

@@ -42,6 +42,8 @@ class Leases:
         self._held_by_tag: dict[str, Delivery] = {}
         self._settling_tags: set[str] = set()
         self._lost_tags: set[str] = set()
+        self._lease = broker.capabilities.lease
+        self._renewed_at = self._now()
 
     def __len__(self) -> int:
         return len(self._held_by_tag)
@@ -50,6 +52,26 @@ class Leases:
     def any_lost(self) -> bool:
         """Whether :meth:`is_lost` is worth asking."""
         return bool(self._lost_tags)
+
+    @property
+    def are_doubtful(self) -> bool:
+        """Whether leases may be lost without our knowing: this process stood still, the machine
+        slept, or the broker could not be reached. Where leases last as long as the connection,
+        it costs nothing to ask."""
+        lease = self._lease
+        if lease is None:
+            return True
+        now = self._now()
+        # The monotonic clock stands still while the machine sleeps, the other one may be set.
+        return any(a - b > lease * 0.9 for a, b in zip(now, self._renewed_at, strict=True))
+
+    async def verify(self) -> None:
+        """Find out what is lost.
+
+        Raises:
+            BrokerUnavailable: Nothing is known.
+        """
+        await self._renew(self._lease or 0.0)
 
     def hold(self, deliveries: Iterable[Delivery]) -> None:
         """Renew these from now on."""
@@ -95,17 +117,20 @@ class Leases:
 
     async def renew(self, lease: float) -> None:
         """Hold on to everything for ``lease`` seconds from now."""
+        try:
+            await self._renew(lease)
+        except BrokerUnavailable as error:
+            # Two more rounds fit into a lease; a lost one is noticed when the broker is back.
+            logger.warning("Could not renew %d leases: %s", len(self._held_by_tag), error)
+
+    async def _renew(self, lease: float) -> None:
+        began = self._now()
         for batch in in_batches(
             list(self._held_by_tag.values()), self._broker.capabilities.batch_limit
         ):
             # What was settled since the list was made must not be reported as lost below.
             held = [delivery for delivery in batch if delivery.tag in self._held_by_tag]
-            try:
-                lost = await self._broker.extend(held, lease=lease)
-            except BrokerUnavailable as error:
-                # Two more rounds fit into a lease; a lost one is noticed when the broker is back.
-                logger.warning("Could not renew %d leases: %s", len(held), error)
-                return
+            lost = await self._broker.extend(held, lease=lease)
             gone = [
                 each
                 for each in lost
@@ -114,6 +139,10 @@ class Leases:
             self._lose(gone)
             if gone and self._on_lost is not None:
                 await self._on_lost(gone)
+        self._renewed_at = began
+
+    def _now(self) -> tuple[float, float]:
+        return self._clock.monotonic(), self._clock.time()
 
     def _lose(self, lost: list[Delivery]) -> None:
         if not lost:

@@ -111,6 +111,7 @@ class Parts:
             leases=self._leases,
             exposure=exposure,
             unsettled=unsettled,
+            patience=patience,
         )
         self.known = known = KnownTasks(on.tasks)
         self.source = on.source

@@ -119,3 +119,40 @@ async def test_what_was_settled_a_moment_ago_is_not_reported_as_lost(
 
     assert caplog.messages == []
     assert not leases.any_lost
+
+
+async def test_who_stood_still_asks_what_is_lost_before_anything_else(
+    broker: MemoryBroker, clock: ManualClock
+) -> None:
+    leases = Leases(broker, clock)
+    [stale] = await received(broker, "a")
+    leases.hold([stale])
+    assert not leases.are_doubtful
+
+    await clock.advance(LEASE + 1)
+    await broker.receive(["q"], limit=1, wait=0)
+
+    assert leases.are_doubtful
+    assert not leases.is_lost(stale)
+    await leases.verify()
+    assert leases.is_lost(stale)
+    assert not leases.are_doubtful
+
+
+class Bedside(ManualClock):
+    """A clock of a machine that may sleep: its monotonic part sleeps too."""
+
+    slept = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.slept
+
+
+async def test_a_machine_that_slept_is_noticed_by_the_wall_clock(broker: MemoryBroker) -> None:
+    clock = Bedside()
+    leases = Leases(broker, clock)
+    assert not leases.are_doubtful
+
+    clock.slept = LEASE
+
+    assert leases.are_doubtful

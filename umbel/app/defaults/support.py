@@ -75,10 +75,6 @@ MISSING: tuple[Missing, ...] = (
         ("events_executable",),
     ),
     Missing(
-        "remote control is not in this release",
-        ("worker_pool_restarts",),
-    ),
-    Missing(
         "connections are found again without them, and every kind of queue is served alike",
         (
             "broker_channel_error_retry",
@@ -97,10 +93,6 @@ MISSING: tuple[Missing, ...] = (
     Missing(
         "a worker goes on trying to connect until it is ended",
         ("broker_connection_max_retries",),
-    ),
-    Missing(
-        "several brokers are tried in the order of their URLs",
-        ("broker_failover_strategy",),
     ),
     Missing(
         "commands that do no harm twice are always sent again",

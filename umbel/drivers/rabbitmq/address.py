@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from itertools import cycle, islice
 from typing import cast
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
@@ -11,7 +13,7 @@ import msgspec
 
 from umbel.exceptions import ImproperlyConfigured
 
-__all__ = ["Address", "parse"]
+__all__ = ["Address", "parse", "turns"]
 
 _TLS_SCHEMES = {"amqps", "rabbitmqs"}
 _SCHEMES = {"amqp", "pyamqp", "librabbitmq", "rabbitmq", "rpc"} | _TLS_SCHEMES
@@ -68,6 +70,53 @@ def parse(urls: str, tls: object = None) -> list[Address]:
     if not addresses:
         raise ImproperlyConfigured("the URL of RabbitMQ is empty")
     return addresses
+
+
+def turns(urls: str, strategy: object = None) -> Iterator[int]:
+    """Which of several URLs is tried next, whenever one has failed: endless.
+
+    Args:
+        strategy: As ``broker_failover_strategy``: ``round-robin`` (also None), ``shuffle``, or
+            what is called with the list of URLs and returns an iterator of them.
+
+    Raises:
+        ImproperlyConfigured: There is no such strategy.
+
+    >>> order = turns("amqp://a;amqp://b;amqp://c")
+    >>> [next(order) for _ in range(4)]
+    [1, 2, 0, 1]
+    """
+    each = [url.strip() for url in urls.split(";") if url.strip()]
+    if strategy in {None, "", "round-robin"}:
+        return islice(cycle(range(len(each))), 1, None)
+    if strategy == "shuffle":
+        return _shuffled(len(each))
+    if callable(strategy):
+        return _chosen(each, cast("Callable[[list[str]], Iterable[str]]", strategy))
+    raise ImproperlyConfigured(
+        f"broker_failover_strategy is {strategy!r}; it must be 'round-robin', 'shuffle' or callable"
+    )
+
+
+def _shuffled(count: int) -> Iterator[int]:
+    while True:
+        yield from random.sample(range(count), count)
+
+
+def _chosen(
+    urls: list[str], strategy: Callable[[list[str]], Iterable[str]]
+) -> Generator[int, None, None]:
+    while True:
+        any_chosen = False
+        for url in strategy(list(urls)):
+            any_chosen = True
+            if url not in urls:
+                raise ImproperlyConfigured(
+                    f"broker_failover_strategy gives {url!r:.40}, which is none of the URLs"
+                )
+            yield urls.index(url)
+        if not any_chosen:
+            raise ImproperlyConfigured("broker_failover_strategy gives no URL")
 
 
 def _parse_one(url: str, tls: object) -> Address:

@@ -46,7 +46,7 @@ class RabbitMQBroker:
             (seconds until a publish that RabbitMQ does not confirm fails), ``ssl`` (as
             ``broker_use_ssl``), ``login_method``, ``client_name``,
             ``native_delayed_delivery_queue_type`` (``quorum`` or ``classic``), ``consumer_timeout``
-            (seconds; the server's own, where it is not half an hour).
+            (seconds; the server's own, where it is not half an hour), ``failover_strategy``.
         max_retries: Further attempts to connect before a call fails; None: for ever.
         make_queue: What is made of the name of a queue that does not exist; by default what
             Celery makes of it.
@@ -84,9 +84,14 @@ class RabbitMQBroker:
             options=client_options,
             error=BrokerUnavailable,
             on_lost=self._forget_topology,
+            order=address.turns(url, options.get("failover_strategy")),
         )
         self._incoming = Client(
-            addresses, clock=clock, options=client_options, error=BrokerUnavailable
+            addresses,
+            clock=clock,
+            options=client_options,
+            error=BrokerUnavailable,
+            order=address.turns(url, options.get("failover_strategy")),
         )
         self._topology = Topology(self._outgoing, make_queue)
         self._needed: list[str] = []

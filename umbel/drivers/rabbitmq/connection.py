@@ -7,7 +7,8 @@ import platform
 import random
 import socket
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import cycle, islice
 
 import msgspec
 from pamqp import commands
@@ -88,7 +89,8 @@ class Client:
     """One connection, for as many callers as like, on one event loop.
 
     Args:
-        addresses: Tried in order, beginning with the one that worked last.
+        addresses: Tried beginning with the one that worked last.
+        order: Which one is tried next; None: one after the other.
         error: What callers see when RabbitMQ is out of reach.
         on_lost: Called when a connection is gone.
     """
@@ -101,8 +103,10 @@ class Client:
         options: ClientOptions,
         error: type[Exception],
         on_lost: Callable[[], None] = lambda: None,
+        order: Iterator[int] | None = None,
     ) -> None:
         self._addresses = addresses
+        self._order = order or islice(cycle(range(len(addresses))), 1, None)
         self._at = 0
         self._clock = clock
         self._options = options
@@ -207,7 +211,7 @@ class Client:
                     link = self._link = await self._knock(self._addresses[self._at])
                 except (OSError, LinkLost, _Hopeless) as exc:
                     failures.append((self._where(), exc))
-                    self._at = (self._at + 1) % len(self._addresses)
+                    self._at = next(self._order)
                 else:
                     return link
             attempt += 1

@@ -7,7 +7,9 @@ Source:
 
 from __future__ import annotations
 
+import importlib
 import logging
+import sys
 from typing import Any
 
 from umbel.exceptions import WorkerShutdown
@@ -32,10 +34,47 @@ async def pool_shrink(state: ControlState, n: int = 1, **_: Any) -> Any:
 
 
 @control_command()
+async def pool_restart(
+    state: ControlState, modules: Any = None, reload: Any = False, reloader: Any = None, **_: Any
+) -> Any:
+    """Restart execution pool."""
+    if not state.app.conf.worker_pool_restarts:
+        raise ValueError("Pool restarts not enabled")
+    if reloader is not None:
+        raise ValueError("a reloader cannot be sent: it is code")
+    for name in _modules(modules):
+        if reload and name in sys.modules:
+            importlib.reload(sys.modules[name])
+        else:
+            importlib.import_module(name)
+    await state.consumer.pool.restart()
+    return ok("reload started")
+
+
+@control_command(args=[("max", int), ("min", int)], signature="[max [min]]")
+def autoscale(state: ControlState, max: Any = None, min: Any = None, **_: Any) -> Any:
+    """Modify autoscale settings."""
+    autoscaler = getattr(state.worker, "autoscaler", None)
+    if autoscaler is None:
+        raise ValueError("Autoscale not enabled")
+    highest, lowest = autoscaler.update(
+        None if max is None else int(max), None if min is None else int(min)
+    )
+    return ok(f"autoscale now max={highest} min={lowest}")
+
+
+@control_command()
 def shutdown(state: ControlState, msg: str = "Got shutdown from remote", **_: Any) -> Any:
     """Shutdown worker(s)."""
     logger.warning("%s", msg)
     raise WorkerShutdown(0)
+
+
+def _modules(modules: Any) -> list[str]:
+    given = modules or []
+    if not isinstance(given, list | tuple) or not all(isinstance(name, str) for name in given):
+        raise TypeError(f"{modules!r:.120} is not a list of modules")
+    return list(given)
 
 
 async def _resize(state: ControlState, command: str, by: int) -> Any:

@@ -1,0 +1,292 @@
+"""Faults: what is done, to which workers and brokers; and what came of the tasks."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from umbel.exceptions import WorkerLostError
+from umbel.testing.servers import RabbitMQServer, RedisServer
+
+from .ledger import until
+from .site import Fleet, Site
+
+__all__ = ["SCENARIOS", "Outcome", "Scenario", "Stage"]
+
+
+@dataclass
+class Outcome:
+    """What came of the tasks of one fault."""
+
+    sent: int = 0
+    lost: int = 0
+    """Neither run to their end nor reported as failed; nobody will hear of them."""
+    run_twice: int = 0
+    """Runs beyond the first, of tasks that were not running when a worker died or froze."""
+    repeated: int = 0
+    """Runs beyond the first, in all."""
+    never_ended: int = 0
+    """Without a final state."""
+    reported: int = 0
+    """Ended as WorkerLostError."""
+    recovery: float = 0.0
+    """Seconds from the last fault to the next task that ended."""
+    note: str = ""
+
+    @property
+    def is_good(self) -> bool:
+        """Whether nothing was lost and everything ended, in time."""
+        return not self.lost and not self.never_ended and self.recovery <= 30
+
+
+@dataclass
+class Stage:
+    """One run of a scenario."""
+
+    site: Site
+    scale: float
+    rng: random.Random = field(default_factory=lambda: random.Random(20261121))
+    results: list[Any] = field(default_factory=list)
+    fault_at: float = 0.0
+    ends_before: int = 0
+    allowed: int = 0
+    """Runs that may be repeated: those under way when a fault struck."""
+
+    def send(self, task: str, count: int, *args: object, **options: Any) -> None:
+        """Send that many more."""
+        start = len(self.results)
+        self.results += self.site.send(task, range(start, start + count), *args, **options)
+
+    def struck(self, running: int) -> None:
+        """A fault has just struck workers that ran so many tasks."""
+        self.fault_at = time.monotonic()
+        self.ends_before = sum(self.site.ledger.count("end").values())
+        self.allowed += running
+
+    def started(self, more: int = 1, timeout: float = 40) -> None:
+        """Wait until more tasks have started."""
+        before = self.site.starts()
+        until(lambda: self.site.starts() >= before + more, timeout, "tasks start")
+
+    def finish(self, fleet: Fleet, timeout: float = 90) -> Outcome:
+        """Wait until everything has ended, and count."""
+        outcome = Outcome(sent=len(self.results))
+        waiting = list(self.results)
+        deadline = time.monotonic() + timeout
+        recovered: float | None = None
+        while waiting and time.monotonic() < deadline:
+            fleet.tend()
+            if recovered is None and (
+                sum(self.site.ledger.count("end").values()) > self.ends_before
+            ):
+                recovered = time.monotonic() - self.fault_at
+            waiting = [each for each in waiting if not each.ready()]
+            time.sleep(0.1)
+        now = time.monotonic() - self.fault_at
+        outcome.recovery = now if recovered is None else recovered
+        starts, ends = self.site.ledger.count("start"), self.site.ledger.count("end")
+        outcome.never_ended = len(waiting)
+        unended = {id(each) for each in waiting}
+        outcome.lost = sum(
+            id(each) in unended and not ends[number] for number, each in enumerate(self.results)
+        )
+        outcome.repeated = sum(starts.values()) - len(starts)
+        outcome.run_twice = max(0, outcome.repeated - self.allowed)
+        outcome.reported = sum(
+            isinstance(each.result, WorkerLostError)
+            for each in self.results
+            if id(each) not in unended
+        )
+        return outcome
+
+
+Play = Callable[[Stage], Outcome]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A fault and the brokers it can happen to."""
+
+    name: str
+    play: Play
+    brokers: Sequence[str] = ("sqlite", "redis", "rabbitmq")
+
+
+def _with_fleet(play: Callable[[Stage, Fleet], Outcome], *arguments: str, size: int = 1) -> Play:
+    def run(stage: Stage) -> Outcome:
+        fleet = Fleet(stage.site, size, *arguments)
+        try:
+            return play(stage, fleet)
+        finally:
+            fleet.kill()
+
+    return run
+
+
+def _killed_under_load(task: str) -> Callable[[Stage, Fleet], Outcome]:
+    def play(stage: Stage, fleet: Fleet) -> Outcome:
+        stage.send(task, int(200 * stage.scale) + 40, 0.02)
+        for _ in range(int(3 * stage.scale) + 1):
+            stage.started(5)
+            fleet.trees[0].kill()
+            stage.struck(2)
+            fleet.tend()
+        return stage.finish(fleet)
+
+    return play
+
+
+def _child_killed(stage: Stage, fleet: Fleet) -> Outcome:
+    stage.send("late", 60, 0.05)
+    stage.started(4)
+    os.kill(fleet.trees[0].children()[-1], signal.SIGKILL)
+    stage.struck(1)
+    return stage.finish(fleet)
+
+
+def _parent_killed(stage: Stage, fleet: Fleet) -> Outcome:
+    stage.send("late", 60, 0.05)
+    stage.started(4)
+    tree = fleet.trees[0]
+    tree.process.kill()
+    tree.process.wait()
+    stage.struck(2)
+    until(lambda: not tree.children(), 15, "orphans end by themselves")
+    return stage.finish(fleet)
+
+
+def _ended(*signals: str) -> Callable[[Stage, Fleet], Outcome]:
+    def play(stage: Stage, fleet: Fleet) -> Outcome:
+        stage.send("late", 80, 0.05)
+        stage.started(4)
+        tree = fleet.trees[0]
+        for name in signals:
+            if name == "KILL":
+                tree.kill()
+            elif tree.process.poll() is None:
+                tree.process.send_signal(getattr(signal, f"SIG{name}"))
+                time.sleep(0.2)
+        tree.process.wait(30)
+        stage.struck(2 if signals != ("TERM",) else 0)
+        return stage.finish(fleet)
+
+    return play
+
+
+def _kill_cycles(stage: Stage) -> Outcome:
+    """Killed while it fetches: the moment at which most brokers' clients lose messages."""
+    cycles = int(200 * stage.scale) or 3
+    fleet = Fleet(stage.site, 0)
+    stage.send("late", 40 * min(cycles, 50), 0.001)
+    for _ in range(cycles):
+        if stage.site.ledger.count("end").total() > len(stage.results) - 40:
+            stage.send("late", 400, 0.001)
+        worker = stage.site.worker()
+        before = stage.site.starts()
+        until(lambda: stage.site.starts() > before, 40, "tasks start")  # noqa: B023
+        time.sleep(stage.rng.uniform(0, 0.05))
+        worker.kill()
+        stage.struck(2)
+    fleet.trees.append(stage.site.worker())
+    try:
+        return stage.finish(fleet, timeout=180)
+    finally:
+        fleet.kill()
+
+
+def _crash_points(task: str) -> Play:
+    """Killed at each call to broker and backend in turn, until a run comes through."""
+
+    def play(stage: Stage) -> Outcome:
+        most = int(40 * stage.scale) or 4
+        points = 0
+        for at in range(1, most + 1):
+            for when in ("before", "after"):
+                stage.send(task, 1, 0.0)
+                env = {"CRASH_AT": str(at), "CRASH_WHEN": when}
+                worker = stage.site.worker(*("-c", "1", "-P", "threads"), env=env, app="crashing")
+                last = stage.results[-1]
+                until(
+                    lambda: worker.process.poll() is not None or last.ready(),  # noqa: B023
+                    30,
+                    "it crashes or comes through",
+                )
+                points += worker.process.poll() is not None
+                if worker.process.poll() is None:
+                    worker.kill()
+                stage.struck(2)
+        fleet = Fleet(stage.site)
+        try:
+            outcome = stage.finish(fleet)
+        finally:
+            fleet.kill()
+        outcome.note = f"{points} crashes"
+        return outcome
+
+    return play
+
+
+def _broker_killed(stage: Stage, fleet: Fleet) -> Outcome:
+    server = stage.site.server
+    assert isinstance(server, RedisServer | RabbitMQServer)
+    stage.send("late", 100, 0.03)
+    stage.started(4)
+    # What Redis has acknowledged is in its file a second later (appendfsync everysec).
+    time.sleep(1.5)
+    server.kill()
+    stage.struck(100)
+    time.sleep(1)
+    server.start()
+    stage.fault_at = time.monotonic()
+    return stage.finish(fleet)
+
+
+def _frozen(stage: Stage, fleet: Fleet) -> Outcome:
+    stage.send("late", 30, 0.3)
+    stage.started(3)
+    frozen = fleet.trees[0]
+    os.killpg(frozen.process.pid, signal.SIGSTOP)
+    stage.struck(2)
+    time.sleep(stage.site.lease * 1.5 + 2)
+    os.killpg(frozen.process.pid, signal.SIGCONT)
+    return stage.finish(fleet)
+
+
+def _long(stage: Stage, fleet: Fleet) -> Outcome:
+    stage.send("late", 2, stage.site.lease * 2.2)
+    stage.struck(0)
+    outcome = stage.finish(fleet)
+    outcome.recovery = 0.0
+    return outcome
+
+
+def _eta(stage: Stage, fleet: Fleet) -> Outcome:
+    stage.send("late", 100, 0.0, countdown=6.0)
+    time.sleep(2)
+    fleet.trees[0].kill()
+    stage.struck(0)
+    stage.fault_at = time.monotonic() + 4
+    return stage.finish(fleet)
+
+
+SCENARIOS = (
+    Scenario("F1 worker killed, late", _with_fleet(_killed_under_load("late"))),
+    Scenario("F2 worker killed, early", _with_fleet(_killed_under_load("early"))),
+    Scenario("F3 child killed", _with_fleet(_child_killed)),
+    Scenario("F4 parent killed", _with_fleet(_parent_killed)),
+    Scenario("F5 TERM", _with_fleet(_ended("TERM"))),
+    Scenario("F6 TERM, KILL", _with_fleet(_ended("TERM", "KILL"))),
+    Scenario("F7 TERM, INT, QUIT", _with_fleet(_ended("TERM", "INT", "QUIT"))),
+    Scenario("F8 killed as it fetches", _kill_cycles),
+    Scenario("F9 crash points, late", _crash_points("late")),
+    Scenario("F9 crash points, early", _crash_points("early")),
+    Scenario("F11 broker killed", _with_fleet(_broker_killed), ("redis", "rabbitmq")),
+    Scenario("F25 ETA, worker killed", _with_fleet(_eta)),
+    Scenario("F28 longer than its lease", _with_fleet(_long)),
+    Scenario("F29 frozen and thawed", _with_fleet(_frozen, size=2)),
+)
