@@ -25,6 +25,7 @@ __all__ = [
     "keeps_results",
     "make_backend",
     "make_broker",
+    "make_console",
     "make_fanout",
     "make_mailbox",
     "make_rpc_backend",
@@ -161,6 +162,25 @@ def make_rpc_backend(
         max_retries=max_retries,
     )
     return backend
+
+
+def make_console(
+    url: str, *, clock: Clock, options: Mapping[str, Any], connect_timeout: float
+) -> Any:
+    """What says single methods of AMQP to the broker, not opened yet; see :func:`make_broker`.
+
+    Raises:
+        ImproperlyConfigured: The broker does not speak AMQP.
+    """
+    driver = driver_of(url)
+    if driver != "rabbitmq":
+        raise ImproperlyConfigured(
+            f"{safe_url(url)} does not speak AMQP: this is for RabbitMQ. 'umbel purge', "
+            "'umbel list bindings' and 'umbel dead' work with every broker."
+        )
+    return _load(driver, "console").Console(
+        url, clock=clock, transport_options=options, connect_timeout=connect_timeout
+    )
 
 
 def make_broker(

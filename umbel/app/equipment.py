@@ -168,6 +168,19 @@ class Equipment(Workflows):
             exchange_type=self.router.exchange_type,
         )
 
+    def make_console(self) -> Any:
+        """What ``umbel amqp`` speaks with, not opened yet.
+
+        Raises:
+            ImproperlyConfigured: The broker has no such thing.
+        """
+        return drivers.make_console(
+            self.broker_url,
+            clock=self.wall_clock,
+            options=self._broker_options(),
+            connect_timeout=self.conf.broker_connection_timeout or 4.0,
+        )
+
     def _make_producer_broker(self) -> Broker:
         # Repeating is the producer's own policy: only one of the two may insist.
         return drivers.make_broker(

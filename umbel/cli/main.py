@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from umbel import __version__
+from umbel.cli.amqp import amqp
 from umbel.cli.beat import beat
 from umbel.cli.calling import call, result
 from umbel.cli.daemon import begin_anew
@@ -52,7 +53,7 @@ def umbel() -> None:
 
 for _command in (
     *(worker, beat, schedule_group, status, inspect, control, events),
-    *(call, result, purge, dead_group, list_group, report, settings),
+    *(amqp, call, result, purge, dead_group, list_group, report, settings),
 ):
     umbel.add_command(_command)
 

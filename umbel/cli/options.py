@@ -213,7 +213,6 @@ class UmbelGroup(click.Group):
 
 
 _LATER = {
-    "amqp": "there is no AMQP broker yet",
     "flower": "start it with Celery's command line",
     "graph": "drawing comes later",
     "logtool": "reading logs comes later",

@@ -3,60 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
 
 from umbel import Umbel, __version__
-from umbel.cli.main import main, umbel
+from umbel.cli.main import umbel
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    # What the options put into the environment is taken out again.
-    for name in ("BROKER_URL", "RESULT_BACKEND", "CONFIG_MODULE", "APP", "CALL_QUEUE"):
-        for prefix in ("UMBEL_", "CELERY_"):
-            monkeypatch.setenv(prefix + name, "")
-            if not name.endswith(("URL", "BACKEND")):
-                monkeypatch.delenv(prefix + name)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    yield
-    for name, module in list(sys.modules.items()):
-        if str(getattr(module, "__file__", None)).startswith(str(tmp_path)):
-            del sys.modules[name]
-
-
-@pytest.fixture
-def app(request: pytest.FixtureRequest) -> Iterator[Umbel]:
-    name = request.node.name
-    app = Umbel("shop", broker=f"memory://{name}", backend=f"memory://{name}", set_as_current=False)
-
-    @app.task(name="shop.add")
-    def add(x: int, y: int) -> int:
-        return x + y
-
-    yield app
-    app.close()
-
-
-@pytest.fixture
-def run(app: Umbel, capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*argv: str) -> tuple[int, str, str]:
-        try:
-            code: Any = main(argv, app=app)
-        except SystemExit as end:
-            code = end.code
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 def test_the_version_is_printed(run: Run) -> None:
@@ -78,6 +34,13 @@ def test_every_command_has_help_and_the_global_options(run: Run) -> None:
         assert command.help
         if not isinstance(command, click.Group):
             assert "-A, --app" in out
+
+
+def test_amqp_is_for_rabbitmq(run: Run) -> None:
+    code, _, err = run("amqp", "queue.purge", "celery")
+
+    assert code == 1
+    assert "does not speak AMQP" in err
 
 
 def test_a_command_that_does_not_exist_is_guessed(run: Run) -> None:

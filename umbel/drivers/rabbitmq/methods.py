@@ -13,6 +13,7 @@ __all__ = [
     "Consume",
     "DeclareExchange",
     "DeclareQueue",
+    "DeleteExchange",
     "DeleteQueue",
     "Get",
     "PurgeQueue",
@@ -49,6 +50,13 @@ class PurgeQueue(commands.Queue.Purge):
 
 class DeclareExchange(commands.Exchange.Declare):
     """``exchange.declare``."""
+
+    def validate(self) -> None:
+        """Nothing: RabbitMQ judges."""
+
+
+class DeleteExchange(commands.Exchange.Delete):
+    """``exchange.delete``."""
 
     def validate(self) -> None:
         """Nothing: RabbitMQ judges."""
