@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Proxy",
+    "app_or_default",
     "bugreport",
     "current_app",
     "current_task",
@@ -118,6 +119,11 @@ def finalized_apps() -> list[Umbel]:
 def bugreport(app: Umbel | None = None) -> str:
     """What belongs into a report of a bug of ``app``, by default the current one."""
     return (app or get_current_app()).bugreport()
+
+
+def app_or_default(app: Umbel | None = None) -> Umbel:
+    """``app``, else the current one."""
+    return get_current_app() if app is None else app
 
 
 class Proxy(Generic[T]):

@@ -12,10 +12,11 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 __all__ = [
     "cwd_in_path",
+    "gen_task_name",
     "import_from_cwd",
     "instantiate",
     "qualname",
@@ -85,3 +86,16 @@ def instantiate(name: str, *args: Any, **kwargs: Any) -> Any:
     Fraction(1, 2)
     """
     return symbol_by_name(name)(*args, **kwargs)
+
+
+class Namer(Protocol):
+    """The part of an app that :func:`gen_task_name` asks."""
+
+    def gen_task_name(self, name: str, module: str) -> str:
+        """The name of a task of that function."""
+        ...
+
+
+def gen_task_name(app: Namer, name: str, module_name: str | None) -> str:
+    """The name that ``app`` gives a task of function ``name`` in a module; None: the script."""
+    return app.gen_task_name(name, module_name or "__main__")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 
+from umbel.model import Exchange, Queue
 from umbel.utils.text import simple_format
 
 __all__ = [
@@ -19,10 +20,13 @@ __all__ = [
     "node_format",
     "nodename",
     "nodesplit",
+    "worker_direct",
 ]
 
 NODENAME_SEP = "@"
 NODENAME_DEFAULT = "celery"
+
+_DIRECT_EXCHANGE = Exchange("C.dq2")
 
 
 def gethostname() -> str:
@@ -88,3 +92,14 @@ def host_format(s: str, host: str | None = None, name: str | None = None, **extr
     # A process of the pool has a number; this is for the process that is the worker.
     keys = {"h": full, "n": name or short, "d": domain, "i": "0", "I": "", "%": "%", "N": short}
     return simple_format(s, {**keys, **extra})
+
+
+def worker_direct(hostname: str | Queue) -> Queue:
+    """The queue that one worker has for itself; a queue is what it is.
+
+    >>> worker_direct("mail@a1").name
+    'mail@a1.dq2'
+    """
+    if isinstance(hostname, Queue):
+        return hostname
+    return Queue(f"{hostname}.dq2", _DIRECT_EXCHANGE, routing_key=hostname)
