@@ -14,6 +14,9 @@
 Start a worker with ``umbel -A tasks worker``; then ``add.delay(2, 2).get()`` is 4.
 """
 
+import os
+from importlib import import_module
+
 from umbel.app.base import Celery, Umbel
 from umbel.app.current import bugreport, current_app, current_task, shared_task
 from umbel.app.task import Task
@@ -52,6 +55,7 @@ __all__ = [
     "current_app",
     "current_task",
     "group",
+    "install_as_celery",
     "maybe_signature",
     "shared_task",
     "signature",
@@ -59,3 +63,18 @@ __all__ = [
     "xmap",
     "xstarmap",
 ]
+
+
+def install_as_celery() -> None:
+    """From now on, here and in processes started from here, ``import celery`` means umbel.
+
+    Raises:
+        ImproperlyConfigured: A real Celery is installed.
+    """
+    # By name: programs that are written for umbel do not pay for it, and lower layers that ask the
+    # package for its version do not import upwards.
+    import_module("umbel.compat.alias").install()
+
+
+if os.environ.get("UMBEL_AS_CELERY") == "1":
+    install_as_celery()

@@ -90,6 +90,13 @@ def _use_quiet(session: Session, _value: bool) -> None:
     session.quiet = True
 
 
+def _use_alias(_session: Session, _value: bool) -> None:
+    # Everyone else starts without it.
+    from umbel.compat.alias import install
+
+    install()
+
+
 def _use_nothing(_session: Session, _value: bool) -> None:
     """Accept it: there is nothing to skip."""
 
@@ -120,6 +127,17 @@ _GLOBAL: tuple[tuple[Sequence[str], dict[str, Any], tuple[str, ...]], ...] = (
     ),
     (("-q", "--quiet"), {"is_flag": True, "default": None, "help": "Say less."}, ()),
     (
+        ("--as-celery",),
+        {
+            "is_flag": True,
+            "type": _Truth(),
+            "default": None,
+            "is_eager": True,
+            "help": "Let 'import celery' mean umbel.",
+        },
+        (),
+    ),
+    (
         ("--skip-checks",),
         {"is_flag": True, "type": _Truth(), "default": None, "help": "Skip checks of Django."},
         ("SKIP_CHECKS",),
@@ -135,6 +153,7 @@ _USES: dict[str, Callable[[Session, Any], None]] = {
     "workdir": _use_workdir,
     "no_color": _use_no_color,
     "quiet": _use_quiet,
+    "as_celery": _use_alias,
     "skip_checks": _use_nothing,
 }
 

@@ -1,0 +1,76 @@
+"""Interpreters without Celery: what the alias is for."""
+
+from __future__ import annotations
+
+import os
+import site
+import subprocess
+import venv
+from collections.abc import Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+_GONE = ("celery", "kombu", "billiard", "vine", "amqp", "flower", "django_celery", "pytest_celery")
+
+
+class BareInterpreter:
+    """A virtual environment with all that this one has, except Celery and what is Celery's.
+
+    Args:
+        folder: Empty; where it is made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        venv.create(folder, symlinks=os.name != "nt", with_pip=False)
+        self.python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+        self.packages = next(folder.glob("[Ll]ib/**/site-packages"))
+        for held in map(Path, site.getsitepackages()):
+            for entry in held.iterdir():
+                if not entry.name.startswith((*_GONE, "_virtualenv", "_editable_impl", "__")):
+                    (self.packages / entry.name).symlink_to(entry)
+        (self.packages / "umbel").symlink_to(ROOT / "umbel")
+
+    def start(
+        self,
+        *arguments: str | Path,
+        cwd: Path,
+        log: Path | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> subprocess.Popen[str]:
+        """Start a program.
+
+        Args:
+            log: The file for what it prints; None: it can be read from the process.
+        """
+        output = subprocess.PIPE if log is None else log.open("w")
+        return subprocess.Popen(
+            [self.python, *arguments],
+            cwd=cwd,
+            env={**self._environment(), **(env or {})},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, *arguments: str | Path, cwd: Path, env: Mapping[str, str] | None = None) -> str:
+        """What a program prints.
+
+        Raises:
+            AssertionError: It failed; says what it printed.
+        """
+        process = self.start(*arguments, cwd=cwd, env=env)
+        try:
+            output, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
+        assert process.returncode == 0, output
+        return output
+
+    @staticmethod
+    def _environment() -> dict[str, str]:
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("UMBEL", "CELERY", "PYTHONPATH"))
+        }
+        return {**kept, "PYTHONDONTWRITEBYTECODE": "1", "C_FORCE_ROOT": "1"}

@@ -1,0 +1,1 @@
+"""Old doors: Celery's module paths, for those who ask for them."""

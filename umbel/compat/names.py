@@ -1,0 +1,277 @@
+"""Where a name that Celery's documentation puts somewhere lives here.
+
+A documented module is a row of :data:`HOMES`: it has the public names (``__all__``) of the modules
+on the right. A name that lives elsewhere, or is called otherwise here, is a row of :data:`NAMES`,
+and wins over its module's row.
+
+Source:
+    Celery 5.7 reference and internals reference: paths and names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+__all__ = ["HOMES", "NAMES", "is_package", "submodules"]
+
+_APP = {
+    "celery": "umbel",
+    "celery._state": "",
+    "celery.app": "",
+    "celery.app.amqp": "umbel.app.amqp",
+    "celery.app.base": "umbel.app.base",
+    "celery.app.builtins": "",
+    "celery.app.control": "umbel.app.control umbel.app.inspection",
+    "celery.app.defaults": "",
+    "celery.app.events": "umbel.app.events",
+    "celery.app.log": "umbel.app.log",
+    "celery.app.registry": "umbel.app.registry",
+    "celery.app.routes": "umbel.app.router",
+    "celery.app.task": "umbel.app.task",
+    "celery.app.utils": "",
+    "celery.apps": "",
+    "celery.apps.worker": "",
+    "celery.beat": "umbel.beat",
+    "celery.canvas": "umbel.canvas",
+    "celery.exceptions": "umbel.exceptions",
+    "celery.execute": "",
+    "celery.loaders": "",
+    "celery.loaders.app": "",
+    "celery.loaders.base": "",
+    "celery.loaders.default": "",
+    "celery.local": "",
+    "celery.registry": "",
+    "celery.result": "umbel.result",
+    "celery.schedules": "umbel.schedules",
+    "celery.security": "",
+    "celery.security.certificate": "umbel.security.certificate",
+    "celery.security.key": "umbel.security.key",
+    "celery.security.serialization": "umbel.security.serialization",
+    "celery.security.utils": "",
+    "celery.signals": "umbel.signals",
+    "celery.states": "umbel.states",
+    "celery.worker": "umbel.worker",
+    "celery.worker.control": "umbel.worker.control",
+    "celery.worker.heartbeat": "",
+    "celery.worker.request": "umbel.worker.request",
+    "celery.worker.state": "",
+    "celery.worker.worker": "",
+}
+
+_EVENTS = {
+    "celery.events": "umbel.events.event umbel.events.dispatcher umbel.events.receiver",
+    "celery.events.cursesmon": "umbel.events.cursesmon",
+    "celery.events.dispatcher": "umbel.events.dispatcher",
+    "celery.events.dumper": "umbel.events.dumper",
+    "celery.events.event": "umbel.events.event",
+    "celery.events.receiver": "umbel.events.receiver",
+    "celery.events.snapshot": "umbel.events.snapshot",
+    "celery.events.state": "umbel.events.state",
+}
+
+_UTILS = {
+    "celery.utils": "",
+    "celery.utils.dispatch": "",
+    "celery.utils.dispatch.signal": "",
+    "celery.utils.functional": "umbel.utils.functional",
+    "celery.utils.graph": "umbel.utils.graph",
+    "celery.utils.imports": "umbel.utils.imports",
+    "celery.utils.iso8601": "",
+    "celery.utils.log": "umbel.utils.log",
+    "celery.utils.nodenames": "umbel.utils.nodenames",
+    "celery.utils.objects": "umbel.utils.objects",
+    "celery.utils.saferepr": "umbel.utils.saferepr",
+    "celery.utils.serialization": "umbel.utils.serialization",
+    "celery.utils.text": "umbel.utils.text",
+    "celery.utils.time": "umbel.utils.time",
+}
+
+_COMMANDS = {
+    "celery.bin": "",
+    "celery.bin.base": "",
+    "celery.bin.beat": "umbel.cli.beat",
+    "celery.bin.call": "",
+    "celery.bin.celery": "",
+    "celery.bin.control": "umbel.cli.remote",
+    "celery.bin.events": "umbel.cli.events",
+    "celery.bin.purge": "",
+    "celery.bin.result": "",
+    "celery.bin.worker": "umbel.cli.worker",
+}
+
+_KOMBU = {
+    "kombu": "",
+    "kombu.common": "",
+    "kombu.entity": "",
+    "kombu.exceptions": "",
+    "kombu.serialization": "",
+    "kombu.utils": "",
+    "kombu.utils.encoding": "",
+    "kombu.utils.functional": "",
+    "kombu.utils.imports": "",
+    "kombu.utils.json": "",
+    "kombu.utils.objects": "",
+    "kombu.utils.url": "",
+    "kombu.utils.uuid": "",
+}
+
+HOMES: dict[str, tuple[str, ...]] = {
+    module: tuple(homes.split())
+    for module, homes in (_APP | _EVENTS | _UTILS | _COMMANDS | _KOMBU).items()
+}
+"""Module path in Celery or kombu → modules whose public names it has; none: see ``NAMES``."""
+
+
+def _each(module: str, **targets: str) -> dict[str, str]:
+    return {f"{module}.{name}": target for name, target in targets.items()}
+
+
+_RELEASE = "umbel.compat.release:"
+_CURRENT = "umbel.app.current:"
+_LOADER = "umbel.app.loaders:Loader"
+_FUNCTIONAL = "umbel.utils.functional:"
+_NEW_ID = "umbel.app.ids:new_id"
+
+NAMES: dict[str, str] = {
+    **_each(
+        "celery",
+        SERIES=f"{_RELEASE}SERIES",
+        VERSION=f"{_RELEASE}VERSION",
+        VERSION_BANNER=f"{_RELEASE}VERSION_BANNER",
+        __version__=f"{_RELEASE}__version__",
+        uuid=_NEW_ID,
+        version_info=f"{_RELEASE}VERSION",
+        version_info_t=f"{_RELEASE}version_info_t",
+    ),
+    **_each(
+        "celery._state",
+        _set_current_app=f"{_CURRENT}set_current_app",
+        app_or_default=f"{_CURRENT}app_or_default",
+        current_app=f"{_CURRENT}current_app",
+        current_task=f"{_CURRENT}current_task",
+        get_current_app=f"{_CURRENT}get_current_app",
+        get_current_task="umbel.execution.context:current_task",
+        set_default_app=f"{_CURRENT}set_default_app",
+    ),
+    **_each(
+        "celery.app",
+        Celery="umbel.app.base:Celery",
+        app_or_default=f"{_CURRENT}app_or_default",
+        bugreport=f"{_CURRENT}bugreport",
+        shared_task=f"{_CURRENT}shared_task",
+    ),
+    "celery.app.builtins.add_builtin_tasks": "umbel.app.builtins:add_builtin_tasks",
+    **_each(
+        "celery.app.utils",
+        Settings="umbel.app.settings:Settings",
+        bugreport=f"{_CURRENT}bugreport",
+        find_app="umbel.app.finding:find_app",
+        sanitize_url="umbel.app.drivers:safe_url",
+    ),
+    **_each("celery.apps.worker", Worker="umbel.worker.worker:Worker"),
+    **_each("celery.execute", send_task="umbel.compat.moved:send_task"),
+    **_each("celery.loaders.app", AppLoader=_LOADER),
+    **_each("celery.loaders.base", BaseLoader=_LOADER),
+    **_each("celery.loaders.default", Loader=_LOADER),
+    **_each(
+        "celery.local", Proxy=f"{_CURRENT}Proxy", maybe_evaluate=f"{_FUNCTIONAL}maybe_evaluate"
+    ),
+    **_each("celery.registry", tasks="umbel.compat.moved:tasks"),
+    **_each("celery.security", setup_security="umbel.app.security:setup_security"),
+    **_each(
+        "celery.security.utils", get_digest_algorithm="umbel.security.digests:get_digest_algorithm"
+    ),
+    **_each("celery.worker.heartbeat", Heart="umbel.worker.heart:Heart"),
+    **_each(
+        "celery.worker.state",
+        REVOKES_MAX="umbel.worker.state:REVOKES_MAX",
+        REVOKE_EXPIRES="umbel.worker.state:REVOKE_EXPIRES",
+    ),
+    **_each("celery.worker.worker", WorkController="umbel.worker:WorkController"),
+    **_each(
+        "celery.utils",
+        LOG_LEVELS="umbel.utils.log:LOG_LEVELS",
+        cached_property="functools:cached_property",
+        chunks=f"{_FUNCTIONAL}chunks",
+        gen_task_name="umbel.utils.imports:gen_task_name",
+        gen_unique_id=_NEW_ID,
+        get_cls_by_name="umbel.utils.imports:symbol_by_name",
+        get_full_cls_name="umbel.utils.imports:qualname",
+        import_from_cwd="umbel.utils.imports:import_from_cwd",
+        instantiate="umbel.utils.imports:instantiate",
+        memoize=f"{_FUNCTIONAL}memoize",
+        nodename="umbel.utils.nodenames:nodename",
+        nodesplit="umbel.utils.nodenames:nodesplit",
+        noop=f"{_FUNCTIONAL}noop",
+        uuid=_NEW_ID,
+        worker_direct="umbel.utils.nodenames:worker_direct",
+    ),
+    **_each("celery.utils.dispatch", Signal="umbel.signals:Signal"),
+    **_each("celery.utils.dispatch.signal", Signal="umbel.signals:Signal"),
+    **_each("celery.utils.iso8601", parse_iso8601="umbel.utils.time:maybe_iso8601"),
+    **_each("celery.bin.base", CeleryCommand="umbel.cli.options:UmbelCommand"),
+    **_each("celery.bin.call", call="umbel.cli.calling:call"),
+    **_each(
+        "celery.bin.celery",
+        celery="umbel.cli.main:umbel",
+        main="umbel.cli.main:main",
+        report="umbel.cli.showing:report",
+    ),
+    **_each("celery.bin.purge", purge="umbel.cli.queues:purge"),
+    **_each("celery.bin.result", result="umbel.cli.calling:result"),
+    **_each("kombu", Exchange="umbel:Exchange", Queue="umbel:Queue", binding="umbel.model:Binding"),
+    **_each("kombu.common", Broadcast="umbel:Broadcast"),
+    **_each("kombu.entity", Exchange="umbel:Exchange", Queue="umbel:Queue"),
+    **_each(
+        "kombu.exceptions",
+        ContentDisallowed="umbel.exceptions:ContentDisallowed",
+        DecodeError="umbel.exceptions:DecodeError",
+        EncodeError="umbel.exceptions:EncodeError",
+        OperationalError="umbel.exceptions:OperationalError",
+    ),
+    **_each(
+        "kombu.serialization",
+        dumps="umbel.serialization.registry:dumps",
+        loads="umbel.serialization.registry:loads",
+        register="umbel.serialization.registry:register",
+        unregister="umbel.serialization.registry:unregister",
+    ),
+    **_each(
+        "kombu.utils",
+        cached_property="functools:cached_property",
+        symbol_by_name="umbel.utils.imports:symbol_by_name",
+        uuid=_NEW_ID,
+    ),
+    **_each("kombu.utils.encoding", safe_repr="umbel.utils.saferepr:saferepr"),
+    **_each(
+        "kombu.utils.functional",
+        **{
+            name: _FUNCTIONAL + name
+            for name in (
+                *("LRUCache", "dictfilter", "is_list", "lazy"),
+                *("maybe_evaluate", "maybe_list", "memoize"),
+            )
+        },
+    ),
+    **_each("kombu.utils.imports", symbol_by_name="umbel.utils.imports:symbol_by_name"),
+    **_each(
+        "kombu.utils.json",
+        dumps="umbel.serialization.json:dumps",
+        loads="umbel.serialization.json:loads",
+        register_type="umbel.serialization.json:register_type",
+    ),
+    **_each("kombu.utils.objects", cached_property="functools:cached_property"),
+    **_each("kombu.utils.url", maybe_sanitize_url="umbel.app.drivers:safe_url"),
+    **_each("kombu.utils.uuid", uuid=_NEW_ID),
+}
+"""Path in Celery or kombu → ``module:attribute`` here."""
+
+
+def submodules(module: str) -> Iterator[str]:
+    """The last parts of the paths directly below a module."""
+    return (path.removeprefix(f"{module}.") for path in HOMES if path.rpartition(".")[0] == module)
+
+
+def is_package(module: str) -> bool:
+    """Whether there are modules below it."""
+    return next(submodules(module), None) is not None
