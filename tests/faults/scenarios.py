@@ -88,7 +88,7 @@ class Stage:
             waiting = [each for each in waiting if not each.ready()]
             time.sleep(0.1)
         now = time.monotonic() - self.fault_at
-        outcome.recovery = now if recovered is None else recovered
+        outcome.recovery = max(0.0, now if recovered is None else recovered)
         starts, ends = self.site.ledger.count("start"), self.site.ledger.count("end")
         outcome.never_ended = len(waiting)
         unended = {id(each) for each in waiting}

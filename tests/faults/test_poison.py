@@ -47,5 +47,8 @@ def test_poison_is_given_up_after_three_attempts_and_touches_nothing_else(
     for each in bad:
         with pytest.raises(WorkerLostError, match="given up after 3 attempts"):
             each.get(timeout=1)
+    letters = {each.message.id: each for each in site.app.dead_letters.latest()}
+    assert letters.keys() == {each.id for each in bad}
+    assert all("given up after 3 attempts" in each.reason for each in letters.values())
     assert 1 <= fleet.restarts <= 3
     assert set(fleet.stop()) == {0}

@@ -82,7 +82,7 @@ class Intake:
         # What does not run is not to fill the memory here either.
         self._reaches = prefetch and source.broker.capabilities.delay
         self._max_deliveries = max_deliveries
-        self._trials = Trials(max_deliveries, state.active)
+        self._trials = Trials(max_deliveries, state.active, clock)
         self._keys = count(1)
         self._handover: deque[Ruling] = deque()
         # What waits for the pool to take it.
@@ -305,7 +305,10 @@ class Intake:
             run = await self._begin(run, ruling.begin)
         if self._leases.any_lost:
             run = [accepted for accepted in run if not self._leases.is_lost(accepted.delivery)]
-        await self._submit(self._trials.set_apart(run))
+        run = self._trials.set_apart(run)
+        if self._trials.wait:
+            asyncio.get_running_loop().call_later(self._trials.wait, self._credit.changed)
+        await self._submit(run)
 
     async def _without_repeats(self, run: list[Accepted]) -> list[Accepted]:
         """Leave out what another publication of the same task is, or was, run for."""

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Container
 
+from umbel.protocols import Clock
 from umbel.worker.admission import Accepted
 
 __all__ = ["Trials"]
+
+_PROBATION = 3.0
+"""Seconds that a worker must have lived before it makes last attempts."""
 
 
 class Trials:
@@ -15,10 +19,11 @@ class Trials:
 
     A task that kills the whole worker takes others with it, which come back together with it. By
     the last attempt each of them runs beside no other suspect: the innocent ones end, and only
-    what kills by itself is left to die alone.
+    what kills by itself is left to die alone. A worker that was only just started makes none: one
+    that somebody kills again and again as it starts would condemn whatever comes first.
     """
 
-    def __init__(self, most: int | None, active: Container[int]) -> None:
+    def __init__(self, most: int | None, active: Container[int], clock: Clock) -> None:
         """Make one.
 
         Args:
@@ -27,6 +32,8 @@ class Trials:
         """
         self._most = most
         self._active = active
+        self._clock = clock
+        self._begin_at = clock.monotonic() + _PROBATION
         self._waiting: deque[Accepted] = deque()
         self._on_trial: int | None = None
 
@@ -41,9 +48,14 @@ class Trials:
         self._waiting += [each for each in run if _is_last(each, most)]
         return [each for each in run if not _is_last(each, most)]
 
+    @property
+    def wait(self) -> float:
+        """Seconds until last attempts are made at all; 0 when none waits for that."""
+        return max(0.0, self._begin_at - self._clock.monotonic()) if self._waiting else 0.0
+
     def next(self) -> list[Accepted]:
         """The one whose turn it is, if any."""
-        if not self._waiting or self._on_trial in self._active:
+        if not self._waiting or self._on_trial in self._active or self.wait > 0:
             return []
         accepted = self._waiting.popleft()
         self._on_trial = accepted.request.key

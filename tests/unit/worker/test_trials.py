@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from umbel.clock import ManualClock
 from umbel.execution.runnable import TaskOptions
 from umbel.model import Delivery, Message, Request
 from umbel.worker.admission import Accepted
@@ -21,9 +22,40 @@ def keys(run: list[Accepted]) -> list[int]:
     return [each.request.key for each in run]
 
 
+def settled_in(most: int | None, active: dict[int, Accepted]) -> Trials:
+    """Those of a worker that has been there for a while."""
+    clock = Past()
+    trials = Trials(most, active, clock)
+    clock.late = 10.0
+    return trials
+
+
+class Past(ManualClock):
+    """A clock that jumps."""
+
+    late = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.late
+
+
+def test_a_worker_that_was_just_started_makes_no_last_attempts() -> None:
+    clock = Past()
+    trials = Trials(3, {}, clock)
+    last = accepted(1, 3)
+
+    trials.set_apart([last])
+
+    assert trials.next() == []
+    assert trials.wait > 0
+    clock.late = 10.0
+    assert trials.wait == 0
+    assert trials.next() == [last]
+
+
 def test_last_attempts_wait_for_their_turn_and_the_others_do_not() -> None:
     active: dict[int, Accepted] = {}
-    trials = Trials(3, active)
+    trials = settled_in(3, active)
     last, other = accepted(1, 3), accepted(2, 3)
 
     assert keys(trials.set_apart([last, accepted(3, 2), other, accepted(4, 1)])) == [3, 4]
@@ -36,7 +68,7 @@ def test_last_attempts_wait_for_their_turn_and_the_others_do_not() -> None:
 
 
 def test_tasks_without_acks_late_have_no_last_attempt() -> None:
-    trials = Trials(3, {})
+    trials = settled_in(3, {})
     early = accepted(1, 3, TaskOptions())
 
     assert trials.set_apart([early]) == [early]
@@ -46,11 +78,11 @@ def test_tasks_without_acks_late_have_no_last_attempt() -> None:
 def test_without_a_bound_nothing_is_set_apart() -> None:
     run = [accepted(1, 1000)]
 
-    assert Trials(None, {}).set_apart(run) == run
+    assert settled_in(None, {}).set_apart(run) == run
 
 
 def test_what_waits_for_its_turn_is_handed_over_at_the_end() -> None:
-    trials = Trials(2, {})
+    trials = settled_in(2, {})
     trials.set_apart([accepted(1, 2), accepted(2, 5)])
 
     assert keys(trials.take_all()) == [1, 2]
