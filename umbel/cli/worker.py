@@ -61,7 +61,11 @@ def _accepted(*flags: str, why: str) -> Callable[[_F], _F]:
 )
 @click.option("-f", "--logfile", help="The log file; standard error by default.")
 @click.option("-c", "--concurrency", help="How many tasks run at once, or 'auto'.")
-@click.option("-P", "--pool", help="What tasks run in: prefork, threads, asyncio or solo.")
+@click.option(
+    "-P",
+    "--pool",
+    help="What tasks run in: prefork, threads, asyncio, gevent, eventlet or solo.",
+)
 @click.option("-Q", "--queues", type=Names(), help="Take tasks from these queues only.")
 @click.option("-X", "--exclude-queues", type=Names(), help="Take no tasks from these queues.")
 @click.option("-I", "--include", type=Names(), help="Import these modules too.")

@@ -42,6 +42,11 @@ class Interruptible(Coroutine[Any, Any, Any], Iterator[Any]):
             self._interruption = error
             task.cancel()
 
+    def cancel(self) -> None:
+        """Cancel the task that runs it. On its loop."""
+        if self._task is not None:
+            self._task.cancel()
+
     def send(self, value: Any) -> Any:
         """Go on."""
         error = self._taken()

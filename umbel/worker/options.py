@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PoolKind", "WorkerArguments", "WorkerOptions", "node_name", "pool_kind", "resolve"]
 
-PoolKind = Literal["prefork", "threads", "solo", "asyncio"]
+PoolKind = Literal["prefork", "threads", "solo", "asyncio", "gevent", "eventlet"]
 
 _KIND_BY_NAME: dict[str, PoolKind] = {
     "prefork": "prefork",
@@ -31,9 +31,11 @@ _KIND_BY_NAME: dict[str, PoolKind] = {
     "solo": "solo",
     "celery.concurrency.solo:TaskPool": "solo",
     "asyncio": "asyncio",
+    "gevent": "gevent",
+    "celery.concurrency.gevent:TaskPool": "gevent",
+    "eventlet": "eventlet",
+    "celery.concurrency.eventlet:TaskPool": "eventlet",
 }
-
-_GREEN = {"gevent", "eventlet"}
 
 _ASYNCIO_CONCURRENCY = 1000
 
@@ -207,14 +209,9 @@ def pool_kind(name: str) -> PoolKind:
     kind = _KIND_BY_NAME.get(name)
     if kind is not None:
         return kind
-    if any(green in name for green in _GREEN):
-        message = (
-            f"the {name!r} pool is not in this release. "
-            "For tasks that wait a lot, write them as 'async def' and use --pool asyncio, "
-            "or use --pool threads."
-        )
-        raise ImproperlyConfigured(message)
-    message = f"{name!r} is not a pool. There are prefork, threads, asyncio and solo."
+    message = (
+        f"{name!r} is not a pool. There are prefork, threads, asyncio, gevent, eventlet and solo."
+    )
     raise ImproperlyConfigured(message)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, assert_never
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal, assert_never
 
+from umbel.exceptions import ImproperlyConfigured
 from umbel.protocols import Pool
 from umbel.worker.children import Origin, runner_of_app, runner_of_origin
 from umbel.worker.options import WorkerOptions
@@ -36,12 +38,26 @@ def make_pool(options: WorkerOptions, app: Umbel) -> Pool:
             from umbel.pools.inline import InlinePool
 
             return InlinePool(make_runner)
+        case "gevent" | "eventlet":
+            return _green(options, app, options.pool)
         case _:
             assert_never(options.pool)
 
 
+def _green(options: WorkerOptions, app: Umbel, kind: Literal["gevent", "eventlet"]) -> Pool:
+    if find_spec(kind) is None:
+        raise ImproperlyConfigured(
+            f"the {kind} pool needs a package that is not installed: pip install umbel[{kind}]"
+        )
+    # As in make_pool; and it needs what some platforms lack.
+    from umbel.pools.green import GreenPool
+
+    make_runner = partial(runner_of_origin, Origin(app), options.hostname)
+    return GreenPool(make_runner, options.concurrency, kind=kind, name=options.hostname)
+
+
 def _prefork(options: WorkerOptions, app: Umbel) -> Pool:
-    # As above; and it needs what some platforms lack.
+    # As in make_pool; and it needs what some platforms lack.
     from umbel.pools.prefork import PreforkPool
 
     given: dict[str, Any] = {}

@@ -47,14 +47,15 @@ def test_pools_by_name(name: str, kind: str) -> None:
     assert pool_kind(name) == kind
 
 
-@pytest.mark.parametrize("name", ["gevent", "eventlet", "celery.concurrency.gevent:TaskPool"])
-def test_green_pools_are_refused_with_what_to_use_instead(name: str) -> None:
-    with pytest.raises(ImproperlyConfigured, match="--pool asyncio"):
-        pool_kind(name)
+@pytest.mark.parametrize("name", ["gevent", "celery.concurrency.gevent:TaskPool"])
+def test_green_pools_go_by_their_names_and_by_celerys(name: str) -> None:
+    assert pool_kind(name) == "gevent"
 
 
 def test_an_unknown_pool_is_refused_with_those_there_are() -> None:
-    with pytest.raises(ImproperlyConfigured, match="prefork, threads, asyncio and solo"):
+    with pytest.raises(
+        ImproperlyConfigured, match="prefork, threads, asyncio, gevent, eventlet and solo"
+    ):
         pool_kind("fibers")
 
 

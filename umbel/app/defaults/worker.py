@@ -20,7 +20,7 @@ WORKER = (
         "worker_pool",
         "str | class",
         "prefork",
-        "What tasks run in: prefork, threads, asyncio or solo.",
+        "What tasks run in: prefork, threads, asyncio, gevent, eventlet or solo.",
         "CELERYD_POOL",
     ),
     Setting(

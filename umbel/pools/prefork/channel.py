@@ -23,6 +23,7 @@ __all__ = [
     "REQUESTS",
     "RETURNED",
     "SPENT",
+    "TAKEN",
     "FrameReader",
     "Link",
     "decode_keys",
@@ -45,6 +46,8 @@ SPENT: Final = 5
 The payload is ``list[int]``: KiB that it has, KiB that it may have."""
 BORN: Final = 6
 """To the parent: the interpreter and the program are there; the runner is opened next."""
+TAKEN: Final = 7
+"""To the parent: ``list[int]``, the keys of requests that run from now on, side by side."""
 
 _HEADER = Struct("=QId")
 _BUFFER = 64 * 1024

@@ -38,7 +38,7 @@ from umbel.pools.prefork.slots import NONE, Slots
 from umbel.pools.verdicts import broken, unencodable
 from umbel.protocols import Runner
 
-__all__ = ["Child", "Traits", "be_child", "say"]
+__all__ = ["Child", "Traits", "be_child", "encode_outcomes", "live", "say"]
 
 logger = logging.getLogger(__name__)
 
@@ -190,7 +190,7 @@ class Child:
             outcomes = self._done[:count]
             del self._done[:count]
             busy, self._busy = self._busy, 0.0
-            self._data.sendall(frame(OUTCOMES, _encode(outcomes), busy))
+            self._data.sendall(frame(OUTCOMES, encode_outcomes(outcomes), busy))
 
     def _obey(self) -> None:
         """The control thread."""
@@ -232,7 +232,8 @@ class Child:
         self._data.sendall(frame(RETURNED, encode(keys)))
 
 
-def _encode(outcomes: list[Outcome]) -> bytes:
+def encode_outcomes(outcomes: list[Outcome]) -> bytes:
+    """As msgpack; what cannot be encoded becomes a failure."""
     try:
         return encode(outcomes)
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
@@ -256,7 +257,23 @@ def be_child(
     name: str,
     traits: Traits,
 ) -> int:
-    """Be a child from here on; returns the exit code.
+    """Be a child from here on; returns the exit code."""
+
+    def serve() -> None:
+        Child(make_runner(), data, control, slots, slot, traits.max_memory).serve()
+
+    return live(serve, control, slots, slot, name, traits)
+
+
+def live(
+    serve: Callable[[], None],
+    control: socket.socket,
+    slots: Slots,
+    slot: int,
+    name: str,
+    traits: Traits,
+) -> int:
+    """Be what ``serve`` makes of this process; returns the exit code.
 
     What goes wrong is said to the parent, which hears what is written to ``control``.
     """
@@ -271,7 +288,7 @@ def be_child(
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     name_process(traits.name, name)
     try:
-        Child(make_runner(), data, control, slots, slot, traits.max_memory).serve()
+        serve()
     except (BrokenPipeError, ConnectionResetError):
         # The parent is gone, and nobody is left to tell.
         return 1

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 from umbel.pools.prefork.child import Traits, be_child, say
 from umbel.pools.prefork.process import die_with
@@ -32,9 +32,16 @@ _PROGRAM = """
 import pickle, sys
 file = open(int(sys.argv[1]), "rb")
 sys.path[:] = pickle.load(file)
+exec(pickle.load(file))
 from umbel.pools.prefork.fresh import main
 main(file)
 """
+
+
+Be: TypeAlias = Callable[
+    [Callable[[], Runner], socket.socket, socket.socket, Slots, int, str, Traits], int
+]
+"""See :func:`umbel.pools.prefork.child.be_child`."""
 
 
 class Birth(NamedTuple):
@@ -45,9 +52,17 @@ class Birth(NamedTuple):
     slots: int
     """The file descriptor of the shared memory."""
     traits: Traits
+    be: Be = be_child
+    """What a child is from then on; importable by name."""
+    process: str = "SpawnPoolWorker"
+    """What children are called, before the hyphen and their number."""
+    first: str = ""
+    """What the interpreter runs before it imports anything."""
 
     @classmethod
-    def of(cls, make_runner: Callable[[], Runner], slots: Slots, traits: Traits) -> Birth:
+    def of(
+        cls, make_runner: Callable[[], Runner], slots: Slots, traits: Traits, **more: Any
+    ) -> Birth:
         """What the processes are told.
 
         Raises:
@@ -60,7 +75,7 @@ class Birth(NamedTuple):
                 f"{make_runner!r} cannot be sent to another interpreter ({error}); use a function "
                 "that can be imported by name, or the start method 'fork'"
             ) from error
-        return cls(pickled, slots.file(), traits)
+        return cls(pickled, slots.file(), traits, **more)
 
 
 def launch(
@@ -75,6 +90,7 @@ def launch(
     with tempfile.TemporaryFile() as file:
         # One after the other: the import path has to be right before anything else is read.
         pickle.dump(sys.path, file)
+        pickle.dump(birth.first, file)
         pickle.dump((os.getpid(), number, slot, fds, birth), file)
         file.flush()
         file.seek(0)
@@ -113,5 +129,6 @@ def _become(file: BinaryIO) -> int:
     if len(ends) == 1:
         be_zygote(ends[0], make_runner, slots, birth.traits)
     die_with(parent)
-    name = f"SpawnPoolWorker-{number}"
-    return be_child(make_runner, ends[0], ends[1], slots, slot, name, birth.traits)
+    name = f"{birth.process}-{number}"
+    code: int = birth.be(make_runner, ends[0], ends[1], slots, slot, name, birth.traits)
+    return code

@@ -10,23 +10,18 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-import msgspec
-
 from umbel.model import Outcome, Request
 from umbel.pools.pace import Pace
-from umbel.pools.prefork.channel import REQUESTS, Link, encode, frame
+from umbel.pools.prefork.channel import REQUESTS, Link, frame
+from umbel.pools.prefork.hearing import Hearing
+from umbel.pools.prefork.sifting import encoded
 from umbel.pools.prefork.slots import NONE, Slots
-from umbel.pools.verdicts import unencodable
 from umbel.protocols import Running
 
 __all__ = ["Member", "Sentence", "deal"]
 
 _DOUBLE = 8
 """From this many at once on tasks are short enough to keep a second batch under way."""
-
-
-_WORDS = 65536
-"""Bytes of what a child says that are kept."""
 
 
 @dataclass(slots=True)
@@ -79,10 +74,7 @@ class Member:
         self._budget = budget
         self._pace = Pace()
         self._link: Link | None = None
-        self._control: socket.socket | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._said = bytearray()
-        self._heard = 0
+        self._hearing: Hearing | None = None
 
     @property
     def room(self) -> int:
@@ -122,11 +114,8 @@ class Member:
     ) -> tuple[socket.socket, socket.socket]:
         """Make the channels; returns the child's ends."""
         data, its_data = socket.socketpair()
-        self._control, its_control = socket.socketpair()
-        self._control.setblocking(False)
-        # Read as it comes: a child that writes its stack must not wait for room.
-        self._loop = loop
-        loop.add_reader(self._control.fileno(), self._listen)
+        control, its_control = socket.socketpair()
+        self._hearing = Hearing(loop, control)
         self._link = Link(loop, data, on_frame, on_end)
         self._slots.clear(self.slot)
         return its_data, its_control
@@ -134,12 +123,7 @@ class Member:
     def give(self, requests: Sequence[Request]) -> list[Outcome]:
         """Hand requests over; returns outcomes for those that cannot be encoded."""
         assert self._link is not None, "connect() comes first"
-        failures: list[Outcome] = []
-        try:
-            payload = encode(requests)
-        except (TypeError, ValueError, OverflowError, RecursionError):
-            requests, failures = _sift(requests)
-            payload = encode(requests)
+        requests, payload, failures = encoded(requests)
         held = self.held
         for request in requests:
             held[request.key] = request
@@ -216,31 +200,12 @@ class Member:
 
     def words(self) -> str:
         """What it has said since it was last asked: a stack, or why it ends."""
-        said = self._said.decode("utf-8", "replace").strip()
-        self._said.clear()
-        return said
+        return "" if self._hearing is None else self._hearing.words()
 
     @property
     def is_speaking(self) -> bool:
         """Whether it has said nothing yet, or something since this was asked last."""
-        size, self._heard = self._heard, len(self._said)
-        return size != self._heard or not size
-
-    def _listen(self) -> bool:
-        try:
-            said = b"" if self._control is None else self._control.recv(_WORDS)
-        except BlockingIOError:
-            return False
-        except ConnectionError:
-            said = b""
-        self._said += said[: max(0, _WORDS - len(self._said))]
-        if not said:
-            self._stop_listening()
-        return bool(said)
-
-    def _stop_listening(self) -> None:
-        if self._control is not None and self._loop is not None:
-            self._loop.remove_reader(self._control.fileno())
+        return self._hearing is not None and self._hearing.is_speaking
 
     def _count_limited(self) -> None:
         self.limited = sum(
@@ -250,14 +215,10 @@ class Member:
 
     def ask_back(self) -> None:
         """Have it hand back what it has not started, and send what it has finished."""
-        if self.returning or not self.held or self._control is None:
+        if self.returning or not self.held or self._hearing is None:
             return
         self.returning = True
-        try:
-            self._control.send(b"r")
-        except OSError:
-            # It is dead; what becomes of its requests is decided when its end is reported.
-            return
+        self._hearing.tell(b"r")
 
     def started(self) -> int | None:
         """The key of the request that it has started last, unless that one has an outcome."""
@@ -286,11 +247,8 @@ class Member:
         if self._link is not None:
             self._link.drain()
             self._link.close()
-        if self._control is not None:
-            while self._listen():
-                pass
-            self._stop_listening()
-            self._control.close()
+        if self._hearing is not None:
+            self._hearing.close()
         requests = list(self.held.values())
         last = self.started()
         self.held.clear()
@@ -319,22 +277,3 @@ def deal(pending: deque[Request], members: Collection[Member]) -> list[Outcome]:
             if count:
                 failures += member.give([pending.popleft() for _ in range(count)])
     return failures
-
-
-def _sift(requests: Sequence[Request]) -> tuple[list[Request], list[Outcome]]:
-    good: list[Request] = []
-    failures: list[Outcome] = []
-    for request in requests:
-        try:
-            encode(request)
-        except (
-            TypeError,
-            ValueError,
-            OverflowError,
-            RecursionError,
-            msgspec.MsgspecError,
-        ) as error:
-            failures.append(unencodable(request.key, error))
-        else:
-            good.append(request)
-    return good, failures

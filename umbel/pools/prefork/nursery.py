@@ -269,8 +269,8 @@ class ZygoteNursery:
 class SpawnNursery:
     """Starts every child as a new interpreter: slow and large, but it inherits nothing."""
 
-    def __init__(self, make_runner: Callable[[], Runner], slots: Slots, traits: Traits) -> None:
-        self._birth = Birth.of(make_runner, slots, traits)
+    def __init__(self, birth: Birth) -> None:
+        self._birth = birth
         self._loop: asyncio.AbstractEventLoop | None = None
         self._family: Family | None = None
 
@@ -342,5 +342,5 @@ def make_nursery(
 ) -> Nursery:
     """What makes children in this way."""
     if start_method == "spawn":
-        return SpawnNursery(make_runner, slots, traits)
+        return SpawnNursery(Birth.of(make_runner, slots, traits))
     return ZygoteNursery(make_runner, slots, traits, fresh=start_method == "forkserver")

@@ -10,7 +10,6 @@ import pytest
 from umbel.model import Failed, Revoked, Succeeded
 from umbel.protocols import Pool
 from umbel.testing.conformance.running import (
-    Contract,
     ContractRunner,
     Gate,
     MakePool,
@@ -18,6 +17,7 @@ from umbel.testing.conformance.running import (
     feed,
     request,
 )
+from umbel.testing.conformance.subject import Contract
 
 __all__ = ["LimitsContract"]
 

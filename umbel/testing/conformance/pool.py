@@ -23,7 +23,6 @@ from umbel.model import Failed, Revoked, Succeeded
 from umbel.testing.conformance.running import (
     PATIENCE,
     POLL,
-    Contract,
     ContractRunner,
     Gate,
     MakePool,
@@ -31,6 +30,7 @@ from umbel.testing.conformance.running import (
     feed,
     request,
 )
+from umbel.testing.conformance.subject import Contract
 
 __all__ = ["ContractRunner", "Gate", "MakePool", "PoolContract", "collect", "feed", "request"]
 

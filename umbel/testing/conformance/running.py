@@ -11,8 +11,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-import pytest
-
 from umbel.exceptions import SoftTimeLimitExceeded, TaskCancelled
 from umbel.model import Failed, Message, Outcome, Request, ResultRecord, Revoked, Succeeded
 from umbel.protocols import Interrupts, Pool, Runner
@@ -20,7 +18,6 @@ from umbel.protocols import Interrupts, Pool, Runner
 __all__ = [
     "PATIENCE",
     "POLL",
-    "Contract",
     "ContractRunner",
     "Gate",
     "MakePool",
@@ -284,19 +281,3 @@ class Gate:
     def open(self) -> None:
         """Let them go on."""
         self.path.touch()
-
-
-class Contract:
-    """What a contract of pools knows of the pool that it is asked about."""
-
-    concurrent = True
-    """Whether ``size`` can be more than one."""
-    processes = False
-    """Whether tasks run in processes of their own, which may die without the worker dying."""
-    hold = "hold"
-    """The waiting task: ``ahold`` where one that is not a coroutine would stop the test too."""
-
-    @pytest.fixture
-    def gate(self, tmp_path: Path) -> Gate:
-        """What the waiting task waits for."""
-        return Gate(tmp_path / "gate")

@@ -1,0 +1,66 @@
+"""Thousands of tasks that wait, in one worker: as long as the waiting takes, and little more."""
+
+from __future__ import annotations
+
+import importlib.util
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .site import Site
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX"),
+    pytest.mark.alone,
+]
+
+TASKS = """
+import asyncio, time
+from umbel import Umbel
+
+app = Umbel("shop")
+
+
+@app.task(name="wait")
+def wait():
+    time.sleep(1)
+    return time.time()
+
+
+@app.task(name="await")
+async def await_():
+    await asyncio.sleep(1)
+    return time.time()
+"""
+
+COUNT, AT_ONCE = 2000, 1000
+IDEAL = COUNT / AT_ONCE
+TOLERANCE = 3.0
+"""Seconds; issue 4 names them."""
+
+
+@pytest.fixture
+def site(tmp_path: Path, redis_url: str) -> Iterator[Site]:
+    site = Site(tmp_path, redis_url, TASKS)
+    yield site
+    site.close()
+
+
+@pytest.mark.parametrize(("pool", "task"), [("asyncio", "await"), ("gevent", "wait")])
+def test_two_thousand_seconds_of_waiting_take_two(site: Site, pool: str, task: str) -> None:
+    if pool == "gevent" and importlib.util.find_spec("gevent") is None:
+        pytest.skip("gevent is not installed")
+    process = site.ready("-P", pool, "-c", str(AT_ONCE))
+    # The first one of each process imports things.
+    site.app.send_task(task).get(timeout=60)
+
+    began = time.time()
+    results = [site.app.send_task(task) for _ in range(COUNT)]
+    ended = max(result.get(timeout=60) for result in results)
+
+    assert ended - began < IDEAL + TOLERANCE
+    assert site.end(process, signal.SIGTERM) == 0

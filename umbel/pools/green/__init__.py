@@ -1,0 +1,5 @@
+"""The gevent and eventlet pools."""
+
+from umbel.pools.green.parent import GreenPool
+
+__all__ = ["GreenPool"]
