@@ -99,13 +99,16 @@ def encode(call: Call, *, clock: Clock = _SYSTEM) -> Message:
     return task_v2.encode(call, properties)
 
 
-def decode(delivery: Delivery, *, key: int, accept: frozenset[str], limit: int) -> Request:
+def decode(
+    delivery: Delivery, *, key: int, accept: frozenset[str], limit: int, tell: bool = False
+) -> Request:
     """The request that a message asks for. The body of protocol 2 is not looked at.
 
     Args:
         key: The request's; ours alone.
         accept: The content types that may be read.
         limit: Bytes that a compressed body of protocol 1 may unpack to.
+        tell: See :attr:`Request.tell`.
 
     Raises:
         InvalidTaskError: The message is none of a task; says why, in one sentence.
@@ -144,6 +147,7 @@ def decode(delivery: Delivery, *, key: int, accept: frozenset[str], limit: int) 
         group_id=_reference("group", needed.group),
         ignore_result=needed.ignore_result,
         publication=needed.umbel_publication,
+        tell=tell,
     )
 
 

@@ -67,16 +67,20 @@ class Company:
         except (BrokerUnavailable, OperationalError) as error:
             logger.warning("Remote control and events are not possible at the moment: %s", error)
         if conf.worker_enable_remote_control and not worker.options.without_mingle:
-            await mingle(worker, self._fanout)
+            others = await mingle(worker, self._fanout)
+            if consumer.gossip is not None:
+                consumer.gossip.meet(others)
         try:
             async with asyncio.TaskGroup() as group:
                 serving = [group.create_task(self.sender.run(), name="umbel-events")]
+                if consumer.gossip is not None:
+                    # Before the others hear of this worker, and count on it.
+                    serving.append(group.create_task(consumer.gossip.listen(), name="umbel-gossip"))
+                    serving.append(group.create_task(consumer.gossip.watch(), name="umbel-watch"))
+                    await consumer.gossip.reachable()
                 heart = self._heart(consumer)
                 if not worker.options.without_heartbeat:
                     serving.append(group.create_task(heart.beat(), name="umbel-heart"))
-                if consumer.gossip is not None:
-                    serving.append(group.create_task(consumer.gossip.listen(), name="umbel-gossip"))
-                    serving.append(group.create_task(consumer.gossip.watch(), name="umbel-watch"))
                 if conf.worker_enable_remote_control:
                     remote = Remote(self._fanout, mailbox_of(conf), ControlState(consumer))
                     serving.append(group.create_task(remote.serve(), name="umbel-remote-control"))

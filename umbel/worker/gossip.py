@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from umbel.events.nodes import Worker as Node
@@ -68,15 +69,29 @@ class Gossip:
         """The other workers."""
         self.election_handlers: dict[str, Callable[[Any], object]] = {"task": self._call_task}
         """What the elected one does, by topic."""
+        self._listening = asyncio.Event()
         self._doing: set[asyncio.Future[object]] = set()
         # By id, then by node: logical clock, node and process, topic, action.
         self._candidates: Recent[str, dict[str, tuple[int, str, str, Any]]] = Recent(_ELECTIONS)
+
+    def meet(self, nodes: Sequence[str]) -> None:
+        """These others are there; they will be heard of soon."""
+        now = self._app.wall_clock.time()
+        for node in nodes:
+            self.state.get_or_create_worker(node, freq=_LOOK, heartbeats=[now])
+
+    async def reachable(self) -> None:
+        """Wait until it listens, but not for long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK):
+                await self._listening.wait()
 
     async def listen(self) -> None:
         """Hear what the others say, until cancelled."""
         while True:
             try:
                 async with self._fanout.listen([self._queue]) as stream:
+                    self._listening.set()
                     async for messages in stream:
                         for message in messages:
                             self._hear(message)

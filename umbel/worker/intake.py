@@ -224,12 +224,13 @@ class Intake:
         understood: list[tuple[Request, Delivery]] = []
         source = self._source
         decode, keys, accept, limit = wire.decode, self._keys, source.accept, source.limit
+        tell = self._events.sender.tells_tasks
         for delivery in deliveries:
             if delivery.defect is not None:
                 self._drop(delivery, delivery.defect)
                 continue
             try:
-                request = decode(delivery, key=next(keys), accept=accept, limit=limit)
+                request = decode(delivery, key=next(keys), accept=accept, limit=limit, tell=tell)
             except (InvalidTaskError, DecodeError, SecurityError) as error:
                 self._drop(delivery, str(error))
             else:
@@ -464,7 +465,8 @@ def _as_it_runs(accepted: Accepted, tell: bool) -> Request:
     # 0 is no limit, as in Celery.
     hard = request.time_limit or options.time_limit or None
     soft = request.soft_time_limit or options.soft_time_limit or None
-    if hard is request.time_limit and soft is request.soft_time_limit and not tell:
+    limited = hard is not request.time_limit or soft is not request.soft_time_limit
+    if not limited and tell == request.tell:
         return request
     return msgspec.structs.replace(request, time_limit=hard, soft_time_limit=soft, tell=tell)
 

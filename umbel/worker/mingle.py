@@ -21,8 +21,11 @@ _PATIENCE = 1.0
 """Seconds without a reply after which no more are expected, where nobody knows how many."""
 
 
-async def mingle(worker: Worker, fanout: Fanout) -> None:
+async def mingle(worker: Worker, fanout: Fanout) -> list[str]:
     """Ask the others what has been revoked, and for their logical clocks; tell them what we know.
+
+    Returns:
+        The names of the others.
 
     Source:
         Celery user guide, Workers: ``--without-mingle``; the command ``hello`` and the lines of
@@ -40,20 +43,21 @@ async def mingle(worker: Worker, fanout: Fanout) -> None:
         replies = await asking.call(timeout=_PATIENCE, limit=None, callback=None)
     except (BrokerUnavailable, OperationalError) as error:
         logger.warning("mingle: cannot ask: %s", error)
-        return
-    told = [
-        value
+        return []
+    told = {
+        node: value
         for reply in replies
         for node, value in reply.items()
         if node != worker.hostname and is_dict(value) and "error" not in value
-    ]
+    }
     if not told:
         logger.info("mingle: all alone")
-        return
+        return []
     logger.info("mingle: sync with %s nodes", len(told))
-    for value in told:
+    for value in told.values():
         learn(worker, value)
     logger.info("mingle: sync complete")
+    return list(told)
 
 
 def learn(worker: Worker, value: dict[str, Any]) -> None:

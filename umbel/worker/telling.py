@@ -118,6 +118,9 @@ class TaskEvents:
         self._started.discard(request.key)
         if not accepted.options.send_events:
             return
+        if isinstance(outcome, Succeeded) and not told:
+            self._succeeded(request, outcome)
+            return
         end = self._end(accepted, outcome)
         if end is None:
             return
@@ -128,6 +131,34 @@ class TaskEvents:
             start = self._start(request, end.timestamp - outcome.runtime)
             start.clock, end.clock = end.clock, start.clock
             self.sender.send_tasks([start, end])
+
+    def _succeeded(self, request: Request, outcome: Succeeded) -> None:
+        """Start and end of a short task: what nearly all come to, so without detours."""
+        sender, now = self.sender, self._clock.time()
+        id_, hostname, pid, utcoffset = request.id, sender.hostname, sender.pid, sender.utcoffset
+        clock = sender.logical_clock.skip(2)
+        sender.send_tasks(
+            (
+                TaskStarted(
+                    uuid=id_,
+                    hostname=hostname,
+                    pid=pid,
+                    utcoffset=utcoffset,
+                    clock=clock + 1,
+                    timestamp=now - outcome.runtime,
+                ),
+                TaskSucceeded(
+                    uuid=id_,
+                    hostname=hostname,
+                    pid=pid,
+                    utcoffset=utcoffset,
+                    clock=clock + 2,
+                    timestamp=now,
+                    result=outcome.shown,
+                    runtime=outcome.runtime,
+                ),
+            )
+        )
 
     def rejected(self, accepted: Accepted, outcome: Rejected) -> None:
         """It gives its message back."""
