@@ -75,8 +75,10 @@ class EventSender:
         self._more = asyncio.Event()
         self._is_away = False
         self._unheard = False
-        self.tells_tasks = "task" in self.groups
+        self.tells_tasks = False
         """Whether events of tasks are worth making now."""
+        self._telling = asyncio.Event()
+        self._note(unheard=False)
 
     def tell_tasks(self, wanted: bool) -> bool:
         """Send events of tasks from now on, or do not; whether that is a change."""
@@ -96,6 +98,14 @@ class EventSender:
     def _note(self, *, unheard: bool) -> None:
         self._unheard = unheard
         self.tells_tasks = "task" in self.groups and not unheard
+        if self.tells_tasks:
+            self._telling.set()
+        else:
+            self._telling.clear()
+
+    async def telling(self) -> None:
+        """Wait until events of tasks are worth making."""
+        await self._telling.wait()
 
     def send(self, type: str, **fields: Any) -> None:
         """Send an event of any type; fields that all have are added."""

@@ -91,11 +91,10 @@ class TaskEvents:
     async def look(self) -> None:
         """Tell of the start of tasks that run for a while, until cancelled."""
         while True:
+            await self.sender.telling()
             await self._clock.sleep(_LOOK)
-            if self.sender.tells_tasks and self._active:
+            if self.sender.tells_tasks and (self._active or self._started):
                 self._tell_of_started()
-            elif self._started:
-                self._started &= self._active.keys()
 
     def _tell_of_started(self) -> None:
         now, monotonic = self._clock.time(), self._clock.monotonic()
