@@ -21,6 +21,7 @@ def replace(run: Run, signature: Any) -> None:
     context = {"root_id": request.root_id or request.id}
     if request.parent_id is not None:
         context["parent_id"] = request.parent_id
-    run.replacement = follow_up.start(
-        signature, (), context, ids_after(f"{request.id}:replaced:{request.retries}")
-    )
+    # What takes its place has its id, and may replace itself in turn.
+    turn = f"{run.context.replaced_task_nesting}:{request.retries}"
+    seed = f"{request.id}:replaced:{turn}"
+    run.replacement = follow_up.start(signature, (), context, ids_after(seed))

@@ -1,0 +1,1 @@
+"""Three workflows: a log pipeline, a crawler, and counting words by map and reduce."""
