@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from umbel import Umbel
+from umbel.exceptions import OperationalError
 from umbel.testing.servers import ServerMissing, rabbitmq_server, required
 from umbel.worker import Worker
 
@@ -53,3 +54,25 @@ async def test_what_runs_in_vain_after_a_lost_connection_is_ended_where_that_is_
         if required("rabbitmq"):
             raise
         pytest.skip(str(missing))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"broker_connection_max_retries": 2},
+        {"broker_connection_retry": False},
+        {"broker_connection_retry_on_startup": False},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+async def test_a_worker_that_is_not_to_insist_ends_when_there_is_no_broker(
+    settings: dict[str, object],
+) -> None:
+    # Nobody listens on the port of "discard".
+    app = Umbel("nobody", broker="redis://127.0.0.1:9/0", set_as_current=False, **settings)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        async with asyncio.timeout(30):
+            await Worker(app, pool="solo", quiet=True).arun()
+
+    assert caught.group_contains(OperationalError, match=r"127\.0\.0\.1:9")

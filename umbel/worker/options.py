@@ -7,6 +7,7 @@ import os
 import re
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
@@ -131,6 +132,8 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Whether to start without asking the other workers what they know."""
     without_gossip: bool
     """Whether not to listen to the other workers."""
+    connect_retries: float
+    """How often a call is repeated whose server has gone away, before the worker ends."""
     retry_on_startup: bool
     """Whether to wait for a broker that is away when the worker starts."""
     purge: bool
@@ -191,10 +194,25 @@ def resolve(given: WorkerArguments, conf: Settings) -> WorkerOptions:
         without_heartbeat=given.get("without_heartbeat", False),
         without_mingle=given.get("without_mingle", False),
         without_gossip=given.get("without_gossip", False),
-        retry_on_startup=conf.broker_connection_retry_on_startup is not False,
+        retry_on_startup=_retries_on_startup(conf),
+        connect_retries=_connect_retries(conf),
         purge=given.get("purge", False),
         quiet=given.get("quiet", False),
     )
+
+
+def _retries_on_startup(conf: Settings) -> bool:
+    on_startup: bool | None = conf.broker_connection_retry_on_startup
+    return bool(conf.broker_connection_retry) if on_startup is None else on_startup
+
+
+def _connect_retries(conf: Settings) -> float:
+    """Without end, unless somebody has set an end: a worker that gives up helps nobody."""
+    if not conf.broker_connection_retry:
+        return 0
+    if not conf.is_set("broker_connection_max_retries"):
+        return inf
+    return conf.broker_connection_max_retries or inf
 
 
 def pool_kind(name: str) -> PoolKind:

@@ -336,7 +336,7 @@ class Worker:
         return pool
 
     async def _connect(self, broker: Broker, backend: ResultBackend) -> list[Queue]:
-        insist = Patience(self.app.wall_clock)
+        insist = Patience(self.app.wall_clock, retries=self.options.connect_retries)
         if self.options.retry_on_startup:
             await insist(broker.open)
             await insist(backend.open)
@@ -386,7 +386,8 @@ class Worker:
             cancel_on_loss=self.options.cancel_on_loss,
             soft_shutdown_on_idle=self.options.soft_shutdown_on_idle,
         )
-        parts = self._parts = Parts(surroundings, self.state, Patience(app.wall_clock))
+        patience = Patience(app.wall_clock, retries=self.options.connect_retries)
+        parts = self._parts = Parts(surroundings, self.state, patience)
         self._introduce(queues)
         consumer = Consumer(self, pool, source, company)
         async with company.kept(consumer), running((*self._beside, self._watch)):

@@ -91,10 +91,6 @@ MISSING: tuple[Missing, ...] = (
         ("broker_pool_limit", "broker_pool_acquire_timeout"),
     ),
     Missing(
-        "a worker goes on trying to connect until it is ended",
-        ("broker_connection_max_retries",),
-    ),
-    Missing(
         "commands that do no harm twice are always sent again",
         ("redis_retry_on_timeout",),
     ),
@@ -113,7 +109,6 @@ MISSING: tuple[Missing, ...] = (
     Missing(
         "umbel has no such part",
         (
-            "broker_connection_retry",
             "deprecated_settings",
             "result_backend_thread_safe",
             "result_cache_max",
