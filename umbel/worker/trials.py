@@ -55,7 +55,9 @@ class Trials:
 
     def next(self) -> list[Accepted]:
         """The one whose turn it is, if any."""
-        if not self._waiting or self._on_trial in self._active or self.wait > 0:
+        on_trial = self._on_trial
+        is_busy = on_trial is not None and on_trial in self._active
+        if not self._waiting or is_busy or self.wait > 0:
             return []
         accepted = self._waiting.popleft()
         self._on_trial = accepted.request.key
