@@ -20,11 +20,13 @@ from umbel.cli.calling import call, result
 from umbel.cli.daemon import begin_anew
 from umbel.cli.dead import dead_group
 from umbel.cli.events import events
+from umbel.cli.graph import graph
 from umbel.cli.options import UmbelGroup, global_options
 from umbel.cli.queues import list_group, purge
 from umbel.cli.remote import control, inspect, status
 from umbel.cli.schedule import schedule_group
 from umbel.cli.session import Session
+from umbel.cli.shell import shell
 from umbel.cli.showing import report, settings
 from umbel.cli.worker import worker
 from umbel.exceptions import BackendError, BackendUnavailable, OperationalError, UmbelError
@@ -54,6 +56,7 @@ def umbel() -> None:
 for _command in (
     *(worker, beat, schedule_group, status, inspect, control, events),
     *(amqp, call, result, purge, dead_group, list_group, report, settings),
+    *(shell, graph),
 ):
     umbel.add_command(_command)
 

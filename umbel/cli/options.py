@@ -233,11 +233,9 @@ class UmbelGroup(click.Group):
 
 _LATER = {
     "flower": "start it with Celery's command line",
-    "graph": "drawing comes later",
     "logtool": "reading logs comes later",
     "migrate": "moving messages between brokers comes later",
     "multi": "use your init system to start several workers",
-    "shell": "start python, and import your app",
     "upgrade": "old names of settings are understood as they are",
 }
 """Celery's commands that are missing, and why."""

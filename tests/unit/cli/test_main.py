@@ -57,7 +57,7 @@ def test_an_option_that_does_not_exist_is_guessed(run: Run) -> None:
     assert "--concurrency" in err
 
 
-@pytest.mark.parametrize("command", ["multi", "shell"])
+@pytest.mark.parametrize("command", ["multi"])
 def test_commands_of_later_releases_say_so(run: Run, command: str) -> None:
     code, _, err = run(command)
 
