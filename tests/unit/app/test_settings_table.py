@@ -70,7 +70,9 @@ def test_every_setting_is_either_read_or_said_to_have_no_effect() -> None:
     words = set(re.findall(r"\w+", code))
     # The command line reads worker_logfile and its like by the names of its options.
     options = ("logfile", "pidfile", "uid", "gid", "umask")
-    by_option = {f"{service}_{name}" for service in ("worker", "beat") for name in options}
+    by_option = {
+        f"{service}_{name}" for service in ("worker", "beat", "events") for name in options
+    }
     missing = {name for entry in MISSING if not entry.only for name in entry.settings}
 
     # They switch off what is not there yet.
