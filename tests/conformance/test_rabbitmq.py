@@ -16,7 +16,7 @@ from umbel.drivers.rabbitmq.fanout import RabbitMQFanout
 from umbel.drivers.rabbitmq.mailbox import Mailbox
 from umbel.drivers.rabbitmq.rpc import RpcBackend
 from umbel.drivers.rabbitmq.topology import default_queue
-from umbel.model import Queue, ResultRecord
+from umbel.model import Exchange, Message, Queue, ResultRecord
 from umbel.protocols import Broker, Fanout, ResultBackend
 from umbel.testing.conformance.backend import MakeBackend, RecordsContract
 from umbel.testing.conformance.broker import BrokerContract, MakeBroker
@@ -166,6 +166,21 @@ class TestRpcBackend(RecordsContract):
         for backend in made:
             await backend.close()
         delete(rabbitmq, [mailbox.queue, default_queue(f"{mailbox.queue.name}-tasks")])
+
+
+async def test_what_nobody_hears_is_known(rabbitmq: RabbitMQServer) -> None:
+    fanout = RabbitMQFanout(rabbitmq.url(), clock=WaitingClock())
+    await fanout.open()
+    exchange = Exchange("unheard", "fanout", durable=False)
+    message = Message(id="", body=b"hello", exchange="unheard", routing_key="")
+    try:
+        assert await fanout.broadcast(exchange, [message, message]) == 0
+        ear = Queue("ear", exchange=exchange, durable=False, exclusive=True, auto_delete=True)
+        async with fanout.listen([ear]):
+            assert await fanout.broadcast(exchange, [message]) is None
+        assert await fanout.broadcast(exchange, [message]) == 0
+    finally:
+        await fanout.close()
 
 
 def delete(server: RabbitMQServer, queues: Sequence[Queue]) -> None:

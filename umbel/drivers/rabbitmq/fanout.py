@@ -36,6 +36,8 @@ _MOST_KEPT = 20_000
 """Messages kept for a listener that does not fetch them; the oldest go first."""
 _PAUSE = 1.0
 """Seconds between two attempts to listen again, at most twice as long."""
+_CONFIRMATION = 5.0
+"""Seconds to wait until RabbitMQ says that it has taken what was said."""
 _LOCKED = 405
 """RabbitMQ's code for a queue that belongs to another connection."""
 
@@ -71,6 +73,10 @@ class RabbitMQFanout:
         # The exchanges that exist, as far as the channel knows.
         self._declared: set[str] = set()
         self._speaking = asyncio.Lock()
+        self._sent = 0
+        # The number of the message that is being waited for, and whether it came back.
+        self._awaited: tuple[int, asyncio.Future[None]] | None = None
+        self._returned: list[Arrived] = []
         self._inboxes: set[_Inbox] = set()
 
     async def open(self) -> None:
@@ -89,7 +95,12 @@ class RabbitMQFanout:
             await self._speaker.close()
 
     async def broadcast(self, exchange: Exchange, messages: Sequence[Message]) -> int | None:
-        """Say something to whoever listens now; not while RabbitMQ is short of memory."""
+        """Say something to whoever listens now; not while RabbitMQ is short of memory.
+
+        Returns:
+            0 when the last message came back because nobody listens; else None: RabbitMQ does not
+            say how many do.
+        """
         if not messages or self._speaker.blocked is not None:
             return None
         try:
@@ -97,20 +108,61 @@ class RabbitMQFanout:
             async with self._speaking:
                 channel = await self._ready(exchange)
                 await channel.link.drained()
-                channel.write(_frames(channel, exchange, messages))
+                return await self._say(channel, exchange, messages)
         except LinkLost as error:
             raise self._speaker.lost(error) from error
         except ChannelClosed as error:
             raise OperationalError(
                 f"RabbitMQ does not let us send to the exchange {exchange.name!r}: {error}"
             ) from error
-        return None
+
+    async def _say(
+        self, channel: Channel, exchange: Exchange, messages: Sequence[Message]
+    ) -> int | None:
+        frames = _frames(channel, exchange, messages)
+        self._sent += len(messages)
+        self._returned.clear()
+        confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._awaited = (self._sent, confirmed)
+        channel.write(frames)
+        try:
+            async with asyncio.timeout(_CONFIRMATION):
+                await confirmed
+        except TimeoutError:
+            return None
+        finally:
+            self._awaited = None
+        last = messages[-1]
+        came_back = any(
+            each.body == last.body and each.routing_key == last.routing_key
+            for each in self._returned
+        )
+        return 0 if came_back else None
+
+    def _confirmed(self, tag: int, multiple: bool, _taken: bool) -> None:
+        if self._awaited is None:
+            return
+        number, confirmed = self._awaited
+        if (tag == number or (multiple and tag > number)) and not confirmed.done():
+            confirmed.set_result(None)
+
+    def _closed(self, reason: Exception) -> None:
+        if self._awaited is not None and not self._awaited[1].done():
+            self._awaited[1].set_exception(reason)
 
     async def _ready(self, exchange: Exchange) -> Channel:
         link = await self._speaker.link()
         channel = self._channel
         if channel is None or channel.closed is not None or channel.link is not link:
-            channel = self._channel = await link.channel()
+            channel = await link.channel(
+                Listener(
+                    confirmed=self._confirmed, returned=self._returned.append, closed=self._closed
+                )
+            )
+            # What nobody hears comes back before it is confirmed.
+            await channel.call(commands.Confirm.Select())
+            self._channel = channel
+            self._sent = 0
             self._declared.clear()
         if exchange.name not in self._declared:
             await channel.call(declaration_of(exchange))
