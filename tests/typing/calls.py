@@ -2,7 +2,7 @@
 
 from typing import assert_type
 
-from umbel import AsyncResult, Task, Umbel
+from umbel import AsyncResult, Signature, Task, Umbel, chord, group
 
 app = Umbel("typing")
 
@@ -44,3 +44,13 @@ async def calls() -> None:
     assert_type(refetch.delay("u").get(), bytes)
     assert_type(await add.adelay(2, 2), AsyncResult[int])
     assert_type(await (await fetch.adelay("u")), bytes)
+
+
+def workflows() -> None:
+    """Signatures compose with ``|``, whatever they are."""
+    assert_type(add.s(1, 2) | add.s(3), Signature)
+    assert_type(group(add.s(1, 2), add.s(3, 4)) | add.s(5), Signature)
+    flow = chord([add.s(1, 2)], add.s(3))
+    flow.apply_async(countdown=1)
+    assert_type(flow.clone(), chord)
+    assert_type(add.s(1, 2).set(queue="q"), Signature)

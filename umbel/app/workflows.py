@@ -150,7 +150,7 @@ class Workflows(TaskSending):
         calls: list[Call] = []
         for step in steps:
             name, options = str(step.signature["task"]), step.signature["options"]
-            kwargs = step.signature.get("kwargs") or {}
+            kwargs: Mapping[str, Any] = step.signature.get("kwargs") or {}
             task = self._tasks.get(name)
             if task is None or options.get("route_name"):
                 calls.append(self._make_call(name, step.args, kwargs, options))

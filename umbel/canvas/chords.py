@@ -99,7 +99,7 @@ class chord(Composition):  # noqa: N801 - Celery's name
         return await super(chord, whole).aapply_async(args, kwargs, route_name, **options)
 
     def _with_body(self, kwargs: Mapping[str, Any] | None) -> tuple[chord, dict[str, Any]]:
-        given = {**(self.kwargs.get("kwargs") or {}), **(kwargs or {})}
+        given: dict[str, Any] = {**(self.kwargs.get("kwargs") or {}), **(kwargs or {})}
         body = given.pop("body", None)
         if not body:
             return self, given
@@ -224,8 +224,8 @@ def _header(header: Any, app: Sender | None) -> Any:
         if isinstance(header, Composition) and not isinstance(header, chord):
             return header.tasks
         return [header]
-    tasks = kept(header)
-    if isinstance(tasks, list):
+    tasks: Any = kept(header)
+    if tasks.__class__ is list:
         tasks = [maybe_signature(task, app=app) for task in tasks]
         for task in tasks:
             settle(task)

@@ -7,6 +7,7 @@ from typing import Any
 
 from umbel.canvas import eager
 from umbel.canvas.outcomes import result_of
+from umbel.canvas.plan import is_mapping
 from umbel.canvas.sender import Sender, default_sender
 from umbel.canvas.signature import Signature, given_options
 from umbel.result.blocking import allow_join_result
@@ -125,7 +126,7 @@ class Composition(Signature):
 
 def first_of(tasks: Any) -> Any:
     """The first of some tasks, or None; of a generator, no more is read."""
-    if isinstance(tasks, Mapping):
+    if is_mapping(tasks):
         return tasks
     if hasattr(tasks, "first"):
         return tasks.first()

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from umbel.canvas.plan import is_mapping
 from umbel.model import Arrival, Message, ResultRecord
 from umbel.wire import chords
 from umbel.wire.results import ResultCodec
@@ -116,7 +117,7 @@ class _Fall:
         Args:
             inherited: Options of the composition that it ends.
         """
-        if not isinstance(signature, Mapping):
+        if not is_mapping(signature):
             # It would have failed for that very reason.
             return
         options: dict[str, Any] = {**(signature.get("options") or {})}
@@ -134,9 +135,10 @@ class _Fall:
                 for task in kwargs.get("tasks") or ():
                     self.take(task, {n: v for n, v in ends.items() if n != "group_index"})
             case "chord":
-                header = kwargs.get("header") or ()
-                if isinstance(header, Mapping):
-                    header = (header.get("kwargs") or {}).get("tasks") or ()
+                header: Any = kwargs.get("header") or ()
+                if is_mapping(header):
+                    inner: Mapping[str, Any] = header.get("kwargs") or {}
+                    header = inner.get("tasks") or ()
                 for task in header:
                     self.take(task)
                 if kwargs.get("body"):

@@ -8,6 +8,7 @@ from typing import Any
 
 from umbel.canvas.composition import Composition
 from umbel.canvas.lazy import LazyList, kept
+from umbel.canvas.plan import is_mapping
 from umbel.canvas.sender import Sender
 from umbel.canvas.signature import Signature, maybe_signature, new_id, settle
 from umbel.canvas.stamping import StampingVisitor, stamps_of
@@ -40,8 +41,8 @@ class group(Composition):  # noqa: N801 - Celery's name
             elif isinstance(only, Signature):
                 members = [only.clone()]
             else:
-                members = [only] if isinstance(only, Mapping) else kept(only)
-        if isinstance(members, list):
+                members = [only] if is_mapping(only) else kept(only)
+        if members.__class__ is list:
             for member in members:
                 settle(member)
         app = options.pop("app", None)

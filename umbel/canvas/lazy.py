@@ -94,6 +94,6 @@ _GONE: Any = object()
 
 def kept(items: Any) -> Any:
     """A list of items that can be read more than once; a generator stays unread."""
-    if isinstance(items, list | LazyList):
+    if items.__class__ in {list, LazyList}:
         return items
     return [*items] if isinstance(items, Sequence) else LazyList(items)

@@ -8,6 +8,7 @@ from typing import Any
 
 from umbel.canvas.groups import group
 from umbel.canvas.lazy import LazyList, kept
+from umbel.canvas.plan import is_mapping
 from umbel.canvas.sender import Sender
 from umbel.canvas.signature import Signature
 
@@ -67,7 +68,7 @@ class chunks(Signature):  # noqa: N801 - Celery's name
     def from_dict(cls, d: Mapping[str, Any], app: Sender | None = None) -> Signature:
         """The signature that ``d`` is the form of."""
         kwargs = d["kwargs"]
-        options = d.get("options") or {}
+        options: dict[str, Any] = d.get("options") or {}
         return cls(kwargs["task"], kwargs["it"], kwargs["n"], app=app, **options)
 
     def __call__(self, **options: Any) -> Any:
@@ -107,7 +108,7 @@ def _portions(task: Any, items: Any, size: int, app: Any) -> Iterator[xstarmap]:
 
 
 def _name(task: Any) -> str:
-    return str(task["task"] if isinstance(task, Mapping) else task.name)
+    return str(task["task"] if is_mapping(task) else task.name)
 
 
 def _short(items: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from umbel.canvas.plan import Call, Chain, Chord, Group, Node
@@ -44,10 +44,11 @@ def beginning(result: ResultBase) -> Any:
 
 
 def _group(
-    id_: str, nodes: Any, app: ResultSource, members: Sequence[ResultBase] | None
+    id_: str, nodes: Iterable[Node], app: ResultSource, members: Sequence[ResultBase] | None
 ) -> GroupResult:
     if isinstance(nodes, tuple):
-        members = [result_of(node, app) for node in nodes]
+        known: tuple[Node, ...] = nodes
+        members = [result_of(node, app) for node in known]
     return group_result(id_, members or (), app)
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "compile",
     "ends",
     "ids_after",
+    "is_mapping",
     "kind_of",
     "listed",
     "overlay",
@@ -178,6 +179,11 @@ def listed(value: Any) -> list[Any]:
     return [*value] if isinstance(value, list | tuple) else [value]
 
 
+def is_mapping(value: object) -> bool:
+    """Whether a value is a mapping: as a signature, and as the dict that one travels as."""
+    return isinstance(value, Mapping)
+
+
 def checked(signature: Any) -> Mapping[str, Any]:
     """A signature as a mapping.
 
@@ -232,7 +238,7 @@ def _chain(plain: Mapping[str, Any], rules: Rules, given: Options) -> Node | Non
 def _steps(plain: Mapping[str, Any], given: Options) -> list[tuple[Mapping[str, Any], Options]]:
     """The steps of a chain, with the chain's options where they belong."""
     own = overlay(plain.get("options") or _NOTHING, given)
-    steps: list[tuple[Mapping[str, Any], Options]] = []
+    steps: list[Any] = []
     empty: Mapping[str, Any] | None = None
     for task in _kwargs(plain).get("tasks") or ():
         step = _unrolled(checked(task))
@@ -259,15 +265,15 @@ def _steps(plain: Mapping[str, Any], given: Options) -> list[tuple[Mapping[str, 
 def _unrolled(step: Mapping[str, Any]) -> Mapping[str, Any]:
     """In a chain, a group of one is its member."""
     while step.get("subtask_type") == "group":
-        tasks = _kwargs(step).get("tasks")
-        if not isinstance(tasks, list | tuple) or len(tasks) != 1 or step.get("args"):
+        tasks: Any = _kwargs(step).get("tasks")
+        if tasks.__class__ not in {list, tuple} or len(tasks) != 1 or step.get("args"):
             break
         step = checked(tasks[0])
     return step
 
 
 def _with_arguments_of(chain: Mapping[str, Any], step: Mapping[str, Any]) -> Mapping[str, Any]:
-    args = () if step.get("immutable") else tuple(chain.get("args") or ())
+    args: tuple[Any, ...] = () if step.get("immutable") else tuple(chain.get("args") or ())
     if args:
         step = {**step, "args": (*args, *(step.get("args") or ()))}
     return {**step, "immutable": True} if chain.get("immutable") else step
@@ -290,11 +296,12 @@ def _members(
     """The members of a group, those of groups in it included."""
     drain: Callable[[], Iterable[Any]] | None = getattr(tasks, "drain", None)
     for task in tasks if drain is None else drain():
-        plain = checked(task)
+        plain: Mapping[str, Any] = checked(task)
         if args and not plain.get("immutable"):
             plain = {**plain, "args": (*args, *(plain.get("args") or ()))}
         if plain.get("subtask_type") == "group":
-            own = overlay(plain.get("options") or _NOTHING, shared)
+            options: Options = plain.get("options") or _NOTHING
+            own = overlay(options, shared)
             inner = {name: own[name] for name in own if name not in ("task_id", "group_index")}
             nested = _kwargs(plain).get("tasks") or ()
             yield from _members(nested, rules, inner, tuple(plain.get("args") or ()))

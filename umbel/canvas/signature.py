@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
-from typing import Any, ClassVar, Self, TypeVar, overload
+from typing import Any, ClassVar, Self, TypeVar
 
 from umbel.canvas.entries import Entries
 from umbel.canvas.plan import listed
@@ -203,7 +203,7 @@ class Signature(Entries):
     def copied(self, **changes: Any) -> Self:
         """A copy with other entries, where they are given; shares the rest."""
         copy = type(self).__new__(type(self))
-        dict.update(copy, self, **changes)
+        copy.update({**self, **changes})
         copy._app, copy._type = self._app, self._type  # noqa: SLF001 - one of this class
         return copy
 
@@ -423,10 +423,6 @@ def signature(varies: Any, *args: Any, **kwargs: Any) -> Signature:
 subtask = signature
 
 
-@overload
-def maybe_signature(d: None, app: Sender | None = None, clone: bool = False) -> None: ...
-@overload
-def maybe_signature(d: Any, app: Sender | None = None, clone: bool = False) -> Any: ...
 def maybe_signature(d: Any, app: Sender | None = None, clone: bool = False) -> Any:
     """Make sure that a dict is a signature; what is neither is returned as it is.
 

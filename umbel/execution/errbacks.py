@@ -67,8 +67,8 @@ def _later(errback: Mapping[str, Any], failure: Failure) -> dict[str, Any]:
     request = {"id": failure.id, "task": failure.task, "root_id": failure.root_id}
     error = errors.encode(failure.error, dumps=json.dumps)
     # Where the error callback itself would be sent.
-    options = {"route_name": errback["task"], **(errback.get("options") or {})}
-    plain = {**errback, "options": {}}
+    options: dict[str, Any] = {"route_name": errback["task"], **(errback.get("options") or {})}
+    plain: dict[str, Any] = {**errback, "options": {}}
     return {
         "task": LATER,
         "args": (plain, request, error, failure.traceback),
@@ -106,6 +106,6 @@ def _takes_several(task: Runnable, errback: Mapping[str, Any]) -> bool:
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     if errback.get("immutable"):
         return len(positional) > 1
-    held = errback.get("kwargs") or {}
+    held: Any = errback.get("kwargs") or {}
     left = [p for p in positional if p.name not in held]
     return len(left) - len(errback.get("args") or ()) > 1
