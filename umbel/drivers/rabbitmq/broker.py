@@ -10,6 +10,7 @@ import asyncio
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from operator import attrgetter
 
 from umbel.drivers.rabbitmq import address
@@ -78,21 +79,14 @@ class RabbitMQBroker:
             name=f"umbel-{secrets.token_hex(6)}",
         )
         self._patience = client_options.connect_timeout
-        self._outgoing = Client(
-            addresses,
-            clock=clock,
-            options=client_options,
-            error=BrokerUnavailable,
-            on_lost=self._forget_topology,
-            order=address.turns(url, options.get("failover_strategy")),
+        connected = partial(
+            Client, addresses, clock=clock, options=client_options, error=BrokerUnavailable
         )
-        self._incoming = Client(
-            addresses,
-            clock=clock,
-            options=client_options,
-            error=BrokerUnavailable,
-            order=address.turns(url, options.get("failover_strategy")),
+        strategy = options.get("failover_strategy")
+        self._outgoing = connected(
+            on_lost=self._forget_topology, order=address.turns(url, strategy)
         )
+        self._incoming = connected(order=address.turns(url, strategy))
         self._topology = Topology(self._outgoing, make_queue)
         self._needed: list[str] = []
         if replies is not None:
