@@ -125,3 +125,17 @@ def test_children_are_recycled_however_they_start_and_their_life_is_told(
     log = site.log.read_text()
     assert len(re.findall(r"born in \d+ of till@", log)) >= 3
     assert log.count("gone: True 0") >= 3
+
+
+def test_a_worker_grows_with_what_there_is_to_do_and_shrinks_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUTOSCALE_KEEPALIVE", "1")
+    process = site.ready("--autoscale", "3,1", "-l", "INFO")
+    results = [site.app.send_task("sleep", (2,)) for _ in range(3)]
+
+    site.until(lambda: "Scaling up" in site.log.read_text(), "it grows")
+    assert [result.get(timeout=30) for result in results] == ["slept"] * 3
+    site.until(lambda: "Scaling down 2 processes." in site.log.read_text(), "it shrinks")
+    assert site.app.send_task("sleep", (0,)).get(timeout=30) == "slept"
+    assert site.end(process, signal.SIGTERM) == 0

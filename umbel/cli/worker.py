@@ -25,7 +25,6 @@ _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 
 _MISSING = {
     "detach": ("-D, --detach", "let your init system start it"),
-    "autoscale": ("--autoscale", "use --concurrency"),
     "executable": ("--executable", "it belongs to --detach"),
 }
 """Options that ask for what is not in this release, and what to do instead."""
@@ -65,6 +64,9 @@ def _accepted(*flags: str, why: str) -> Callable[[_F], _F]:
     "-P",
     "--pool",
     help="What tasks run in: prefork, threads, asyncio, gevent, eventlet or solo.",
+)
+@click.option(
+    "--autoscale", help="The most and the least processes, as in 10,3, by what there is to do."
 )
 @click.option("-Q", "--queues", type=Names(), help="Take tasks from these queues only.")
 @click.option("-X", "--exclude-queues", type=Names(), help="Take no tasks from these queues.")
@@ -114,7 +116,6 @@ def _accepted(*flags: str, why: str) -> Callable[[_F], _F]:
 @click.option("--without-mingle", is_flag=True, help="Ask no other workers when starting.")
 @click.option("--without-gossip", is_flag=True, help="Do not listen to other workers.")
 @_missing("-D", "--detach", is_flag=True)
-@_missing("--autoscale")
 @click.option("-B", "--beat", is_flag=True, help="Send periodic tasks too.")
 @click.option("-s", "--schedule-filename", "--schedule", help="With -B: where they are kept.")
 @click.option("--scheduler", help="With -B: the class of the scheduler.")

@@ -52,6 +52,8 @@ class WorkerArguments(TypedDict, total=False):
     exclude_queues: Sequence[str] | str | None
     prefetch_multiplier: int | None
     disable_prefetch: bool | None
+    autoscale: tuple[int, int] | str | None
+    """The most and the least slots; as text: ``10,3`` or ``10``."""
     max_tasks_per_child: int | None
     max_memory_per_child: int | None
     """KiB."""
@@ -95,6 +97,10 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     prefetch_multiplier: int | None
     """None: as many as the pool takes, which depends on how long tasks are."""
     disable_prefetch: bool
+    autoscale: tuple[int, int] | None
+    """The most and the least slots; None: there are always as many."""
+    autoscaler: Any
+    """The class that decides, or its name."""
     max_tasks_per_child: int | None
     max_memory_per_child: int | None
     """KiB."""
@@ -153,10 +159,19 @@ def resolve(given: WorkerArguments, conf: Settings) -> WorkerOptions:
     hostname = node_name(given.get("hostname"))
     heartbeat = _given(given.get("heartbeat_file"), conf.worker_heartbeat_file)
     statedb = _given(given.get("statedb"), conf.worker_state_db)
+    scale = _scale(given.get("autoscale"))
+    if scale is not None and kind == "solo":
+        raise ImproperlyConfigured("the solo pool runs one task at a time: it cannot autoscale.")
     return WorkerOptions(
         hostname=hostname,
         pool=kind,
-        concurrency=_concurrency(_given(given.get("concurrency"), conf.worker_concurrency), kind),
+        concurrency=(
+            _concurrency(_given(given.get("concurrency"), conf.worker_concurrency), kind)
+            if scale is None
+            else scale[1]
+        ),
+        autoscale=scale,
+        autoscaler=conf.worker_autoscaler,
         queues=_names(given.get("queues")),
         exclude_queues=_names(given.get("exclude_queues")) or (),
         prefetch_multiplier=multiplier or None,
@@ -255,6 +270,26 @@ def node_name(given: str | None, *, host: str | None = None) -> str:
     expanded = re.sub("%[hnd%]", lambda found: value_by_variable[found[0]], given or "celery")
     name, at, place = expanded.partition("@")
     return f"{name or 'celery'}@{place}" if at and place else f"{name or 'celery'}@{full}"
+
+
+def _scale(given: tuple[int, int] | str | None) -> tuple[int, int] | None:
+    """The most and the least.
+
+    >>> _scale("10,3"), _scale("4")
+    ((10, 3), (4, 0))
+    """
+    if given is None:
+        return None
+    parts = given.split(",") if isinstance(given, str) else given
+    try:
+        most, least = (*map(int, parts), 0)[:2]
+    except ValueError:
+        most = least = -1
+    if len(parts) > 2 or not 0 <= least <= most or most < 1:
+        raise ImproperlyConfigured(
+            f"autoscale must be the most and the least processes, as in 10,3; not {given!r}."
+        )
+    return most, least
 
 
 def _given(argument: Any, setting: Any) -> Any:

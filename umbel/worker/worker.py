@@ -16,7 +16,7 @@ from umbel.exceptions import ImproperlyConfigured, NotRegistered
 from umbel.worker import cry, revocations, state
 from umbel.worker.banner import Introduction, banner
 from umbel.worker.commands.state import Consumer
-from umbel.worker.companions import running
+from umbel.worker.companions import Companion, running
 from umbel.worker.company import Company
 from umbel.worker.holding import Holding
 from umbel.worker.mourning import Mourning
@@ -28,6 +28,7 @@ from umbel.worker.process import causes, loop_factory, may_run
 from umbel.worker.pulse import Pulse
 from umbel.worker.ratelimit import RateLimits
 from umbel.worker.revocations import Revocations
+from umbel.worker.scaling import ScaledPool, make_autoscaler
 from umbel.worker.shutdown import How, Shutdown
 from umbel.worker.source import Source
 from umbel.worker.state import State
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from umbel.app.base import Umbel
     from umbel.model import Queue
     from umbel.protocols import Broker, Pool, ResultBackend
+    from umbel.worker.autoscale import Autoscaler
 
 __all__ = ["Worker"]
 
@@ -73,6 +75,8 @@ class Worker:
         """
         self.app = app
         self.options: WorkerOptions = resolve(given, app.conf)
+        self.autoscaler: Autoscaler | None = None
+        """What changes the number of processes; None: nothing does, before it runs or ever."""
         self._beside = tuple(given.get("beside") or ())
         self.hostname = self.options.hostname
         self.state = State(
@@ -106,9 +110,8 @@ class Worker:
         if not may_run(self.app):
             return _EX_FAILURE
         self._load()
-        self._pool = make_pool(self.options, self.app)
         # Forks what has to be forked, while there is neither a loop nor a thread.
-        self._pool.prepare()
+        self._pool = self._make_pool()
         try:
             with asyncio.Runner(loop_factory=loop_factory()) as runner:
                 return runner.run(self._serve())
@@ -332,6 +335,9 @@ class Worker:
 
     def _make_pool(self) -> Pool:
         pool = make_pool(self.options, self.app)
+        if self.options.autoscale is not None:
+            self.autoscaler = make_autoscaler(self.options, pool, self)
+            pool = ScaledPool(pool, self.autoscaler)
         pool.prepare()
         return pool
 
@@ -390,13 +396,17 @@ class Worker:
         parts = self._parts = Parts(surroundings, self.state, patience)
         self._introduce(queues)
         consumer = Consumer(self, pool, source, company)
-        async with company.kept(consumer), running((*self._beside, self._watch)):
+        async with company.kept(consumer), running(self._companions()):
             logger.info("%s ready.", self.hostname)
             if signals.worker_ready.receivers:
                 signals.worker_ready.send(sender=self)
             self.vitals.ready()
             self._ready.set()
             await parts.run(self._shutdown)
+
+    def _companions(self) -> list[Companion]:
+        scaling = [] if self.autoscaler is None else [self.autoscaler.run]
+        return [*self._beside, self._watch, *scaling]
 
     async def _watch(self, ending: asyncio.Event) -> None:
         """See that messages come when there are some, until it ends."""

@@ -68,7 +68,6 @@ def test_commands_of_later_releases_say_so(run: Run, command: str) -> None:
 @pytest.mark.parametrize(
     ("argv", "option"),
     [
-        (["--autoscale", "10,3"], "--autoscale"),
         (["-D"], "-D, --detach"),
     ],
 )
@@ -79,13 +78,6 @@ def test_options_of_later_releases_are_refused_by_name(
 
     assert code == 2
     assert f"{option} is not in this release" in err
-
-
-def test_a_pool_of_a_later_release_is_refused(run: Run) -> None:
-    code, _, err = run("worker", "-P", "gevent")
-
-    assert code == 1
-    assert "--pool asyncio" in err
 
 
 @pytest.mark.parametrize("before", [True, False])

@@ -39,7 +39,7 @@ MISSING: tuple[Missing, ...] = (
     ),
     Missing(
         "components of the worker cannot be replaced in this release",
-        ("worker_consumer", "worker_autoscaler", "worker_agent", "worker_timer"),
+        ("worker_consumer", "worker_agent", "worker_timer"),
         refused=True,
     ),
     Missing(
