@@ -7,6 +7,7 @@ import site
 import subprocess
 import venv
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -42,15 +43,16 @@ class BareInterpreter:
         Args:
             log: The file for what it prints; None: it can be read from the process.
         """
-        output = subprocess.PIPE if log is None else log.open("w")
-        return subprocess.Popen(
-            [self.python, *arguments],
-            cwd=cwd,
-            env={**self._environment(), **(env or {})},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        with ExitStack() as opened:
+            output = subprocess.PIPE if log is None else opened.enter_context(log.open("w"))
+            return subprocess.Popen(
+                [self.python, *arguments],
+                cwd=cwd,
+                env={**self._environment(), **(env or {})},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
 
     def run(self, *arguments: str | Path, cwd: Path, env: Mapping[str, str] | None = None) -> str:
         """What a program prints.
