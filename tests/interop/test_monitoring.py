@@ -145,7 +145,11 @@ def scene(
 def yield_when_ready(scene: Scene) -> None:
     for side, worker in scene.workers.items():
         log = scene.folder / f"{side}.log"
-        until(lambda log=log: " ready." in log.read_text(), f"{side}'s start")
+        try:
+            until(lambda log=log: " ready." in log.read_text(), f"{side}'s start")
+        except AssertionError:
+            print(f"--- {log}\n{log.read_text()}")
+            raise
         assert worker.poll() is None
 
 
