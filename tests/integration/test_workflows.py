@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 
 from tests.integration.trees import Failed, Tree, build, digest, interpret, size, trees
-from umbel import Umbel
+from umbel import Umbel, chord
 from umbel.worker import Worker
 
 
@@ -147,3 +147,46 @@ def test_a_workflow_is_the_same_after_a_journey_as_json(tree: Tree) -> None:
 
     assert type(again) is type(original)
     assert again.freeze().as_tuple() == original.freeze().as_tuple()
+
+
+def test_error_callbacks_that_take_more_are_called_for_what_never_ran(tmp_path: Path) -> None:
+    app = Umbel("never", broker=f"memory://{tmp_path}", set_as_current=False)
+    told: list[Any] = []
+    called = threading.Event()
+
+    @app.task
+    def note(request: Any, exc: BaseException, traceback: str | None) -> None:
+        told.append((request.id, type(exc).__name__))
+        called.set()
+
+    @app.task(throws=ValueError)
+    def fail() -> None:
+        raise ValueError
+
+    @app.task
+    def body(values: list[Any]) -> None:
+        raise AssertionError
+
+    with working(app):
+        result = chord([fail.s()], body.s().on_error(note.s())).apply_async()
+        assert called.wait(30)
+
+    assert told == [(result.id, "ChordError")]
+
+
+def test_a_task_may_replace_itself_by_a_chord_again_and_again(tmp_path: Path) -> None:
+    app = Umbel("again", broker=f"memory://{tmp_path}", set_as_current=False)
+
+    @app.task
+    def one() -> int:
+        return 1
+
+    @app.task(bind=True)
+    def count(self: Any, values: list[int], left: int, found: int = 0) -> int:
+        found += sum(values)
+        if not left:
+            return found
+        return self.replace(chord([one.si(), one.si()], count.s(left - 1, found)))
+
+    with working(app):
+        assert count.delay([], 4).get(timeout=30) == 8

@@ -5,12 +5,16 @@ was to come after it has failed."""
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 import msgspec
 
 from umbel.canvas import endings, follow_up
+from umbel.canvas.composing import Failure
 from umbel.exceptions import DecodeError, EncodeError, InvalidTaskError, SecurityError, TooLarge
+from umbel.execution.errbacks import sendable
 from umbel.execution.membership import member
+from umbel.execution.runnable import Runnable
 from umbel.execution.tools import Encode
 from umbel.model import Arrival, Expected, Message, Request, ResultRecord
 from umbel.wire import tasks as wire
@@ -39,14 +43,22 @@ class Mourning:
     """Reads what a request asks for in case it fails, in the worker's parent process."""
 
     def __init__(
-        self, encode: Encode, codec: ResultCodec, *, accept: frozenset[str], limit: int
+        self,
+        encode: Encode,
+        codec: ResultCodec,
+        *,
+        accept: frozenset[str],
+        limit: int,
+        tasks: Mapping[str, Runnable],
     ) -> None:
         """Make one.
 
         Args:
             accept: Content types that are read.
             limit: Bytes that a body may unpack to.
+            tasks: Every task by name; error callbacks are looked up here.
         """
+        self._tasks = tasks
         self._encode = encode
         self._codec = codec
         self._accept = accept
@@ -74,7 +86,7 @@ class Mourning:
         if body.chord is not None or body.chain:
             ending = self._ending(request, body, record)
         calls_back = calls_back and bool(body.errbacks)
-        wave = self._called_back(request, body) if calls_back else follow_up.NOTHING
+        wave = self._called_back(request, body, record) if calls_back else follow_up.NOTHING
         try:
             publish = tuple(self._encode(wave.steps, request.message.reply_to))
         except (InvalidTaskError, EncodeError) as error:
@@ -83,16 +95,25 @@ class Mourning:
         return Legacy(publish, wave.expect if publish else (), ending.tail, ending.arrivals)
 
     def _ending(self, request: Request, body: Body, record: ResultRecord) -> endings.Ending:
+        error, traceback = self._error(request, record)
+        return endings.ended(member(request, body), record, error, traceback, self._codec)
+
+    def _error(self, request: Request, record: ResultRecord) -> tuple[BaseException, str | None]:
         meta = self._codec.read(record)
         error = meta.result
         if not isinstance(error, BaseException):
             error = Exception(f"{request.task}[{request.id}] ended as {meta.status}")
-        return endings.ended(member(request, body), record, error, meta.traceback, self._codec)
+        return error, meta.traceback
 
-    def _called_back(self, request: Request, body: Body) -> follow_up.Wave:
+    def _called_back(self, request: Request, body: Body, record: ResultRecord) -> follow_up.Wave:
+        error, traceback = self._error(request, record)
+        failure = Failure(request.id, request.task, error, traceback, request.root_id)
         try:
             return follow_up.after_failure(
-                id=request.id, root_id=request.root_id, errbacks=body.errbacks
+                id=request.id,
+                root_id=request.root_id,
+                # No user code runs here: what takes more than an id is called by a task.
+                errbacks=sendable(body.errbacks or (), failure, self._tasks),
             )
         except InvalidTaskError as error:
             _not_sent(request, error)

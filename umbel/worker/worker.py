@@ -374,7 +374,11 @@ class Worker:
             codec=app.codec,
             compose=app.composer,
             mourn=Mourning(
-                app.encode_steps, app.codec, accept=app.accept, limit=app.decompress_limit
+                app.encode_steps,
+                app.codec,
+                accept=app.accept,
+                limit=app.decompress_limit,
+                tasks=app.tasks,
             ),
             clock=app.wall_clock,
             prefetch=not self.options.disable_prefetch,
