@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from umbel.cli.daemon import Surroundings, prepare
+from umbel.cli.detaching import detach as into_background
+from umbel.cli.detaching import detach_options
 from umbel.cli.options import UmbelCommand
 from umbel.cli.session import Session, pass_session
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["beat"]
 
+_NAME = "celerybeat"
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 
 
@@ -42,6 +45,7 @@ _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 @click.option("--uid", help="The user to become.")
 @click.option("--gid", help="The group to become.")
 @click.option("--umask", help="The file mode mask, in octal.")
+@detach_options()
 @pass_session
 def beat(
     session: Session,
@@ -50,19 +54,24 @@ def beat(
     scheduler: str | None,
     max_interval: float | None,
     loglevel: str,
+    detach: bool,
+    executable: str | None,
     **options: str | None,
 ) -> None:
     """Send periodic tasks until told to end. Run as many as you like: one leads, the others
     stand by and take over within seconds."""
     app = session.app
+    surroundings = Surroundings.of(app.conf, "beat", **options)
+    if detach:
+        into_background(session, surroundings, _NAME, executable or app.conf.beat_executable)
+        return
     # The service imports asyncio and the schedules: nothing else here needs them.
     from umbel.beat.service import Service
 
     app.loader.import_default_modules()
     service = Service(app, max_interval, schedule, scheduler)
-    surroundings = Surroundings.of(app.conf, "beat", **options)
     outputs = sys.stdout, sys.stderr
-    with prepare(surroundings, "celerybeat") as logfile:
+    with prepare(surroundings, _NAME) as logfile:
         app.log.setup(
             loglevel,
             logfile,

@@ -18,7 +18,17 @@ from umbel.utils.nodenames import node_format
 if TYPE_CHECKING:
     from umbel.app.settings import Settings
 
-__all__ = ["Surroundings", "begin_anew", "ignore_signals", "prepare"]
+__all__ = [
+    "Surroundings",
+    "begin_anew",
+    "ignore_signals",
+    "is_alive",
+    "mask_of",
+    "path_of",
+    "pid_in",
+    "prepare",
+    "refuse_if_taken",
+]
 
 
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,16 +63,16 @@ def prepare(surroundings: Surroundings, hostname: str) -> Generator[str | None]:
         click.ClickException: The user does not exist, or another worker has the process id file.
     """
     if surroundings.umask is not None:
-        os.umask(_mask(surroundings.umask))
-    path = _path(surroundings.pidfile, hostname)
+        os.umask(mask_of(surroundings.umask))
+    path = path_of(surroundings.pidfile, hostname)
     if path is not None:
         _write_pid(path)
     try:
         _become(surroundings.uid, surroundings.gid)
-        log = _path(surroundings.logfile, hostname)
+        log = path_of(surroundings.logfile, hostname)
         yield None if log is None else str(log)
     finally:
-        if path is not None and _pid_in(path) == os.getpid():
+        if path is not None and pid_in(path) == os.getpid():
             path.unlink(missing_ok=True)
 
 
@@ -86,11 +96,17 @@ def ignore_signals() -> None:
             signal.signal(number, signal.SIG_IGN)
 
 
-def _path(text: str | None, hostname: str) -> Path | None:
-    return Path(node_format(text, hostname)) if text else None
+def path_of(text: str | None, hostname: str) -> Path | None:
+    """A file by its template: ``%n`` and the like stand for parts of the node name."""
+    return Path(node_format(text, hostname)).expanduser() if text else None
 
 
-def _mask(umask: str | int) -> int:
+def mask_of(umask: str | int) -> int:
+    """A file mode mask; texts are octal.
+
+    Raises:
+        click.ClickException: It is none.
+    """
     if isinstance(umask, int):
         return umask
     try:
@@ -101,17 +117,27 @@ def _mask(umask: str | int) -> int:
         ) from None
 
 
-def _write_pid(path: Path) -> None:
-    other = _pid_in(path)
-    if other is not None and other != os.getpid() and _is_alive(other):
+def refuse_if_taken(path: Path) -> None:
+    """See that a process id file belongs to no other process.
+
+    Raises:
+        click.ClickException: It does.
+    """
+    other = pid_in(path)
+    if other is not None and other != os.getpid() and is_alive(other):
         raise click.ClickException(
             f"the process id file {path} belongs to process {other}, which is running. "
             "End that one first, or use another --pidfile."
         )
+
+
+def _write_pid(path: Path) -> None:
+    refuse_if_taken(path)
     path.write_text(f"{os.getpid()}\n", encoding="ascii")
 
 
-def _pid_in(path: Path) -> int | None:
+def pid_in(path: Path) -> int | None:
+    """The process that a file names; None: there is no file, or it is not one of ours."""
     try:
         return int(path.read_text(encoding="ascii"))
     except (OSError, ValueError):
@@ -119,10 +145,11 @@ def _pid_in(path: Path) -> int | None:
         return None
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True

@@ -8,6 +8,8 @@ from typing import Any
 import click
 
 from umbel.cli.daemon import Surroundings, prepare
+from umbel.cli.detaching import detach as into_background
+from umbel.cli.detaching import detach_options
 from umbel.cli.options import UmbelCommand
 from umbel.cli.session import Session, pass_session
 
@@ -42,6 +44,7 @@ _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 @click.option("--uid", help="The user to become.")
 @click.option("--gid", help="The group to become.")
 @click.option("--umask", help="The file mode mask, in octal.")
+@detach_options()
 @pass_session
 def events(
     session: Session,
@@ -51,6 +54,8 @@ def events(
     frequency: float,
     maxrate: str | None,
     loglevel: str,
+    detach: bool,
+    executable: str | None,
     **surroundings: Any,
 ) -> None:
     """Watch workers and their tasks: on a screen, as lines, or through a camera.
@@ -59,6 +64,8 @@ def events(
     'umbel control enable_events'.
     """
     app = session.app
+    if detach and not camera:
+        raise click.UsageError("--detach is for cameras: there is nobody to see the others.")
     if dump:
         # One of three ways: the others are not loaded.
         from umbel.events.dumper import evdump
@@ -69,6 +76,9 @@ def events(
         from umbel.events.snapshot import evcam
 
         where = Surroundings.of(app.conf, "events", **surroundings)
+        if detach:
+            into_background(session, where, "events", executable or app.conf.events_executable)
+            return
         with prepare(where, "events") as logfile:
             app.log.setup(loglevel, logfile, redirect_stdouts=False, hostname="events")
             evcam(camera, freq=frequency, maxrate=maxrate, app=app)

@@ -8,6 +8,7 @@ Source:
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from umbel.cli.daemon import begin_anew
 from umbel.cli.dead import dead_group
 from umbel.cli.events import events
 from umbel.cli.graph import graph
+from umbel.cli.multi import multi
 from umbel.cli.options import UmbelGroup, global_options
 from umbel.cli.queues import list_group, purge
 from umbel.cli.remote import control, inspect, status
@@ -56,7 +58,7 @@ def umbel() -> None:
 for _command in (
     *(worker, beat, schedule_group, status, inspect, control, events),
     *(amqp, call, result, purge, dead_group, list_group, report, settings),
-    *(shell, graph),
+    *(multi, shell, graph),
 ):
     umbel.add_command(_command)
 
@@ -74,17 +76,17 @@ def main(argv: Sequence[str] | None = None, app: Umbel | None = None) -> int:
     Raises:
         SystemExit: It did not; the code says why. What went wrong is on standard error.
     """
-    session = Session(app)
-    code = _run(session, None if argv is None else list(argv))
+    session = Session(app, sys.argv[1:] if argv is None else argv)
+    code = _run(session)
     if code:
         raise SystemExit(code)
     return 0
 
 
-def _run(session: Session, argv: list[str] | None) -> int:
+def _run(session: Session) -> int:
     # The outermost handler: every error becomes one paragraph and an exit code.
     try:
-        code = umbel.main(argv, prog_name="umbel", standalone_mode=False, obj=session)
+        code = umbel.main(session.argv, prog_name="umbel", standalone_mode=False, obj=session)
     except click.exceptions.Exit as error:
         code = error.exit_code
     except click.ClickException as error:

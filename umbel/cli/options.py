@@ -235,7 +235,6 @@ _LATER = {
     "flower": "start it with Celery's command line",
     "logtool": "reading logs comes later",
     "migrate": "moving messages between brokers comes later",
-    "multi": "use your init system to start several workers",
     "upgrade": "old names of settings are understood as they are",
 }
 """Celery's commands that are missing, and why."""

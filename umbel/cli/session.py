@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -32,7 +32,9 @@ _VARIABLES = {
 class Session:
     """One run of the command line."""
 
-    def __init__(self, app: Umbel | None = None) -> None:
+    def __init__(self, app: Umbel | None = None, argv: Sequence[str] = ()) -> None:
+        self.argv = list(argv)
+        """What was typed in, without the program's name."""
         self.app_name: str | None = None
         self.no_color = False
         self.quiet = False

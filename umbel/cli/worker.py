@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from umbel.cli.daemon import Surroundings, ignore_signals, prepare
+from umbel.cli.detaching import detach as into_background
+from umbel.cli.detaching import detach_options
 from umbel.cli.options import Names, UmbelCommand
 from umbel.cli.session import Session, pass_session
 from umbel.exceptions import BackendError, UmbelError, UnknownSetting
@@ -22,25 +24,6 @@ __all__ = ["worker"]
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
-
-_MISSING = {
-    "detach": ("-D, --detach", "let your init system start it"),
-    "executable": ("--executable", "it belongs to --detach"),
-}
-"""Options that ask for what is not in this release, and what to do instead."""
-
-
-def _refuse(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-    if value is None or value is False or context.resilient_parsing:
-        return
-    flags, reason = _MISSING[parameter.name or ""]
-    raise click.UsageError(f"{flags} is not in this release: {reason}.", context)
-
-
-def _missing(*flags: str, **keywords: Any) -> Callable[[_F], _F]:
-    return click.option(
-        *flags, callback=_refuse, expose_value=False, help="Not in this release.", **keywords
-    )
 
 
 def _accepted(*flags: str, why: str) -> Callable[[_F], _F]:
@@ -115,11 +98,10 @@ def _accepted(*flags: str, why: str) -> Callable[[_F], _F]:
 @click.option("--without-heartbeat", is_flag=True, help="Give no signs of life.")
 @click.option("--without-mingle", is_flag=True, help="Ask no other workers when starting.")
 @click.option("--without-gossip", is_flag=True, help="Do not listen to other workers.")
-@_missing("-D", "--detach", is_flag=True)
 @click.option("-B", "--beat", is_flag=True, help="Send periodic tasks too.")
 @click.option("-s", "--schedule-filename", "--schedule", help="With -B: where they are kept.")
 @click.option("--scheduler", help="With -B: the class of the scheduler.")
-@_missing("--executable")
+@detach_options("-D")
 @pass_session
 def worker(
     session: Session,
@@ -131,6 +113,8 @@ def worker(
     beat: bool,
     schedule_filename: str | None,
     scheduler: str | None,
+    detach: bool,
+    executable: str | None,
     **options: Any,
 ) -> int:
     """Run tasks until told to end: TERM or Ctrl-C once is the warm way, QUIT the cold one.
@@ -155,6 +139,13 @@ def worker(
         app.conf,
         **{name: options.pop(name) for name in ("logfile", "pidfile", "uid", "gid", "umask")},
     )
+    if detach:
+        # The name is the worker's business, which knows all that goes into it.
+        from umbel.worker.options import node_name
+
+        hostname = node_name(options["hostname"])
+        into_background(session, surroundings, hostname, executable or app.conf.worker_executable)
+        return 0
     if pool_start_method is None and app.conf.is_set("worker_pool_start_method"):
         pool_start_method = app.conf.worker_pool_start_method
     return _run(

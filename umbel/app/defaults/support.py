@@ -69,11 +69,6 @@ MISSING: tuple[Missing, ...] = (
         "schedulers answer no remote control; 'umbel schedule list' shows what they do",
         ("beat_enable_remote_control", "beat_remote_control_max_tick_age"),
     ),
-    Missing("it belongs to --detach, which is not in this release", ("beat_executable",)),
-    Missing(
-        "'umbel events' does not go into the background in this release",
-        ("events_executable",),
-    ),
     Missing(
         "connections are found again without them, and every kind of queue is served alike",
         (
@@ -114,7 +109,6 @@ MISSING: tuple[Missing, ...] = (
             "result_cache_max",
             "task_remote_tracebacks",
             "task_repr_maxlevels",
-            "worker_executable",
             "worker_lost_wait",
             "worker_pool_putlocks",
             "worker_timer_precision",
