@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -28,6 +29,12 @@ from umbel.testing.conformance.pool import (
 from umbel.testing.conformance.subject import Contract
 
 
+def skip_without(library: str) -> None:
+    # Not imported here: eventlet minds every fork of a process that has it.
+    if find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
+
+
 class BlockingRunner(ContractRunner):
     """``block`` never lets another greenlet run."""
 
@@ -42,7 +49,7 @@ class Green:
 
     @pytest.fixture
     async def make_pool(self) -> AsyncIterator[MakePool]:
-        pytest.importorskip(self.kind)
+        skip_without(self.kind)
         pools: list[GreenPool] = []
 
         async def make(make_runner: Callable[[], Runner], *, size: int = 1) -> GreenPool:
@@ -142,7 +149,7 @@ class TestEventletPool(Green, Contract):
 
 
 async def test_nobody_is_left_when_the_pool_has_stopped(tmp_path: Path) -> None:
-    pytest.importorskip("gevent")
+    skip_without("gevent")
     pool = GreenPool(ContractRunner, 2, kind="gevent")
     await pool.start()
     [child] = psutil.Process().children()

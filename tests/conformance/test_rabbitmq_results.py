@@ -15,7 +15,8 @@ from umbel.drivers.rabbitmq.mailbox import Mailbox
 from umbel.drivers.rabbitmq.rpc import RpcBackend
 from umbel.exceptions import BackendUnavailable, ImproperlyConfigured
 from umbel.model import GroupRecord, ResultRecord
-from umbel.testing.conformance.backend import arrivals, record, watch_for
+from umbel.testing.conformance.backend import record, watch_for
+from umbel.testing.conformance.chords import arrivals
 from umbel.testing.proxy import Proxy
 from umbel.testing.servers import RabbitMQServer
 
