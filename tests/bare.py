@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import site
 import subprocess
+import time
 import venv
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+PATIENCE = 30.0
+"""Seconds that anything may take here."""
+
 _GONE = ("celery", "kombu", "billiard", "vine", "amqp", "flower", "django_celery", "pytest_celery")
 
 
@@ -76,3 +80,49 @@ class BareInterpreter:
             if not name.startswith(("UMBEL", "CELERY", "PYTHONPATH"))
         }
         return {**kept, "PYTHONDONTWRITEBYTECODE": "1", "C_FORCE_ROOT": "1"}
+
+
+class Project:
+    """A program written for Celery: its workers and clients, under the alias.
+
+    Args:
+        env: Environment variables, beside those of the tests.
+    """
+
+    def __init__(self, folder: Path, bare: BareInterpreter, env: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.log = folder / "worker.log"
+        self.bare = bare
+        self.env = env
+
+    @contextmanager
+    def worker(self, *arguments: str, ends: bool = True) -> Iterator[None]:
+        """A worker, until the end of the block; it has to end well, or is killed."""
+        command = ("-m", "umbel", "--as-celery", *arguments)
+        process = self.bare.start(*command, cwd=self.folder, log=self.log, env=self.env)
+        try:
+            self.wait_for("ready.", process)
+            yield
+            if ends:
+                process.terminate()
+                assert process.wait(PATIENCE) == 0, self.log.read_text()
+        finally:
+            process.kill()
+            process.wait()
+
+    def wait_for(self, text: str, process: subprocess.Popen[str] | None = None) -> None:
+        """Until the worker's log has the text."""
+        deadline = time.monotonic() + PATIENCE
+        while text not in self.log.read_text():
+            assert process is None or process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.05)
+
+    def client(self, program: str) -> str:
+        """What a program prints."""
+        program = "import umbel\numbel.install_as_celery()\n" + program
+        return self.bare.run("-c", program, cwd=self.folder, env=self.env)
+
+    def run(self, *arguments: str | Path) -> str:
+        """What a program prints that installs the alias itself."""
+        return self.bare.run(*arguments, cwd=self.folder, env=self.env)

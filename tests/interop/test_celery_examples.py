@@ -12,22 +12,18 @@ import os
 import shutil
 import subprocess
 import tarfile
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 
 import pytest
 
-from tests.bare import BareInterpreter
+from tests.bare import BareInterpreter, Project
 from umbel.compat.release import __version__
 from umbel.testing.certificates import identity
 from umbel.testing.servers import ServerMissing, redis_server, required
 
 PROGRAMS = Path(__file__).parent / "programs"
-PATIENCE = 30.0
-"""Seconds that anything may take here."""
 
 
 @pytest.fixture(scope="module")
@@ -77,51 +73,6 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> BareInterpreter:
     return BareInterpreter(tmp_path_factory.mktemp("bare"))
 
 
-class Example:
-    """One of Celery's examples, in a folder of its own, on a database of its own."""
-
-    def __init__(self, folder: Path, bare: BareInterpreter, url: str) -> None:
-        self.folder = folder
-        self.log = folder / "worker.log"
-        self._bare = bare
-        # The examples name servers of their authors' machines.
-        self._env = {"CELERY_BROKER_URL": url, "CELERY_RESULT_BACKEND": url}
-
-    @contextmanager
-    def worker(self, *arguments: str, ends: bool = True) -> Iterator[None]:
-        """A worker, until the end of the block; it has to end well, or is killed."""
-        command = ("-m", "umbel", "--as-celery", *arguments)
-        process = self._bare.start(*command, cwd=self.folder, log=self.log, env=self._env)
-        try:
-            self.wait_for("ready.", process)
-            yield
-            if ends:
-                process.terminate()
-                assert process.wait(PATIENCE) == 0, self.log.read_text()
-        finally:
-            process.kill()
-            process.wait()
-
-    def wait_for(self, text: str, process: subprocess.Popen[str] | None = None) -> None:
-        """Until the worker's log has the text."""
-        deadline = time.monotonic() + PATIENCE
-        while text not in self.log.read_text():
-            assert process is None or process.poll() is None, self.log.read_text()
-            assert time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.05)
-
-    def client(self, program: str) -> str:
-        """What a program prints."""
-        program = "import umbel\numbel.install_as_celery()\n" + program
-        return self._bare.run("-c", program, cwd=self.folder, env=self._env)
-
-    def type_in(self, document: Path) -> list[list[str]]:
-        """What came out otherwise than the document says."""
-        typed = self._bare.run(PROGRAMS / "typed_in.py", document, cwd=self.folder, env=self._env)
-        found: list[list[str]] = json.loads(typed.splitlines()[-1])
-        return found
-
-
 databases = itertools.count()
 """Redis has sixteen; each test takes one."""
 
@@ -129,16 +80,18 @@ databases = itertools.count()
 @pytest.fixture
 def example(
     source: Path, server: str, bare: BareInterpreter, tmp_path: Path
-) -> Callable[[str], Example]:
-    def example(name: str) -> Example:
+) -> Callable[[str], Project]:
+    def example(name: str) -> Project:
         folder = tmp_path / name
         shutil.copytree(source / "examples" / name, folder)
-        return Example(folder, bare, f"{server.rsplit('/', 1)[0]}/{next(databases)}")
+        url = f"{server.rsplit('/', 1)[0]}/{next(databases)}"
+        # The examples name servers of their authors' machines.
+        return Project(folder, bare, {"CELERY_BROKER_URL": url, "CELERY_RESULT_BACKEND": url})
 
     return example
 
 
-def test_tutorial(example: Callable[[str], Example]) -> None:
+def test_tutorial(example: Callable[[str], Project]) -> None:
     tutorial = example("tutorial")
 
     with tutorial.worker("-A", "tasks", "worker", "-l", "INFO"):
@@ -148,11 +101,13 @@ def test_tutorial(example: Callable[[str], Example]) -> None:
 
 
 def test_next_steps_and_the_sessions_of_its_document(
-    example: Callable[[str], Example], source: Path
+    example: Callable[[str], Project], source: Path
 ) -> None:
     project = example("next-steps")
     with project.worker("-A", "proj", "worker", "-l", "INFO", "-c", "2"):
-        different = project.type_in(source / "docs" / "getting-started" / "next-steps.rst")
+        document = source / "docs" / "getting-started" / "next-steps.rst"
+        typed = project.run(PROGRAMS / "typed_in.py", document)
+        different = json.loads(typed.splitlines()[-1])
 
     assert different == [
         # As the document says next; it adds 2 and "2".
@@ -168,7 +123,7 @@ def test_next_steps_and_the_sessions_of_its_document(
 
 
 def test_application_whose_tasks_are_slow_and_acknowledged_late(
-    example: Callable[[str], Example],
+    example: Callable[[str], Project],
 ) -> None:
     application = example("app")
 
@@ -177,7 +132,7 @@ def test_application_whose_tasks_are_slow_and_acknowledged_late(
         application.wait_for("received")
 
 
-def test_pydantic(example: Callable[[str], Example]) -> None:
+def test_pydantic(example: Callable[[str], Project]) -> None:
     models = example("pydantic")
 
     with models.worker("-A", "tasks", "worker", "-l", "INFO"):
@@ -185,7 +140,7 @@ def test_pydantic(example: Callable[[str], Example]) -> None:
     assert printed == "{'value': 'example: 1'}\n"
 
 
-def test_periodic_tasks(example: Callable[[str], Example]) -> None:
+def test_periodic_tasks(example: Callable[[str], Project]) -> None:
     periodic = example("periodic-tasks")
 
     with periodic.worker("-A", "myapp", "worker", "-B", "-l", "INFO"):
@@ -193,7 +148,7 @@ def test_periodic_tasks(example: Callable[[str], Example]) -> None:
         periodic.wait_for("hello")
 
 
-def test_security_with_a_certificate_made_as_it_says(example: Callable[[str], Example]) -> None:
+def test_security_with_a_certificate_made_as_it_says(example: Callable[[str], Project]) -> None:
     signed = example("security")
     made = identity(signed.folder / "made", "worker")
     shutil.move(made.key, signed.folder / "ssl" / "worker.key")
@@ -204,7 +159,7 @@ def test_security_with_a_certificate_made_as_it_says(example: Callable[[str], Ex
     assert printed == "I am a signed message\n"
 
 
-def test_stamping_revokes_by_stamped_header(example: Callable[[str], Example]) -> None:
+def test_stamping_revokes_by_stamped_header(example: Callable[[str], Project]) -> None:
     stamping = example("stamping")
 
     with stamping.worker("-A", "myapp", "worker", "-l", "INFO", "-c", "2"):

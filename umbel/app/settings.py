@@ -17,6 +17,7 @@ import msgspec
 
 from umbel.app.configuration import Configuration
 from umbel.app.defaults import NAME_BY_OLD_NAME, SETTINGS, Setting
+from umbel.app.defaults.foreign import allowed, is_foreign
 from umbel.app.defaults.support import missing
 from umbel.app.suggestions import did_you_mean
 from umbel.app.values import accepted, parsed
@@ -133,6 +134,8 @@ class Settings(MutableMapping[str, Any]):
         values = self.__dict__
         if name in values:
             return values[name]
+        if is_foreign(name) and self.load() and name in values:
+            return values[name]
         key = setting_of(name).name
         if not self.load():
             # The configuration module asks for settings while it is being read.
@@ -140,13 +143,19 @@ class Settings(MutableMapping[str, Any]):
         return self.__dict__[key]
 
     def __contains__(self, name: object) -> bool:
-        return name in SETTINGS or name in NAME_BY_OLD_NAME
+        return name in SETTINGS or name in NAME_BY_OLD_NAME or name in self._foreign()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(SETTINGS)
+        return iter([*SETTINGS, *self._foreign()])
 
     def __len__(self) -> int:
-        return len(SETTINGS)
+        return len(SETTINGS) + len(self._foreign())
+
+    def _foreign(self) -> list[str]:
+        """The names of other packages' settings."""
+        if not allowed() or not self.load():
+            return []
+        return [name for name in self.__dict__ if name not in SETTINGS]
 
     def __bool__(self) -> bool:
         return True
@@ -171,6 +180,10 @@ class Settings(MutableMapping[str, Any]):
             return self[key]
         except UnknownSetting:
             return default
+
+    def first(self, *keys: str) -> Any:
+        """The first of these settings that there is and that is not None, else None."""
+        return next((value for key in keys if (value := self.get(key)) is not None), None)
 
     def is_set(self, name: str) -> bool:
         """Whether anybody has set it, to whatever value."""
@@ -403,6 +416,9 @@ class Settings(MutableMapping[str, Any]):
 def _checked(wanted: Mapping[str, Any], origin: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in wanted.items():
+        if is_foreign(name):
+            found[name] = value
+            continue
         setting = setting_of(name)
         kept = accepted(setting, value, origin)
         lacking = missing(setting.name, kept, setting.default)
@@ -418,7 +434,8 @@ def _checked(wanted: Mapping[str, Any], origin: str) -> dict[str, Any]:
 def _warn_of_missing(found: Mapping[str, Any]) -> None:
     names_by_reason: dict[str, list[str]] = {}
     for name, value in found.items():
-        lacking = missing(name, value, SETTINGS[name].default)
+        setting = SETTINGS.get(name)
+        lacking = missing(name, value, setting.default) if setting is not None else None
         if lacking is not None:
             names_by_reason.setdefault(lacking.reason, []).append(name)
     if names_by_reason:

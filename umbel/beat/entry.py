@@ -75,18 +75,19 @@ class ScheduleEntry:
 
     def next(self, last_run_at: datetime | None = None) -> Self:
         """The entry after one more run."""
+        return self._next_instance(last_run_at)
+
+    def __next__(self) -> Self:
+        return self._next_instance()
+
+    # Classes of others override it, and each of the above by it: it has to call none of them.
+    def _next_instance(self, last_run_at: datetime | None = None) -> Self:
         fields: dict[str, Any] = {
             **dict(self),
             "last_run_at": last_run_at or self.default_now(),
             "total_run_count": self.total_run_count + 1,
         }
         return self.__class__(**fields)
-
-    def __next__(self) -> Self:
-        return self.next()
-
-    def _next_instance(self, last_run_at: datetime | None = None) -> Self:
-        return self.next(last_run_at)
 
     def update(self, other: ScheduleEntry) -> None:
         """Take over what may be edited: task, schedule, arguments, options."""

@@ -136,7 +136,9 @@ class Scheduler:
 
     def update_from_dict(self, dict_: Mapping[str, Any]) -> None:
         """Add entries, given as in ``beat_schedule``."""
-        self.schedule.update({name: self._entry(name, entry) for name, entry in dict_.items()})
+        self.schedule.update(
+            {name: self._maybe_entry(name, entry) for name, entry in dict_.items()}
+        )
 
     def merge_inplace(self, b: Mapping[str, Any]) -> None:
         """Make the entries those of ``b``; those that were there keep when they last ran."""
@@ -144,7 +146,7 @@ class Scheduler:
         for name in set(schedule) - set(b):
             schedule.pop(name, None)
         for name, given in b.items():
-            entry = self._entry(name, given)
+            entry = self._maybe_entry(name, given)
             if name in schedule:
                 schedule[name].update(entry)
             else:
@@ -153,7 +155,7 @@ class Scheduler:
     def _configured(self) -> dict[str, Any]:
         return {**(self.app.conf.beat_schedule or {}), **self.app.periodic}
 
-    def _entry(self, name: str, given: Any) -> Any:
+    def _maybe_entry(self, name: str, given: Any) -> Any:
         if isinstance(given, self.Entry):
             given.app = self.app
             return given

@@ -28,6 +28,7 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
+from umbel.app.defaults.foreign import allow as allow_foreign_settings
 from umbel.compat.names import HOMES, NAMES, is_package
 from umbel.compat.release import __version__
 from umbel.exceptions import ImproperlyConfigured
@@ -42,8 +43,8 @@ VARIABLE = "UMBEL_AS_CELERY"
 def install() -> None:
     """From now on, here and in processes started from here, ``import celery`` means umbel.
 
-    ``kombu``'s documented names mean umbel's too, unless the real kombu can be imported. A second
-    call does nothing.
+    What is documented of ``kombu`` and ``billiard`` means umbel's too, unless the real ones can be
+    imported. Settings of other packages are accepted. A second call does nothing.
 
     Raises:
         ImproperlyConfigured: A real Celery is installed, or something else is called ``celery``.
@@ -51,8 +52,9 @@ def install() -> None:
     if any(isinstance(finder, _Finder) for finder in sys.meta_path):
         return
     _refuse_beside_celery()
-    roots = ("celery",) if _origin("kombu") else ("celery", "kombu")
-    sys.meta_path.insert(0, _Finder(roots))
+    beside = [root for root in ("kombu", "billiard") if _origin(root) is None]
+    sys.meta_path.insert(0, _Finder(("celery", *beside)))
+    allow_foreign_settings()
     os.environ[VARIABLE] = "1"
 
 

@@ -99,7 +99,10 @@ _COMMANDS = {
     "celery.bin.worker": "umbel.cli.worker",
 }
 
-_KOMBU = {
+_BESIDE = {
+    "billiard": "",
+    "billiard.einfo": "",
+    "billiard.exceptions": "",
     "kombu": "",
     "kombu.common": "",
     "kombu.entity": "",
@@ -117,9 +120,9 @@ _KOMBU = {
 
 HOMES: dict[str, tuple[str, ...]] = {
     module: tuple(homes.split())
-    for module, homes in (_APP | _EVENTS | _UTILS | _COMMANDS | _KOMBU).items()
+    for module, homes in (_APP | _EVENTS | _UTILS | _COMMANDS | _BESIDE).items()
 }
-"""Module path in Celery or kombu → modules whose public names it has; none: see ``NAMES``."""
+"""Module path in Celery, kombu or billiard → modules whose public names it has, if any."""
 
 
 def _each(module: str, **targets: str) -> dict[str, str]:
@@ -219,6 +222,19 @@ NAMES: dict[str, str] = {
     ),
     **_each("celery.bin.purge", purge="umbel.cli.queues:purge"),
     **_each("celery.bin.result", result="umbel.cli.calling:result"),
+    "billiard.VERSION": f"{_RELEASE}BILLIARD",
+    **_each(
+        "billiard.einfo",
+        ExceptionInfo="umbel.execution.failures:ExceptionInfo",
+        ExceptionWithTraceback="umbel.compat.moved:ExceptionWithTraceback",
+    ),
+    **_each(
+        "billiard.exceptions",
+        SoftTimeLimitExceeded="umbel.exceptions:SoftTimeLimitExceeded",
+        Terminated="umbel.exceptions:Terminated",
+        TimeLimitExceeded="umbel.exceptions:TimeLimitExceeded",
+        WorkerLostError="umbel.exceptions:WorkerLostError",
+    ),
     **_each("kombu", Exchange="umbel:Exchange", Queue="umbel:Queue", binding="umbel.model:Binding"),
     **_each("kombu.common", Broadcast="umbel:Broadcast"),
     **_each("kombu.entity", Exchange="umbel:Exchange", Queue="umbel:Queue"),
@@ -242,7 +258,13 @@ NAMES: dict[str, str] = {
         symbol_by_name="umbel.utils.imports:symbol_by_name",
         uuid=_NEW_ID,
     ),
-    **_each("kombu.utils.encoding", safe_repr="umbel.utils.saferepr:saferepr"),
+    **_each(
+        "kombu.utils.encoding",
+        bytes_to_str="umbel.compat.texts:bytes_to_str",
+        safe_repr="umbel.utils.saferepr:saferepr",
+        safe_str="umbel.compat.texts:safe_str",
+        str_to_bytes="umbel.compat.texts:str_to_bytes",
+    ),
     **_each(
         "kombu.utils.functional",
         **{
@@ -264,7 +286,7 @@ NAMES: dict[str, str] = {
     **_each("kombu.utils.url", maybe_sanitize_url="umbel.app.drivers:safe_url"),
     **_each("kombu.utils.uuid", uuid=_NEW_ID),
 }
-"""Path in Celery or kombu → ``module:attribute`` here."""
+"""Path there → ``module:attribute`` here."""
 
 
 def submodules(module: str) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["SERIES", "VERSION", "VERSION_BANNER", "version_info_t"]
+__all__ = ["BILLIARD", "SERIES", "VERSION", "VERSION_BANNER", "version_info_t"]
 
 
 class version_info_t(NamedTuple):  # noqa: N801 - Celery's name
@@ -21,3 +21,5 @@ VERSION = version_info_t(5, 7, 0, "", "")
 SERIES = "collider"
 __version__ = ".".join(map(str, VERSION[:3]))
 VERSION_BANNER = f"{__version__} ({SERIES})"
+BILLIARD = (4, 3, 2)
+"""The release of billiard that comes with it."""

@@ -1,0 +1,153 @@
+"""Packages that others wrote for Celery work under the alias, as the package index has them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
+
+import pytest
+
+from tests.bare import BareInterpreter, Project
+from umbel.testing.servers import ServerMissing, redis_server, required
+
+PACKAGES = (
+    "celery-redbeat==2.4.2",
+    "tenacity==9.2.1",
+    "python-dateutil==2.9.0.post0",
+    "six==1.17.0",
+    "opentelemetry-instrumentation-celery==0.66b2",
+    "opentelemetry-instrumentation==0.66b2",
+    "opentelemetry-semantic-conventions==0.66b2",
+    "opentelemetry-api==1.45.2",
+    "opentelemetry-sdk==1.45.2",
+    "packaging==26.3",
+    "typing-extensions==4.16.0",
+    "wrapt==1.17.3",
+)
+"""With all they need, except Celery and what is Celery's."""
+
+REDBEAT = """
+from celery import Celery
+
+app = Celery("tasks")
+app.conf.update(
+    redbeat_lock_timeout=5,
+    beat_scheduler="redbeat.RedBeatScheduler",
+    beat_max_loop_interval=1,
+    beat_schedule={"often": {"task": "tasks.tick", "schedule": 1.0, "args": ("settings",)}},
+)
+
+
+@app.task
+def tick(origin):
+    print("tick from", origin)
+"""
+
+TRACED = """
+import json
+import os
+
+from celery import Celery
+from opentelemetry import trace
+from opentelemetry.instrumentation.celery import CeleryInstrumentor
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
+
+
+class ToFile(SpanExporter):
+    def export(self, spans):
+        with open("spans", "a") as file:
+            for span in spans:
+                status = span.status.status_code.name
+                file.write(json.dumps([span.context.trace_id, span.name, status]) + os.linesep)
+
+
+app = Celery("tasks")
+provider = TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(ToFile()))
+trace.set_tracer_provider(provider)
+CeleryInstrumentor().instrument()
+
+
+@app.task
+def add(x, y):
+    return x + y
+"""
+
+
+@pytest.fixture(scope="module")
+def packages() -> Path:
+    """Where the packages are installed."""
+    uv = shutil.which("uv") or pytest.skip("no uv to install packages for Celery with")
+    mark = sha256(" ".join(PACKAGES).encode()).hexdigest()[:12]
+    kept = Path(gettempdir()) / f"umbel-packages-{mark}"
+    if not kept.exists():
+        with TemporaryDirectory(dir=kept.parent) as folder:
+            command = [uv, "pip", "install", "--no-deps", "--target", f"{folder}/all", *PACKAGES]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+            if done.returncode:
+                pytest.skip(f"the package index has not given them: {done.stderr[-300:]}")
+            try:
+                # Whoever comes first: several processes may run these tests.
+                Path(folder, "all").rename(kept)
+            except OSError:
+                assert kept.exists()
+    return kept
+
+
+@pytest.fixture
+def project(packages: Path, tmp_path: Path) -> Iterator[Project]:
+    try:
+        with redis_server() as redis:
+            env = {
+                "CELERY_BROKER_URL": redis.url(),
+                "CELERY_RESULT_BACKEND": redis.url(),
+                "PYTHONPATH": str(packages),
+            }
+            (tmp_path / "project").mkdir()
+            yield Project(tmp_path / "project", BareInterpreter(tmp_path / "bare"), env)
+    except ServerMissing as missing:
+        if required("redis"):
+            raise
+        pytest.skip(str(missing))
+
+
+def test_redbeat_sends_what_the_settings_say_and_what_is_added_meanwhile(project: Project) -> None:
+    (project.folder / "tasks.py").write_text(REDBEAT)
+
+    with project.worker("-A", "tasks", "worker", "-B", "-l", "INFO"):
+        project.wait_for("tick from settings")
+        project.client("""
+from celery.schedules import schedule
+from redbeat import RedBeatSchedulerEntry
+from tasks import app
+RedBeatSchedulerEntry("later", "tasks.tick", schedule(1), args=["redis"], app=app).save()
+""")
+        project.wait_for("tick from redis")
+
+
+def test_opentelemetry_follows_a_call_from_the_client_into_the_worker(project: Project) -> None:
+    (project.folder / "tasks.py").write_text(TRACED)
+
+    with project.worker("-A", "tasks", "worker", "-l", "INFO"):
+        project.client("""
+from tasks import add, trace
+with trace.get_tracer("test").start_as_current_span("outer"):
+    assert add.delay(1, 2).get(timeout=20) == 3
+    assert isinstance(add.delay(1, "2").get(timeout=20, propagate=False), TypeError)
+""")
+    spans = [json.loads(line) for line in (project.folder / "spans").read_text().splitlines()]
+
+    assert len({trace for trace, *_ in spans}) == 1
+    assert sorted(rest for _, *rest in spans) == [
+        ["apply_async/tasks.add", "UNSET"],
+        ["apply_async/tasks.add", "UNSET"],
+        ["outer", "UNSET"],
+        ["run/tasks.add", "ERROR"],
+        ["run/tasks.add", "UNSET"],
+    ]
