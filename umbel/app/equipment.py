@@ -150,13 +150,16 @@ class Equipment(Workflows):
 
         return TaskRunner(self._tasks, self._make_tools(hostname))
 
-    def make_broker(self) -> Broker:
+    def make_broker(self, url: str | None = None) -> Broker:
         """A broker client for a worker, not opened yet.
 
         It tries again only for a moment: the worker has patience of its own, and says so.
+
+        Args:
+            url: Of another broker than the app's own.
         """
         return drivers.make_broker(
-            self.broker_read_url,
+            self.broker_read_url if url is None else url,
             clock=self.wall_clock,
             lease=self.conf.worker_lease,
             keep_dead=self._keep_dead(),

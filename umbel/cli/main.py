@@ -22,6 +22,8 @@ from umbel.cli.daemon import begin_anew
 from umbel.cli.dead import dead_group
 from umbel.cli.events import events
 from umbel.cli.graph import graph
+from umbel.cli.logtool import logtool
+from umbel.cli.migrate import migrate
 from umbel.cli.multi import multi
 from umbel.cli.options import UmbelGroup, global_options
 from umbel.cli.queues import list_group, purge
@@ -30,6 +32,7 @@ from umbel.cli.schedule import schedule_group
 from umbel.cli.session import Session
 from umbel.cli.shell import shell
 from umbel.cli.showing import report, settings
+from umbel.cli.upgrade import upgrade
 from umbel.cli.worker import worker
 from umbel.exceptions import BackendError, BackendUnavailable, OperationalError, UmbelError
 
@@ -58,7 +61,7 @@ def umbel() -> None:
 for _command in (
     *(worker, beat, schedule_group, status, inspect, control, events),
     *(amqp, call, result, purge, dead_group, list_group, report, settings),
-    *(multi, shell, graph),
+    *(multi, shell, graph, logtool, migrate, upgrade),
 ):
     umbel.add_command(_command)
 

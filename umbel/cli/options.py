@@ -221,23 +221,11 @@ class UmbelGroup(click.Group):
         name = args[0] if args else ""
         if name and not name.startswith("-") and self.get_command(ctx, name) is None:
             known = self.list_commands(ctx)
-            later = _LATER.get(name)
-            if later is not None:
-                raise click.UsageError(f"'umbel {name}' is not in this release: {later}.", ctx)
             question = did_you_mean(name, known, count=3)
             raise click.UsageError(
                 f"there is no command {name!r}.{question} There are: {', '.join(known)}.", ctx
             )
         return super().resolve_command(ctx, args)
-
-
-_LATER = {
-    "flower": "start it with Celery's command line",
-    "logtool": "reading logs comes later",
-    "migrate": "moving messages between brokers comes later",
-    "upgrade": "old names of settings are understood as they are",
-}
-"""Celery's commands that are missing, and why."""
 
 
 def as_json(value: object) -> str:

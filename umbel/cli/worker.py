@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,13 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["worker"]
 
-_F = TypeVar("_F", bound=Callable[..., Any])
-
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
-
-
-def _accepted(*flags: str, why: str) -> Callable[[_F], _F]:
-    return click.option(*flags, is_flag=True, expose_value=False, help=f"Accepted: {why}.")
 
 
 @click.command(cls=UmbelCommand, context_settings={"ignore_unknown_options": False})

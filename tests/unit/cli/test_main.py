@@ -57,14 +57,6 @@ def test_an_option_that_does_not_exist_is_guessed(run: Run) -> None:
     assert "--concurrency" in err
 
 
-@pytest.mark.parametrize("command", ["migrate"])
-def test_commands_of_later_releases_say_so(run: Run, command: str) -> None:
-    code, _, err = run(command)
-
-    assert code == 2
-    assert f"'umbel {command}' is not in this release" in err
-
-
 @pytest.mark.parametrize("before", [True, False])
 def test_global_options_stand_before_or_after_the_command(
     run: Run, tmp_path: Path, before: bool
