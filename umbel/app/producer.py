@@ -136,8 +136,14 @@ class Producer:
             OperationalError: The broker could not be reached within ``policy``, or refused.
         """
         messages = self.encode(calls, policy)
-        await self.publish(messages, policy)
-        await self.announce(calls, messages)
+        # What publish() does with so few of them, without the call: it is on every task's way.
+        if len(messages) <= _BATCH_LIMIT:
+            await self._insist(messages, policy)
+        else:
+            await self.publish(messages, policy)
+        sent = self._sent
+        if after_task_publish.receivers or (sent is not None and sent.conf.task_send_sent_event):
+            await self.announce(calls, messages)
 
     async def announce(self, calls: Sequence[Call], messages: Sequence[Message]) -> None:
         """Tell the receivers of ``after_task_publish`` what has been published."""

@@ -125,7 +125,7 @@ class Task(Composable, Generic[P, R]):
     @property
     def options(self) -> TaskOptions:
         """The options, resolved against the app's settings as they are now."""
-        version = self.app.conf.version
+        version = (self._app or self.app).conf.version
         if self._configured is not version or self._options is None:
             object.__setattr__(self, "_options", resolve(self))
             method = getattr(self.shadow_name, "__func__", None)
@@ -282,7 +282,7 @@ class Task(Composable, Generic[P, R]):
             OperationalError: The broker cannot be reached.
         """
         call = self._call(args, kwargs, task_id, link, link_error, shadow, options)
-        app = self.app
+        app = self._app or self.app
         if app.conf.task_always_eager:
             return self._instead(call, options)
         app.portal.call(app.producer.send, (call,), app.publish_policy(options, (call,)))
@@ -424,7 +424,7 @@ class Task(Composable, Generic[P, R]):
                 "link_error": link_error,
                 "shadow": shadow,
             }
-        return make_call(self.app, defaults, args, kwargs, options, resolved.expires)
+        return make_call(self._app or self.app, defaults, args, kwargs, options, resolved.expires)
 
     def call_of(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]

@@ -129,6 +129,7 @@ def decode(
     if hard is not None or soft is not None:
         hard, soft = _time_limits([hard, soft])
     id_, root = _name("id", needed.id), needed.root_id
+    parent, group = needed.parent_id, needed.group
     return Request(
         key=key,
         id=id_,
@@ -143,8 +144,8 @@ def decode(
         time_limit=hard,
         soft_time_limit=soft,
         root_id=root if root is None or root == id_ else _name("root_id", root),
-        parent_id=_reference("parent_id", needed.parent_id),
-        group_id=_reference("group", needed.group),
+        parent_id=parent if parent is None else _reference("parent_id", parent),
+        group_id=group if group is None else _reference("group", group),
         ignore_result=needed.ignore_result,
         publication=needed.umbel_publication,
         tell=tell,

@@ -65,7 +65,7 @@ def admit(
         is_limited: Which tasks have to wait for their turn; None: none of these.
     """
     ruling = Ruling([], [], [], [], [], [], [], [], [], [])
-    any_revoked = len(revocations) > 0
+    any_revoked = revocations.version > 0
     wait = ruling.put_off if broker_delays else ruling.hold
     run = ruling.run
     early = ruling.begin

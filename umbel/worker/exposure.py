@@ -36,7 +36,8 @@ class Exposure:
 
     def started(self, run: Sequence[Accepted]) -> None:
         """These have gone to the pool."""
-        self._running += sum(accepted.options.acks_late for accepted in run)
+        # A list: a generator would be resumed, that is called, for each of them.
+        self._running += sum([accepted.options.acks_late for accepted in run])
 
     def withdrawn(self, run: Sequence[Accepted]) -> None:
         """These had gone to the pool, and came back unstarted."""

@@ -130,7 +130,8 @@ class Finish:
                 len(lost),
                 ", ".join(delivery.message.id for delivery in lost[:10]),
             )
-        again = sum(isinstance(s.verdict, Nack) and s.verdict.requeue for s in batch)
+        # A list: a generator would be resumed, that is called, for each of them.
+        again = sum([isinstance(s.verdict, Nack) and s.verdict.requeue for s in batch])
         self._state.count_settled(len(batch) - again)
 
     def _without_lost(self, batch: list[Settlement]) -> list[Settlement]:

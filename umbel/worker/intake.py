@@ -80,7 +80,8 @@ class Intake:
         self._insist = patience
         self._claim = claim
         # What does not run is not to fill the memory here either.
-        self._reaches = prefetch and source.broker.capabilities.delay
+        self._capabilities = source.broker.capabilities
+        self._reaches = prefetch and self._capabilities.delay
         self._max_deliveries = max_deliveries
         self._trials = Trials(max_deliveries, state.active, clock)
         self._keys = count(1)
@@ -99,7 +100,7 @@ class Intake:
         while True:
             while self._handover:
                 await self._credit.wait()
-            room = min(await self._credit.available(), self._source.broker.capabilities.batch_limit)
+            room = min(await self._credit.available(), self._capabilities.batch_limit)
             turns = self._state.rates.take(room) if self._state.rates.any else None
             if turns:
                 self._hand_over([(each.request, each.delivery) for each in turns], limit=False)
@@ -114,7 +115,7 @@ class Intake:
     async def start(self) -> None:
         """Carry out what :meth:`receive` found, batch after batch, until :meth:`stop`."""
         while not self._stopping:
-            trial = self._trials.next()
+            trial = self._trials.next() if self._trials.waiting else None
             if trial:
                 await self._submit(trial)
             elif self._handover:
@@ -250,12 +251,11 @@ class Intake:
     ) -> bool:
         """Sort them, and let :meth:`start` do the rest; returns whether any of them may run."""
         rates = self._state.rates
-        capabilities = self._source.broker.capabilities
         ruling = admit(
             arrived,
             self._known.of(arrived),
             now=self._clock.time(),
-            broker_delays=capabilities.delay,
+            broker_delays=self._capabilities.delay,
             revocations=self._state.revocations,
             max_deliveries=self._max_deliveries,
             is_limited=rates.limits if limit and rates.any else None,
@@ -306,8 +306,9 @@ class Intake:
             run = await self._begin(run, ruling.begin)
         if self._leases.any_lost:
             run = [accepted for accepted in run if not self._leases.is_lost(accepted.delivery)]
-        run = self._trials.set_apart(run)
-        if self._trials.wait:
+        if self._max_deliveries is not None:
+            run = self._trials.set_apart(run)
+        if self._trials.waiting and self._trials.wait:
             asyncio.get_running_loop().call_later(self._trials.wait, self._credit.changed)
         await self._submit(run)
 
@@ -375,7 +376,7 @@ class Intake:
     def _without_revoked(self, run: list[Accepted]) -> list[Accepted]:
         """Leave out what was revoked while it waited here."""
         revocations = self._state.revocations
-        if not len(revocations):
+        if not revocations.version:
             return run
         revoked = [accepted for accepted in run if revocations.find(accepted.request)]
         if not revoked:
@@ -405,7 +406,7 @@ class Intake:
 
     def _limit(self, limited: Sequence[Accepted]) -> None:
         """Let them wait for their turn: a few here, the others in the broker."""
-        rates, broker_delays = self._state.rates, self._source.broker.capabilities.delay
+        rates, broker_delays = self._state.rates, self._capabilities.delay
         for accepted in limited:
             seconds = rates.offer(accepted)
             if seconds is not None and broker_delays:

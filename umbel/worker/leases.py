@@ -42,16 +42,13 @@ class Leases:
         self._held_by_tag: dict[str, Delivery] = {}
         self._settling_tags: set[str] = set()
         self._lost_tags: set[str] = set()
+        self.any_lost = False
+        """Whether :meth:`is_lost` is worth asking."""
         self._lease = broker.capabilities.lease
         self._renewed_at = self._now()
 
     def __len__(self) -> int:
         return len(self._held_by_tag)
-
-    @property
-    def any_lost(self) -> bool:
-        """Whether :meth:`is_lost` is worth asking."""
-        return bool(self._lost_tags)
 
     @property
     def are_doubtful(self) -> bool:
@@ -61,9 +58,10 @@ class Leases:
         lease = self._lease
         if lease is None:
             return True
-        now = self._now()
+        monotonic, wall = self._renewed_at
+        clock, most = self._clock, lease * 0.9
         # The monotonic clock stands still while the machine sleeps, the other one may be set.
-        return any(a - b > lease * 0.9 for a, b in zip(now, self._renewed_at, strict=True))
+        return clock.monotonic() - monotonic > most or clock.time() - wall > most
 
     async def verify(self) -> None:
         """Find out what is lost.
@@ -104,6 +102,7 @@ class Leases:
     def forget(self, deliveries: Iterable[Delivery]) -> None:
         """Nothing here refers to these lost ones any more."""
         self._lost_tags.difference_update(delivery.tag for delivery in deliveries)
+        self.any_lost = bool(self._lost_tags)
 
     async def run(self) -> None:
         """Renew three times per lease, for ever. Where leases last as long as the connection,
@@ -149,6 +148,7 @@ class Leases:
             return
         self.release(lost)
         self._lost_tags.update(delivery.tag for delivery in lost)
+        self.any_lost = True
         logger.warning(
             "Lost %d messages to other workers, because their leases ran out before they could "
             "be renewed. What their tasks return here is discarded: %s",

@@ -113,6 +113,8 @@ class RateLimits:
         self._clock = clock
         self._enabled = enabled
         self._limit_by_task: dict[str, _Limit] = {}
+        self.any = False
+        """Whether :meth:`limits` is worth asking."""
 
     def __len__(self) -> int:
         return sum(len(limit.line) for limit in self._limit_by_task.values())
@@ -121,11 +123,6 @@ class RateLimits:
         """What waits here."""
         for limit in self._limit_by_task.values():
             yield from limit.line
-
-    @property
-    def any(self) -> bool:
-        """Whether :meth:`limits` is worth asking."""
-        return bool(self._limit_by_task)
 
     def limits(self, task: str) -> bool:
         """Whether tasks of that type are limited."""
@@ -140,12 +137,14 @@ class RateLimits:
         allowed = per_second(rate)
         before = self._limit_by_task.pop(task, None)
         waiting = before.line if before else ()
+        self.any = bool(self._limit_by_task)
         if (allowed == inf and not waiting) or not self._enabled:
             return
         # Without a limit any more: all of them at once, and then the entry is of no use.
         limit = _Limit(min(allowed, 1e9), self._clock.monotonic())
         limit.line.extend(waiting)
         self._limit_by_task[task] = limit
+        self.any = True
 
     def offer(self, accepted: Accepted) -> float | None:
         """A request that may run as far as all else goes. Returns None when it waits here, else

@@ -34,7 +34,8 @@ class Trials:
         self._active = active
         self._clock = clock
         self._begin_at = clock.monotonic() + _PROBATION
-        self._waiting: deque[Accepted] = deque()
+        self.waiting: deque[Accepted] = deque()
+        """What is kept here until it is its turn."""
         self._on_trial: int | None = None
 
     def set_apart(self, run: list[Accepted]) -> list[Accepted]:
@@ -45,28 +46,28 @@ class Trials:
         # Almost never is there one, and this is asked for every batch.
         if not any([accepted.delivery.attempt >= most for accepted in run]):  # noqa: C419
             return run
-        self._waiting += [each for each in run if _is_last(each, most)]
+        self.waiting += [each for each in run if _is_last(each, most)]
         return [each for each in run if not _is_last(each, most)]
 
     @property
     def wait(self) -> float:
         """Seconds until last attempts are made at all; 0 when none waits for that."""
-        return max(0.0, self._begin_at - self._clock.monotonic()) if self._waiting else 0.0
+        return max(0.0, self._begin_at - self._clock.monotonic()) if self.waiting else 0.0
 
     def next(self) -> list[Accepted]:
         """The one whose turn it is, if any."""
         on_trial = self._on_trial
         is_busy = on_trial is not None and on_trial in self._active
-        if not self._waiting or is_busy or self.wait > 0:
+        if not self.waiting or is_busy or self.wait > 0:
             return []
-        accepted = self._waiting.popleft()
+        accepted = self.waiting.popleft()
         self._on_trial = accepted.request.key
         return [accepted]
 
     def take_all(self) -> list[Accepted]:
         """Hand over everything that waits."""
-        waiting = list(self._waiting)
-        self._waiting.clear()
+        waiting = list(self.waiting)
+        self.waiting.clear()
         return waiting
 
 
