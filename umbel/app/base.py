@@ -29,6 +29,7 @@ from umbel.app.task import Task
 from umbel.clock import LamportClock, SystemClock
 from umbel.execution import context
 from umbel.signals import Signal
+from umbel.utils.imports import symbol_by_name
 
 if TYPE_CHECKING:
     from umbel.app.control import Control
@@ -53,6 +54,8 @@ class Umbel(TaskDecorators, Equipment):
 
     task_cls: type[Task[..., Any]] = Task
 
+    log_cls: str | type[Logging] | None = None
+    """What sets up logging, or its name, instead of :class:`umbel.app.log.Logging`."""
     _log: Logging | None = None
 
     def __init__(
@@ -86,6 +89,7 @@ class Umbel(TaskDecorators, Equipment):
             backend: ``result_backend``.
             broker: ``broker_url``.
             include: Modules that workers import.
+            log: Instead of :attr:`log_cls`.
             changes: Settings.
             config_source: As for :meth:`config_from_object`.
             set_as_current: Whether it becomes the current app of this thread.
@@ -107,6 +111,8 @@ class Umbel(TaskDecorators, Equipment):
         self.user_options: dict[str, set[Any]] = {}
         if task_cls is not None:
             self.task_cls = task_cls
+        if log is not None:
+            self.log_cls = log
         self._mutex = threading.RLock()
         self._registering = threading.RLock()
         self._tasks = TaskRegistry()
@@ -349,7 +355,8 @@ class Umbel(TaskDecorators, Equipment):
 
         if self._log is None:
             # Once: it knows whether and how it has been set up.
-            self._log = Logging(self)
+            kind = self.log_cls or Logging
+            self._log = (symbol_by_name(kind) if isinstance(kind, str) else kind)(self)
         return self._log
 
     @property

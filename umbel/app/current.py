@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
 from weakref import WeakSet
 
@@ -21,10 +22,12 @@ __all__ = [
     "app_or_default",
     "bugreport",
     "current_app",
+    "current_everywhere",
     "current_task",
     "finalized_apps",
     "forget_app",
     "get_current_app",
+    "kept",
     "make_default_with",
     "note_finalized",
     "set_current_app",
@@ -44,7 +47,14 @@ class _Current(threading.local):
     app: Umbel | None = None
 
 
-_current = _Current()
+class _Everywhere:
+    """The app that is current in all threads."""
+
+    def __init__(self, app: Umbel) -> None:
+        self.app: Umbel | None = app
+
+
+_current: _Current | _Everywhere = _Current()
 _default: Umbel | None = None
 _default_mutex = threading.RLock()
 _make: Callable[[], Umbel] | None = None
@@ -88,6 +98,38 @@ def forget_app(app: Umbel) -> None:
     with _default_mutex:
         if _default is app:
             _default = None
+
+
+@contextmanager
+def current_everywhere(app: Umbel) -> Generator[None]:
+    """In this block, all threads see ``app``, unless they make another one current."""
+    global _current, _default
+    before = _current, _default
+    _current, _default = _Everywhere(app), app
+    try:
+        yield
+    finally:
+        _current, _default = before
+
+
+@contextmanager
+def kept() -> Generator[None]:
+    """After this block, this thread's app, the default one and the shared tasks are as before;
+    but tasks that modules share stay, since nobody will import these again."""
+    global _default
+    app, default = _current.app, _default
+    makers, finalized = list(shared_task_makers), finalized_apps()
+    try:
+        yield
+    finally:
+        _current.app, _default = app, default
+        shared_task_makers[:] = [
+            maker
+            for maker in shared_task_makers
+            if maker in makers or "<locals>" not in getattr(maker, "__qualname__", "")
+        ]
+        with _finalized_mutex:
+            _finalized.intersection_update(finalized)
 
 
 def make_default_with(make: Callable[[], Umbel]) -> None:
@@ -210,6 +252,8 @@ def _share(function: Callable[..., Any], options: dict[str, Any]) -> Any:
     def make(app: Umbel) -> Task[..., Any]:
         return app.task_from_function(function, **options)
 
+    # It lives as long as what it makes a task of; see kept().
+    make.__qualname__ = getattr(function, "__qualname__", make.__qualname__)
     shared_task_makers.append(make)
     name = options.get("name")
     # Apps that are finalized already would never ask.
