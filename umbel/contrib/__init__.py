@@ -1,0 +1,1 @@
+"""What stands beside the task queue: kits for tests, debugging, documentation, Django."""
