@@ -1,0 +1,1 @@
+"""For tasks of Django projects."""
