@@ -88,6 +88,8 @@ class Worker:
         self.vitals = Vitals(
             self.options, self.state.pulse, self.state, clock=app.wall_clock, systemd=Systemd()
         )
+        self.consumer: Consumer | None = None
+        """What remote control sees of it; None before it is ready."""
         self._parts: Parts | None = None
         self._started = app.wall_clock.monotonic()
         self._shutdown = Shutdown(self._on_shutdown, say=self._say, clock=app.wall_clock)
@@ -399,7 +401,7 @@ class Worker:
         patience = Patience(app.wall_clock, retries=self.options.connect_retries)
         parts = self._parts = Parts(surroundings, self.state, patience)
         self._introduce(queues)
-        consumer = Consumer(self, pool, source, company)
+        consumer = self.consumer = Consumer(self, pool, source, company)
         async with company.kept(consumer), running(self._companions()):
             logger.info("%s ready.", self.hostname)
             if signals.worker_ready.receivers:
