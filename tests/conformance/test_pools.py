@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from contextvars import ContextVar
 
+import psutil
 import pytest
 
 from umbel.model import Outcome, Request, Revoked, Succeeded
@@ -188,3 +192,26 @@ class TestAsyncioPool(InProcess):
 
         assert sorted(seen) == [0, 0, 1, 2]
         assert variable.get() == 0
+
+
+async def test_threads_that_were_interrupted_leave_nothing_behind_that_stops_a_profiler() -> None:
+    pool = ThreadPool(ContractRunner, 2)
+    await pool.start()
+    requests = [request(key, "busy", b"0.03", soft=0.02) for key in range(10)]
+    for each in requests:
+        await pool.submit([each])
+        await collect(pool, 1)
+    await pool.stop(grace=1)
+
+    # In a child: a profiler that hangs takes no signals either.
+    pid = os.fork()
+    if not pid:
+        sys.setprofile(lambda *_: None)
+        request(1)
+        os._exit(0)
+    process = psutil.Process(pid)
+    try:
+        assert await asyncio.to_thread(process.wait, 20) == 0
+    finally:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()

@@ -71,8 +71,12 @@ def settle(run: Run, task: Prepared, loops: Loops) -> Outcome:
     try:
         if task.is_watched or task_prerun.receivers or run.tools.task_init is not None:
             hooks.before(run, task)
-        interrupts = run.tools.interrupts
-        if interrupts is not None and (interrupts.every or run.request.soft_time_limit is not None):
+        request, interrupts = run.request, run.tools.interrupts
+        if interrupts is not None and (
+            interrupts.every
+            or request.soft_time_limit is not None
+            or request.time_limit is not None
+        ):
             return _returned(run, task, _interruptibly(run, task, loops, interrupts))
         value = task.entry(*run.body.args, **run.body.kwargs)
         # The latter: a plain decorator around an async function.

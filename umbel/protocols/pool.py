@@ -26,7 +26,7 @@ class Interrupts(Protocol):
 
     @property
     def every(self) -> bool:
-        """Whether every request is to be announced, or only those with a soft limit."""
+        """Whether every request is to be announced, or only those with time limits."""
         ...
 
     def begin(self, request: Request) -> None:
