@@ -16,6 +16,7 @@ from tests.bare import BareInterpreter, Project
 from umbel.testing.servers import ServerMissing, redis_server, required
 
 PACKAGES = (
+    "celery-progress==0.5",
     "celery-redbeat==2.4.2",
     "tenacity==9.2.1",
     "python-dateutil==2.9.0.post0",
@@ -77,6 +78,24 @@ CeleryInstrumentor().instrument()
 @app.task
 def add(x, y):
     return x + y
+"""
+
+
+PROGRESS = """
+import time
+
+from celery import Celery
+from celery_progress.backend import ProgressRecorder
+
+app = Celery("tasks")
+
+
+@app.task(bind=True)
+def count(self, until):
+    for number in range(1, until + 1):
+        ProgressRecorder(self).set_progress(number, until, "counting")
+        time.sleep(0.5)
+    return "done"
 """
 
 
@@ -151,3 +170,27 @@ with trace.get_tracer("test").start_as_current_span("outer"):
         ["run/tasks.add", "ERROR"],
         ["run/tasks.add", "UNSET"],
     ]
+
+
+def test_celery_progress_tells_how_far_a_task_is(project: Project) -> None:
+    (project.folder / "tasks.py").write_text(PROGRESS)
+
+    with project.worker("-A", "tasks", "worker", "-l", "INFO"):
+        seen = project.client("""
+import json, time
+from celery.result import AsyncResult
+from celery_progress.backend import Progress
+from tasks import count
+called = count.delay(3)
+deadline = time.monotonic() + 20
+while (info := Progress(AsyncResult(called.id)).get_info())["state"] != "PROGRESS":
+    assert time.monotonic() < deadline, info
+    time.sleep(0.05)
+called.get(timeout=20)
+print(json.dumps([info, Progress(AsyncResult(called.id)).get_info()]))
+""")
+    during, after = json.loads(seen)
+
+    assert during["progress"]["total"] == 3
+    assert during["progress"]["description"] == "counting"
+    assert (after["complete"], after["success"], after["result"]) == (True, True, "done")

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+import msgspec
+
 from umbel.exceptions import ImproperlyConfigured
 from umbel.exceptions import TimeoutError as ResultTimeout
 from umbel.result.base import ResultBase, result_from_tuple, stands_for
@@ -310,6 +312,10 @@ class AsyncResult(Tree, Generic[R]):
         if meta.status in READY_STATES:
             self.settle(meta)
         return meta
+
+    # Not documented, but what packages for Celery show progress by.
+    def _get_task_meta(self) -> dict[str, Any]:
+        return msgspec.structs.asdict(self._meta())
 
     def leaves(self) -> Iterator[AsyncResult[Any]]:
         """Itself."""
