@@ -25,7 +25,8 @@ from umbel.cli.graph import graph
 from umbel.cli.logtool import logtool
 from umbel.cli.migrate import migrate
 from umbel.cli.multi import multi
-from umbel.cli.options import UmbelGroup, global_options
+from umbel.cli.options import global_options
+from umbel.cli.plugins import ExtendedGroup
 from umbel.cli.queues import list_group, purge
 from umbel.cli.remote import control, inspect, status
 from umbel.cli.schedule import schedule_group
@@ -47,7 +48,7 @@ _INTERRUPTED = 130
 
 
 @click.group(
-    cls=UmbelGroup,
+    cls=ExtendedGroup,
     params=global_options(from_environment=True),
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Options may also follow the command: umbel worker -A proj. "
