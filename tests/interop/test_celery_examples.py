@@ -23,6 +23,8 @@ from umbel.compat.release import __version__
 from umbel.testing.certificates import identity
 from umbel.testing.servers import ServerMissing, redis_server, required
 
+pytestmark = pytest.mark.slow
+
 PROGRAMS = Path(__file__).parent / "programs"
 
 

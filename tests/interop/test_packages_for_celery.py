@@ -15,10 +15,20 @@ import pytest
 from tests.bare import BareInterpreter, Project
 from umbel.testing.servers import ServerMissing, redis_server, required
 
+pytestmark = pytest.mark.slow
+
 PACKAGES = (
+    "asgiref==3.11.0",
     "celery-progress==0.5",
     "celery-redbeat==2.4.2",
-    "tenacity==9.2.1",
+    "cron-descriptor==2.0.6",
+    "django==5.2.8",
+    "django-celery-beat==2.9.0",
+    "django-timezone-field==7.2.1",
+    "python-crontab==3.3.0",
+    "sqlparse==0.5.3",
+    "tenacity==9.1.2",
+    "tzdata==2025.2",
     "python-dateutil==2.9.0.post0",
     "six==1.17.0",
     "opentelemetry-instrumentation-celery==0.66b2",
@@ -80,6 +90,33 @@ def add(x, y):
     return x + y
 """
 
+
+DJANGO = """
+import os
+
+import django
+from celery import Celery
+from django.conf import settings
+
+settings.configure(
+    SECRET_KEY="of a test",
+    INSTALLED_APPS=["django.contrib.contenttypes", "django_celery_beat"],
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "database"}},
+    USE_TZ=True,
+    CELERY_BEAT_SCHEDULER="django_celery_beat.schedulers:DatabaseScheduler",
+    CELERY_BEAT_SCHEDULE={"often": {"task": "tasks.tick", "schedule": 1.0, "args": ["settings"]}},
+    CELERY_BEAT_MAX_LOOP_INTERVAL=1,
+)
+django.setup()
+
+app = Celery("tasks")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+
+
+@app.task
+def tick(origin):
+    print("tick from", origin)
+"""
 
 PROGRESS = """
 import time
@@ -194,3 +231,27 @@ print(json.dumps([info, Progress(AsyncResult(called.id)).get_info()]))
     assert during["progress"]["total"] == 3
     assert during["progress"]["description"] == "counting"
     assert (after["complete"], after["success"], after["result"]) == (True, True, "done")
+
+
+def test_django_celery_beat_sends_what_is_in_the_database(project: Project) -> None:
+    (project.folder / "tasks.py").write_text(DJANGO)
+    project.client("""
+import tasks
+from django.core.management import call_command
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
+call_command("migrate", verbosity=0)
+second = IntervalSchedule.objects.create(every=1, period=IntervalSchedule.SECONDS)
+PeriodicTask.objects.create(
+    interval=second, name="later", task="tasks.tick", args='["database"]'
+)
+""")
+
+    with project.worker("-A", "tasks", "worker", "-B", "-l", "INFO"):
+        project.wait_for("tick from settings")
+        project.wait_for("tick from database")
+    counted = project.client("""
+import tasks
+from django_celery_beat.models import PeriodicTask
+print(PeriodicTask.objects.get(name="later").total_run_count)
+""")
+    assert int(counted) >= 1

@@ -64,7 +64,9 @@ def _is_mapping(source: object) -> bool:
 def _attributes(source: Any) -> dict[str, Any]:
     if isinstance(source, ModuleType):
         return vars(source)
-    return {name: getattr(source, name) for name in dir(source) if not name.startswith("_")}
+    # dir() may name what is not there: Django's settings do.
+    names = (name for name in dir(source) if not name.startswith("_") and hasattr(source, name))
+    return {name: getattr(source, name) for name in names}
 
 
 def _place(source: Any, name: str | None) -> str:

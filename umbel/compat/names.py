@@ -289,8 +289,8 @@ NAMES: dict[str, str] = {
     **_each("kombu.utils.imports", symbol_by_name="umbel.utils.imports:symbol_by_name"),
     **_each(
         "kombu.utils.json",
-        dumps="umbel.serialization.json:dumps",
-        loads="umbel.serialization.json:loads",
+        dumps="umbel.compat.texts:json_dumps",
+        loads="umbel.compat.texts:json_loads",
         register_type="umbel.serialization.json:register_type",
     ),
     **_each("kombu.utils.objects", cached_property="functools:cached_property"),

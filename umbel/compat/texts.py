@@ -1,10 +1,13 @@
-"""Texts and bytes, as ``kombu.utils.encoding`` turns one into the other."""
+"""Texts of values and bytes, as ``kombu.utils.encoding`` and ``kombu.utils.json`` make them."""
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["bytes_to_str", "safe_str", "str_to_bytes"]
+from umbel.exceptions import DecodeError
+from umbel.serialization import json
+
+__all__ = ["bytes_to_str", "json_dumps", "json_loads", "safe_str", "str_to_bytes"]
 
 
 def bytes_to_str(s: Any) -> Any:
@@ -25,3 +28,24 @@ def safe_str(s: object, errors: str = "replace") -> str:
         return str(s)
     except Exception as problem:  # noqa: BLE001 - it is to be shown, come what may
         return f"<Unrepresentable {type(s)!r}: {problem!r}>"
+
+
+def json_dumps(s: object) -> str:
+    """A value as JSON, with Celery's notation of dates and the like.
+
+    Raises:
+        EncodeError: It holds what JSON cannot say.
+    """
+    return json.dumps(s).decode()
+
+
+def json_loads(s: str | bytes) -> Any:
+    """The value that JSON says.
+
+    Raises:
+        ValueError: It is not JSON.
+    """
+    try:
+        return json.loads(s)
+    except DecodeError as error:
+        raise ValueError(str(error)) from error
