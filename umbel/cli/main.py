@@ -20,6 +20,7 @@ from umbel.cli.beat import beat
 from umbel.cli.calling import call, result
 from umbel.cli.daemon import begin_anew
 from umbel.cli.dead import dead_group
+from umbel.cli.doctor import doctor
 from umbel.cli.events import events
 from umbel.cli.graph import graph
 from umbel.cli.logtool import logtool
@@ -62,7 +63,7 @@ def umbel() -> None:
 for _command in (
     *(worker, beat, schedule_group, status, inspect, control, events),
     *(amqp, call, result, purge, dead_group, list_group, report, settings),
-    *(multi, shell, graph, logtool, migrate, upgrade),
+    *(doctor, multi, shell, graph, logtool, migrate, upgrade),
 ):
     umbel.add_command(_command)
 

@@ -69,6 +69,10 @@ class Session:
             self._exported = False
         return self._app
 
+    def use(self, app: Umbel) -> None:
+        """Take another app, which is closed at the end."""
+        self._app, self.app_name = app, None
+
     def say(self, text: str) -> None:
         """Print something that ``--quiet`` silences."""
         if not self.quiet:
