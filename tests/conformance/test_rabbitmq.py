@@ -23,7 +23,7 @@ from umbel.testing.conformance.broker import BrokerContract, MakeBroker
 from umbel.testing.conformance.clocks import WaitingClock
 from umbel.testing.conformance.dead_letters import KEPT, DeadLetterContract
 from umbel.testing.conformance.fanout import FanoutContract, MakeFanout
-from umbel.testing.conformance.messages import message, take
+from umbel.testing.conformance.messages import message
 from umbel.testing.servers import RabbitMQServer
 
 LONG = bool(os.environ.get("UMBEL_LONG_TESTS"))
@@ -97,16 +97,6 @@ class TestRabbitMQBrokerWithQuorumQueues(TestRabbitMQBroker):
     def no_priorities(self, request: pytest.FixtureRequest) -> None:
         if "priority" in request.node.name and "odd" not in request.node.name:
             pytest.skip("quorum queues know no priorities")
-
-    async def test_what_is_given_back_comes_again_at_once(self, broker: Broker) -> None:
-        """And is counted as an attempt: RabbitMQ cannot tell this from a death."""
-        await broker.publish([message("a")])
-        taken = await take(broker, 1)
-
-        assert await broker.nack(taken) == []
-
-        [again] = await take(broker, 1)
-        assert (again.message.id, again.attempt, again.redelivered) == ("a", 2, True)
 
 
 class TestRabbitMQFanout(FanoutContract):

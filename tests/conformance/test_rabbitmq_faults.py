@@ -15,6 +15,7 @@ from umbel.drivers.rabbitmq.broker import RabbitMQBroker
 from umbel.exceptions import BatchError, BrokerUnavailable, ImproperlyConfigured, QueueConflict
 from umbel.model import Exchange, Queue
 from umbel.testing.conformance.messages import ids, message, messages, take
+from umbel.testing.proxy import Proxy
 from umbel.testing.servers import RabbitMQServer, rabbitmq_server
 
 _names = count(1)
@@ -209,19 +210,65 @@ async def test_an_unknown_exchange_that_vanishes_is_noticed(
     assert sorted(ids(await broker.receive([queue], limit=9, wait=0))) == ["a", "c"]
 
 
-async def test_a_quorum_queue_counts_how_often_it_hands_a_message_out(
-    broker: RabbitMQBroker, queue: str
+QUEUES = pytest.mark.parametrize(
+    "arguments", [{}, {"x-queue-type": "quorum"}], ids=["classic", "quorum"]
+)
+
+
+@QUEUES
+async def test_deaths_of_those_who_started_count_and_what_ends_in_order_does_not(
+    rabbitmq: RabbitMQServer, queue: str, arguments: dict[str, str]
 ) -> None:
-    await broker.declare([Queue(queue, queue_arguments={"x-queue-type": "quorum"})])
-    await broker.publish([message("a", routing_key=queue)])
+    seen: list[tuple[int, bool]] = []
+    for end in ("nack", "nack", "dies", "started", "dies", "delayed", "closes", "started", "nack"):
+        with Proxy(rabbitmq.port) as proxy:
+            url = f"amqp://guest:guest@127.0.0.1:{proxy.port}//"
+            broker = RabbitMQBroker(url, clock=SystemClock(), max_retries=0)
+            if not seen:
+                await broker.declare([Queue(queue, queue_arguments=arguments)])
+                await broker.publish([message("a", routing_key=queue)])
+            [mine] = await take(broker, 1, queue)
+            assert (mine.message.id, mine.message.body) == ("a", message("a").body)
+            seen.append((mine.attempt, mine.redelivered))
+            if end in {"started", "closes"}:
+                assert await broker.start([mine]) == []
+                assert await broker.start([mine]) == []
+                assert (await broker.stats([queue]))[queue].leased == 1
+            if end in {"nack", "delayed"}:
+                assert await broker.nack([mine], delay=1.0 * (end == "delayed")) == []
+            if end in {"dies", "started"}:
+                # First the port, then the wires: nobody says goodbye.
+                proxy.refuse()
+                proxy.cut()
+            await broker.close()
 
-    attempts: list[int] = []
-    for _ in range(4):
-        [delivery] = taken = await take(broker, 1, queue)
-        attempts.append(delivery.attempt)
-        await broker.nack(taken)
+    # Who starts it after an unclear end counts for two; who has not started it, for none.
+    assert seen == [
+        *[(1, False), (1, True), (1, True), (1, True), (3, True), (3, True), (3, True)],
+        *[(3, True), (4, True)],
+    ]
 
-    assert attempts == [1, 2, 3, 4]
+
+@QUEUES
+async def test_what_was_started_again_is_settled_as_ever(
+    broker: RabbitMQBroker, queue: str, arguments: dict[str, str]
+) -> None:
+    await broker.declare([Queue(queue, queue_arguments=arguments)])
+    await broker.publish([message(name, routing_key=queue) for name in ("a", "b", "c")])
+    await broker.nack(await take(broker, 3, queue))
+    again = await take(broker, 3, queue)
+    assert await broker.start(again) == []
+
+    assert await broker.ack(again[:1]) == []
+    assert await broker.ack(again[:1]) == again[:1]
+    assert await broker.nack(again[1:2], counts=True) == []
+    assert await broker.nack(again[2:], requeue=False, reason="no more") == []
+
+    [last] = await take(broker, 1, queue)
+    assert (last.message.id, last.attempt) == (again[1].message.id, 2)
+    assert await broker.ack([last]) == []
+    [letter] = await broker.dead_letters.latest(limit=1)
+    assert (letter.message.id, letter.reason) == (again[2].message.id, "no more")
 
 
 async def test_the_next_server_of_a_list_is_used_when_one_is_away(

@@ -17,6 +17,10 @@ POISONS = (
     "kills_its_worker",
 )
 
+LONG = pytest.mark.skipif(
+    not os.environ.get("UMBEL_LONG_TESTS"), reason="takes half a minute: set UMBEL_LONG_TESTS=1"
+)
+
 pytestmark = pytest.mark.alone
 
 
@@ -27,7 +31,11 @@ def fleet(site: Site) -> Iterator[Fleet]:
     fleet.kill()
 
 
-@pytest.mark.parametrize("site", ["sqlite", "redis"], indirect=True)
+@pytest.mark.parametrize(
+    "site",
+    ["sqlite", "redis", pytest.param("rabbitmq", marks=LONG)],
+    indirect=True,
+)
 def test_poison_is_given_up_after_three_attempts_and_touches_nothing_else(
     site: Site, fleet: Fleet
 ) -> None:

@@ -104,8 +104,9 @@ class Broker(Protocol):
         ...
 
     async def start(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
-        """Note that messages whose holder has died before (``attempt`` above 1) are about to be
-        run: should their holder die again, it counts. Returns those already lost. Idempotent.
+        """Note that messages whose holder has died before (``attempt`` above 1; where leases last
+        as long as the connection, all that are ``redelivered``) are about to be run: should their
+        holder die again, it counts. Returns those already lost. Idempotent.
 
         So a message that was merely near to one that kills its workers is not taken for it.
         """

@@ -367,6 +367,9 @@ class Intake:
         if leases.any_lost:
             now = [accepted for accepted in now if not leases.is_lost(accepted.delivery)]
         suspects = [each.delivery for each in now if each.delivery.attempt > 1]
+        if self._source.broker.capabilities.lease is None:
+            # Such a broker knows that someone had them before, not what became of him.
+            suspects = [each.delivery for each in now if each.delivery.redelivered]
         if not suspects:
             return now
         lost = await self._insist(self._source.broker.start, suspects)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from umbel.drivers.rabbitmq.topology import Topology
     from umbel.protocols import Clock
 
-__all__ = ["BEGUN", "DONE", "Begun", "Note", "losses_of", "queue_of_losses"]
+__all__ = ["BEGUN", "DONE", "Begun", "Note", "losses_of", "name_of", "queue_of_losses"]
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Note(msgspec.Struct, frozen=True, array_like=True):
 
 def losses_of(queue: str) -> str:
     """The queue in which it is found what of a queue was begun by workers that are dead."""
-    return _name("umbel.lost", queue)
+    return name_of("umbel.lost", queue)
 
 
 def queue_of_losses(queue: str) -> Queue:
@@ -75,7 +75,7 @@ class _Shelf:
 
     def __init__(self, kind: str, owner: str, queue: str) -> None:
         self.queue = queue
-        self.names = [_name(f"umbel.{kind}.{owner}.{side}", queue) for side in "ab"]
+        self.names = [name_of(f"umbel.{kind}.{owner}.{side}", queue) for side in "ab"]
         self.running: dict[str, Delivery] = {}
         self.size = 0
         """Bytes that were noted since the last turn."""
@@ -297,7 +297,8 @@ class Begun:
         await self._topology.purge(left)
 
 
-def _name(start: str, queue: str) -> str:
+def name_of(start: str, queue: str) -> str:
+    """The name of a queue that goes with another one."""
     name = f"{start}.{queue}"
     if len(name.encode(errors="replace")) <= _LONGEST_NAME:
         return name

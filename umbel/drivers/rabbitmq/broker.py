@@ -23,6 +23,7 @@ from umbel.drivers.rabbitmq.holding import Holding, Mover
 from umbel.drivers.rabbitmq.loans import Loans
 from umbel.drivers.rabbitmq.publishing import Publisher
 from umbel.drivers.rabbitmq.salvage import Salvage
+from umbel.drivers.rabbitmq.suspects import Suspects
 from umbel.drivers.rabbitmq.topology import Topology, default_queue
 from umbel.exceptions import BatchError, BrokerUnavailable, ImproperlyConfigured
 from umbel.model import Delivery, Message, Queue, QueueStats, Retention
@@ -133,9 +134,11 @@ class RabbitMQBroker:
         self._holding = Holding(
             name, self._publisher, self._topology, clock, notice_within=4 * notice_within
         )
+        self._suspects = Suspects(self._incoming, self._topology, self._publisher, clock, name=name)
         self._mover = Mover(
             self._consumer,
             self._holding,
+            self._suspects,
             consumer_timeout=consumer_timeout,
         )
         self._loans = Loans(
@@ -147,6 +150,7 @@ class RabbitMQBroker:
             begun=self._begun,
             holding=self._holding,
             salvage=self._salvage,
+            suspects=self._suspects,
         )
 
     @property
@@ -173,6 +177,7 @@ class RabbitMQBroker:
             with suppress(BrokerUnavailable, TimeoutError):
                 async with asyncio.timeout(self._patience):
                     await self._mover.stop()
+                    await self._loans.close()
                     await self._begun.close()
                     await self._holding.close()
 
@@ -206,8 +211,8 @@ class RabbitMQBroker:
         self._consumer.rest()
 
     async def start(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
-        """Nothing to do: a quorum queue counts how often it hands a message out."""
-        return self._loans.lost(deliveries)
+        """Hold copies that count one death more instead of what may have killed its holder."""
+        return await self._loans.start(deliveries)
 
     async def ack(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Forget the messages for good; returns those that had been given back already."""
@@ -250,6 +255,7 @@ class RabbitMQBroker:
             ready = await self._topology.count(queue) or 0
             waiting, held, parked = self._consumer.counts(queue)
             leased = held + self._begun.count(queue) + self._holding.count(queue)
+            leased += self._suspects.count(queue)
             found[queue] = QueueStats(ready=ready + waiting, leased=leased, delayed=parked)
         return found
 

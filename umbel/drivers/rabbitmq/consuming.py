@@ -65,6 +65,7 @@ class Consumer:
         self._subscriptions: dict[str, Subscription] = {}
         self._window_by_tag: dict[str, Window] = {}
         self._ledger = Ledger(self._name)
+        self.deaths = self._ledger.deaths
         self._waiters: set[asyncio.Future[None]] = set()
         self._parking = Parking(self._wake)
         self._salvage = salvage
@@ -191,8 +192,7 @@ class Consumer:
         subscription = self._subscriptions.get(queue)
         waiting = len(subscription.arrived) if subscription is not None else 0
         parked = self._parking.count(queue)
-        held = self._ledger.count(queue)
-        return waiting, held - waiting - parked, parked
+        return waiting, self._ledger.count(queue) - waiting - parked, parked
 
     def purge(self, queue: str) -> int:
         """Drop what waits here and nobody has; how many messages that was."""
@@ -201,12 +201,10 @@ class Consumer:
         subscription = self._subscriptions.get(queue)
         if subscription is None or self._channel is None or not subscription.arrived:
             return len(parked)
-        dropped = list(subscription.arrived)
+        dropped = [each.tag for each in subscription.arrived if self._ledger.drop(each.tag)]
         subscription.arrived.clear()
-        for arrived in dropped:
-            self._ledger.drop(arrived.tag)
         number = self._channel.number
-        self._channel.write(b"".join([contents.ack(number, each.tag) for each in dropped]))
+        self._channel.write(b"".join([contents.ack(number, tag) for tag in dropped]))
         return len(dropped) + len(parked)
 
     async def close(self) -> None:
@@ -298,6 +296,8 @@ class Consumer:
             arrived = future.result()
             if isinstance(arrived, Arrived) and channel is self._channel:
                 self._ledger.held[arrived.tag] = window
+                if arrived.redelivered:
+                    self._ledger.unclear.add(arrived.tag)
                 if is_marked(arrived.header) and self._set_aside(queue, arrived):
                     return
                 look.found.append((queue, arrived))
@@ -416,12 +416,13 @@ class Consumer:
         subscription = self._subscriptions.get(window.queue) if window is not None else None
         if window is None or subscription is None:
             # Of a consumer that is gone; back with it.
-            if self._channel is not None:
-                number = self._channel.number
-                self._channel.write(contents.nack(number, arrived.tag, requeue=True))
+            if (channel := self._channel) is not None:
+                channel.write(contents.nack(channel.number, arrived.tag, requeue=True))
             return
         window.used += 1
         self._ledger.held[arrived.tag] = window
+        if arrived.redelivered:
+            self._ledger.unclear.add(arrived.tag)
         if is_marked(arrived.header) and self._set_aside(window.queue, arrived):
             return
         subscription.arrived.append(arrived)
@@ -461,19 +462,18 @@ class Consumer:
         channel = self._channel
         if channel is None or channel.closed is not None:
             return
-        subscriptions, self._subscriptions = self._subscriptions, {}
-        self._window_by_tag.clear()
-        for subscription in subscriptions.values():
+        for subscription in self._subscriptions.values():
             cancel = commands.Basic.Cancel(consumer_tag=subscription.window.tag, nowait=True)
             channel.write(frame.marshal(cancel, channel.number))
             self._return(subscription.arrived)
+        self._subscriptions.clear()
+        self._window_by_tag.clear()
         self.nack(self._parking.drop_all(), requeue=True)
         self._salvage.leave()
 
     def _return(self, arrived: Iterable[Arrived]) -> None:
         """Give back messages that no caller has seen."""
-        channel = self._channel
-        if channel is not None:
+        if (channel := self._channel) is not None:
             for each in arrived:
                 if self._ledger.drop(each.tag):
                     channel.write(contents.nack(channel.number, each.tag, requeue=True))

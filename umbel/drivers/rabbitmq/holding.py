@@ -18,6 +18,7 @@ import msgspec
 from umbel.drivers.rabbitmq import marks
 from umbel.drivers.rabbitmq.begun import Begun
 from umbel.drivers.rabbitmq.consuming import Consumer
+from umbel.drivers.rabbitmq.suspects import Suspects
 from umbel.exceptions import BatchError, BrokerUnavailable, OperationalError, QueueConflict
 from umbel.model import Delivery, Message, Queue
 
@@ -62,9 +63,17 @@ class Mover:
         consumer_timeout: RabbitMQ's, in seconds.
     """
 
-    def __init__(self, consumer: Consumer, holding: Holding, *, consumer_timeout: float) -> None:
+    def __init__(
+        self,
+        consumer: Consumer,
+        holding: Holding,
+        suspects: Suspects,
+        *,
+        consumer_timeout: float,
+    ) -> None:
         self._consumer = consumer
         self._holding = holding
+        self._suspects = suspects
         self._step = consumer_timeout / (2 * _STEPS)
         self._moving: asyncio.Task[None] | None = None
 
@@ -85,7 +94,8 @@ class Mover:
         while True:
             await asyncio.sleep(self._step)
             seen = [*(later for _, later in pairwise(seen)), self._consumer.latest()]
-            old = self._consumer.held_since(seen[0])
+            suspects = self._suspects.held_for((_STEPS - 1) * self._step)
+            old = [*self._consumer.held_since(seen[0]), *suspects]
             if not old:
                 continue
             try:
@@ -100,4 +110,7 @@ class Mover:
                     error,
                 )
             else:
-                self._holding.strike(self._consumer.ack(old))
+                self._suspects.strike(suspects)
+                apart = {each.tag for each in suspects}
+                rest = [each for each in old if each.tag not in apart]
+                self._holding.strike(self._consumer.ack(rest))

@@ -31,6 +31,8 @@ class Ledger:
         """In the order they came: what waits here, and what callers have."""
         self.handed_out: dict[int, Delivery] = {}
         """What callers have."""
+        self.unclear: set[int] = set()
+        """What RabbitMQ has handed out before, to whoever, that did not say what became of it."""
         self._turns: dict[int, int] = {}
         # By delivery tag, how often what is held was handed out again from here.
 
@@ -54,6 +56,7 @@ class Ledger:
         """The channel is closed: nothing is held any more."""
         self.held.clear()
         self.handed_out.clear()
+        self.unclear.clear()
         self._turns.clear()
 
     def number(self, delivery: Delivery) -> int:
@@ -87,6 +90,8 @@ class Ledger:
                 window.used -= 1
                 handed_out.pop(number, None)
                 numbers.append(number)
+        if self.unclear:
+            self.unclear.difference_update(numbers)
         if self._turns:
             for number in numbers:
                 self._turns.pop(number, None)
@@ -98,6 +103,7 @@ class Ledger:
         if window is None:
             return False
         window.used -= 1
+        self.unclear.discard(number)
         return True
 
     def turn(self, delivery: Delivery) -> Delivery | None:
@@ -113,6 +119,13 @@ class Ledger:
         return msgspec.structs.replace(
             delivery, tag=f"{self.prefix}{number}/{turn}", redelivered=True
         )
+
+    def deaths(self, delivery: Delivery) -> int:
+        """How often the holders of this have died, should this one die, too; 0: nobody has."""
+        if delivery.attempt > 1:
+            return delivery.attempt
+        # Whoever had it before may have died as well, and said nothing.
+        return 2 if self.number(delivery) in self.unclear else 0
 
     def count(self, queue: str) -> int:
         """How many messages of a queue are held."""

@@ -12,6 +12,7 @@ from umbel.drivers.rabbitmq.delays import Delays
 from umbel.drivers.rabbitmq.holding import Holding
 from umbel.drivers.rabbitmq.publishing import Publisher
 from umbel.drivers.rabbitmq.salvage import Salvage
+from umbel.drivers.rabbitmq.suspects import Suspects
 from umbel.exceptions import BatchError
 from umbel.model import Delivery
 from umbel.protocols import Clock
@@ -25,8 +26,9 @@ _LOOKS = 0.25
 
 
 class Loans:
-    """Four kinds: what RabbitMQ holds for us unacknowledged, what was begun (and is noted), what
-    was held for too long for that, and what others had begun that are dead."""
+    """Five kinds: what RabbitMQ holds for us unacknowledged, what was begun (and is noted), what
+    was held for too long for that, what others had begun that are dead, and what may have killed
+    them."""
 
     def __init__(
         self,
@@ -39,6 +41,7 @@ class Loans:
         begun: Begun,
         holding: Holding,
         salvage: Salvage,
+        suspects: Suspects,
     ) -> None:
         self._outgoing = outgoing
         self._publisher = publisher
@@ -48,6 +51,7 @@ class Loans:
         self._begun = begun
         self._holding = holding
         self._salvage = salvage
+        self._suspects = suspects
 
     async def begin(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Note that these run, and acknowledge them; returns those given back already.
@@ -75,6 +79,34 @@ class Loans:
                 self._begun.strike(ours)
         self._begun.strike(lost_meanwhile)
         return lost + lost_meanwhile
+
+    async def start(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Let it count if what may have killed its holder kills us; returns those given back
+        already.
+
+        While RabbitMQ takes no messages it does not count.
+        """
+        fresh = [each for each in deliveries if not self._is_settled_apart(each)]
+        lost = self._consumer.held(fresh)
+        gone = {delivery.tag for delivery in lost}
+        deaths = {each.tag: self._consumer.deaths(each) for each in fresh if each.tag not in gone}
+        held = [each for each in fresh if deaths.get(each.tag) and each.defect is None]
+        if not held or self._outgoing.blocked is not None:
+            return lost
+        await self._suspects.hold(deaths, held)
+        # Only now: whoever dies in between leaves the message twice, not nowhere.
+        lost_meanwhile = self._consumer.ack(held)
+        self._suspects.strike(lost_meanwhile)
+        return lost + lost_meanwhile
+
+    async def close(self) -> None:
+        """Give back in order what would count otherwise.
+
+        Raises:
+            BrokerUnavailable: No connection; it counts.
+        """
+        await self.nack(self._suspects.all(), requeue=True, delay=0.0, counts=False)
+        await self._suspects.close()
 
     async def ack(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Forget these for good; returns those given back already."""
@@ -118,7 +150,12 @@ class Loans:
         )
 
     def _is_settled_apart(self, delivery: Delivery) -> bool:
-        return delivery in self._begun or delivery in self._holding or delivery in self._salvage
+        return (
+            delivery in self._begun
+            or delivery in self._holding
+            or delivery in self._salvage
+            or delivery in self._suspects
+        )
 
     async def _strike(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """Settle what is noted; returns the rest, which RabbitMQ holds for us unacknowledged."""
@@ -128,10 +165,12 @@ class Loans:
             return ()
         held_long = [delivery for delivery in deliveries if delivery in self._holding]
         self._holding.strike(held_long)
+        suspects = [delivery for delivery in deliveries if delivery in self._suspects]
+        self._suspects.strike(suspects)
         salvaged = [delivery for delivery in deliveries if delivery in self._salvage]
         if salvaged:
             await self._salvage.settle(salvaged)
-        tags = {delivery.tag for delivery in (*begun, *held_long, *salvaged)}
+        tags = {delivery.tag for delivery in (*begun, *held_long, *suspects, *salvaged)}
         return [each for each in deliveries if each.tag not in tags] if tags else deliveries
 
     async def _note(self, deliveries: Sequence[Delivery]) -> None:

@@ -18,6 +18,8 @@ from umbel.serialization.shapes import is_dict
 __all__ = [
     "DELAYING",
     "Marks",
+    "attempts",
+    "copied",
     "has_waited",
     "is_marked",
     "marked",
@@ -29,7 +31,10 @@ DELAYING = "celery_delayed_"
 """How the names of the exchanges begin that messages come from that had to wait."""
 
 _DUE, _EXPIRES, _ATTEMPTS = "x-umbel-due", "x-umbel-expires", "x-umbel-attempts"
-_DUE_FIELD, _EXPIRES_FIELD = (bytes((len(name),)) + name.encode() for name in (_DUE, _EXPIRES))
+_COPY_OF = "x-umbel-copy-of"
+_DUE_FIELD, _EXPIRES_FIELD, _ATTEMPTS_FIELD = (
+    bytes((len(name),)) + name.encode() for name in (_DUE, _EXPIRES, _ATTEMPTS)
+)
 _WAITED_IN = DELAYING.encode()
 _DOUBLE = ord("d")
 _double_at = Struct(">d").unpack_from
@@ -46,6 +51,9 @@ _HISTORY = (
 """What RabbitMQ writes on a message that waited. With it, a message that waits again through the
 same queues would be taken for one that goes round in circles, and dropped."""
 
+_OURS = frozenset((*_HISTORY, _DUE, _EXPIRES, _ATTEMPTS, _COPY_OF))
+_MOST_ATTEMPTS = 1 << 31
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -57,20 +65,28 @@ class Marks(msgspec.Struct, frozen=True):
 
 
 def marked(
-    message: Message, due: float, *, expires_at: float | None, attempts: int | None = None
+    message: Message,
+    due: float,
+    *,
+    expires_at: float | None,
+    attempts: int | None = None,
+    copy_of: str | None = None,
 ) -> bytes:
     """The message's headers, with when it is due.
 
     Args:
-        attempts: How often it has been handed out before; None: never.
+        attempts: How often its holders have died; None: it was never handed out.
+        copy_of: The receipt for the original.
     """
     fields: dict[str, object] = {_DUE: float(due)}
     if expires_at is not None:
         fields[_EXPIRES] = float(expires_at)
     head = message.headers.rstrip()
     if attempts is not None:
-        fields[_ATTEMPTS] = attempts
+        fields[_ATTEMPTS] = float(attempts)
         head = _uncounted(head)
+    if copy_of is not None:
+        fields[_COPY_OF] = copy_of
     if not head.endswith(b"}"):
         # Not an object: refused where it is encoded.
         return message.headers
@@ -94,6 +110,21 @@ def read(header: bytes) -> Marks | None:
     return None if due is None else Marks(due, _moment(header, _EXPIRES_FIELD))
 
 
+def attempts(header: bytes) -> int | None:
+    """How often a message's holders have died, as it says itself; None: it does not."""
+    counted = _moment(header, _ATTEMPTS_FIELD)
+    return None if counted is None or not 0 <= counted < _MOST_ATTEMPTS else int(counted)
+
+
+def copied(headers: bytes) -> str:
+    """The receipt for the original of a copy; empty when it is none."""
+    try:
+        document = json.loads(headers)
+    except DecodeError:
+        return ""
+    return str(document.get(_COPY_OF, "")) if is_dict(document) else ""
+
+
 def _moment(header: bytes, field: bytes) -> float | None:
     at = header.find(field) + len(field)
     if at < len(field) or at + 9 > len(header) or header[at] != _DOUBLE:
@@ -105,8 +136,8 @@ def _moment(header: bytes, field: bytes) -> float | None:
 def without_marks(headers: bytes) -> bytes:
     """Headers as they were before the message had to wait.
 
-    >>> without_marks(b'{"id":"a","x-umbel-due":1.5,"x-umbel-attempts":2,"x-death":[]}')
-    b'{"id":"a","x-delivery-count":2}'
+    >>> without_marks(b'{"id":"a","x-umbel-due":1.5,"x-umbel-attempts":2.0,"x-death":[]}')
+    b'{"id":"a"}'
     """
     try:
         document = json.loads(headers)
@@ -114,13 +145,7 @@ def without_marks(headers: bytes) -> bytes:
         return headers
     if not is_dict(document):
         return headers
-    fields = {name: value for name, value in document.items() if name not in _HISTORY}
-    fields.pop(_DUE, None)
-    fields.pop(_EXPIRES, None)
-    attempts, count = fields.pop(_ATTEMPTS, None), fields.get(_COUNT, 0)
-    if isinstance(attempts, int) and isinstance(count, int):
-        fields[_COUNT] = count + attempts
-    return _encode(fields)
+    return _encode({name: value for name, value in document.items() if name not in _OURS})
 
 
 def _uncounted(headers: bytes) -> bytes:

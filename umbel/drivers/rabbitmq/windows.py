@@ -6,7 +6,7 @@ from collections import deque
 
 from umbel.drivers.rabbitmq import contents
 from umbel.drivers.rabbitmq.channel import Arrived
-from umbel.drivers.rabbitmq.marks import DELAYING
+from umbel.drivers.rabbitmq.marks import DELAYING, attempts, is_marked
 from umbel.exceptions import DecodeError
 from umbel.model import Delivery, Message
 
@@ -61,14 +61,15 @@ class Look:
 
 def delivery_of(queue: str, arrived: Arrived, prefix: str) -> Delivery:
     """What is handed out for a message; its tag is that of its channel behind ``prefix``."""
-    defect = times = None
+    defect = None
+    # On a quorum queue, too, only this counts: what RabbitMQ counts includes what came in order.
+    deaths = attempts(arrived.header) if is_marked(arrived.header) else None
     exchange, key = arrived.exchange, arrived.routing_key
     if exchange.startswith(DELAYING):
         # It had to wait; where it was sent to first it does not say.
         exchange, key = "", queue
     try:
         message = contents.message_of(exchange, key, arrived.header, arrived.body)
-        times = _times_handed_out(message.headers)
     except DecodeError as exc:
         message = Message(id="", body=arrived.body)
         defect = str(exc)
@@ -76,20 +77,7 @@ def delivery_of(queue: str, arrived: Arrived, prefix: str) -> Delivery:
         message=message,
         queue=queue,
         tag=f"{prefix}{arrived.tag}",
-        attempt=1 + (times or 0),
-        redelivered=arrived.redelivered or times is not None,
+        attempt=1 + (deaths or 0),
+        redelivered=arrived.redelivered or deaths is not None,
         defect=defect,
     )
-
-
-def _times_handed_out(headers: bytes) -> int | None:
-    """How often the message has been handed out before: as a quorum queue counts, or whoever sent
-    it back to wait. None: nobody says."""
-    start = headers.find(b'"x-delivery-count":')
-    if start < 0:
-        return None
-    start += 19
-    end = start
-    while headers[end : end + 1].isdigit():
-        end += 1
-    return int(headers[start:end] or 0)

@@ -1,0 +1,198 @@
+"""Messages whose holder may have died, while they are run: their deaths are counted.
+
+RabbitMQ says of a message that it was handed out before, not how often and not how that ended. So
+before such a message runs, a copy that counts one death more goes through a queue of our own, and
+is held there, unacknowledged, instead of the original. Should we die, RabbitMQ puts the copy back
+into that queue, where it is too old already, and moves it on to where the original came from.
+What ends in order, or is given back in order, is acknowledged there and leaves no trace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+
+from umbel.drivers.rabbitmq import contents, marks
+from umbel.drivers.rabbitmq.begun import name_of
+from umbel.drivers.rabbitmq.channel import Arrived, Channel, ChannelClosed, LinkLost, Listener
+from umbel.drivers.rabbitmq.connection import Client
+from umbel.drivers.rabbitmq.methods import Consume
+from umbel.drivers.rabbitmq.publishing import Publisher
+from umbel.drivers.rabbitmq.topology import Topology
+from umbel.exceptions import BrokerUnavailable
+from umbel.model import Delivery, Message, Queue
+from umbel.protocols import Clock
+
+__all__ = ["Suspects"]
+
+_COMES_WITHIN = 10.0
+"""Seconds that we wait for the copies."""
+_LIFETIME = 3.0
+"""Seconds until a copy that nobody holds is moved on: it comes to us in milliseconds."""
+_UNUSED_FOR = 300.0
+"""Seconds after which RabbitMQ deletes the queue of a worker that is dead; empty since long."""
+
+
+class _Held(msgspec.Struct, frozen=True):
+    number: int
+    """The delivery tag of the copy."""
+    delivery: Delivery
+    deaths: int
+    """How often its holders have died, if we do."""
+    since: float
+
+
+class Suspects:
+    """The copies of one worker.
+
+    Args:
+        name: Of this client, which nobody else has.
+    """
+
+    def __init__(
+        self, client: Client, topology: Topology, publisher: Publisher, clock: Clock, *, name: str
+    ) -> None:
+        self._client = client
+        self._topology = topology
+        self._publisher = publisher
+        self._clock = clock
+        self._name = name
+        self._channel: Channel | None = None
+        self._opening = asyncio.Lock()
+        self._place_by_queue: dict[str, str] = {}
+        self._coming: dict[str, asyncio.Future[int]] = {}
+        self._held_by_tag: dict[str, _Held] = {}
+
+    def __contains__(self, delivery: Delivery) -> bool:
+        return delivery.tag in self._held_by_tag
+
+    def count(self, queue: str) -> int:
+        """How many messages of a queue are held here."""
+        return sum(held.delivery.queue == queue for held in self._held_by_tag.values())
+
+    def held_for(self, seconds: float) -> list[Delivery]:
+        """What has been held so long, with as many attempts as holders have died if we do."""
+        before = self._clock.monotonic() - seconds
+        return [
+            msgspec.structs.replace(each.delivery, attempt=each.deaths)
+            for each in self._held_by_tag.values()
+            if each.since <= before
+        ]
+
+    def all(self) -> list[Delivery]:
+        """What is held."""
+        return [each.delivery for each in self._held_by_tag.values()]
+
+    async def hold(self, deaths_by_tag: dict[str, int], deliveries: Sequence[Delivery]) -> None:
+        """Hold copies of these; each says how often its holder has died, should we die.
+
+        Raises:
+            BrokerUnavailable: No connection, or it broke.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            channel = await self._watch({delivery.queue for delivery in deliveries})
+            for delivery in deliveries:
+                self._coming[delivery.tag] = loop.create_future()
+            waited_for = [self._coming[delivery.tag] for delivery in deliveries]
+            copies = [self._copy(each, deaths_by_tag[each.tag]) for each in deliveries]
+            await self._publisher.publish(copies)
+            async with asyncio.timeout(_COMES_WITHIN):
+                numbers = await asyncio.gather(*waited_for)
+        except (LinkLost, ChannelClosed, TimeoutError) as exc:
+            raise self._client.lost(exc) from exc
+        finally:
+            for delivery in deliveries:
+                # One that comes after all is not wanted any more.
+                coming = self._coming.pop(delivery.tag, None)
+                if coming is not None and coming.done() and not coming.cancelled():
+                    self._note(delivery, deaths_by_tag[delivery.tag], coming)
+        if channel is not self._channel or len(numbers) != len(deliveries):
+            raise BrokerUnavailable("the connection to RabbitMQ broke while messages were started")
+
+    def strike(self, deliveries: Sequence[Delivery]) -> None:
+        """These have ended, or are held elsewhere."""
+        channel = self._channel
+        for delivery in deliveries:
+            held = self._held_by_tag.pop(delivery.tag, None)
+            if held is not None and channel is not None:
+                channel.write(contents.ack(channel.number, held.number))
+
+    async def close(self) -> None:
+        """Leave nothing behind of what is not in use. Idempotent.
+
+        Raises:
+            BrokerUnavailable: No connection; RabbitMQ deletes the queues in a while.
+        """
+        places, self._place_by_queue = list(self._place_by_queue.values()), {}
+        if not self._held_by_tag:
+            for place in places:
+                await self._topology.delete(place)
+
+    def _note(self, delivery: Delivery, deaths: int, coming: asyncio.Future[int]) -> None:
+        if coming.exception() is None:
+            now = self._clock.monotonic()
+            self._held_by_tag[delivery.tag] = _Held(coming.result(), delivery, deaths, now)
+
+    def _copy(self, delivery: Delivery, deaths: int) -> Message:
+        message = delivery.message
+        now = self._clock.time()
+        headers = marks.marked(message, now, expires_at=None, attempts=deaths, copy_of=delivery.tag)
+        return msgspec.structs.replace(
+            message,
+            exchange="",
+            routing_key=self._place_by_queue[delivery.queue],
+            headers=headers,
+            not_before=None,
+            expires_at=None,
+        )
+
+    async def _watch(self, queues: set[str]) -> Channel:
+        async with self._opening:
+            link = await self._client.link()
+            channel = self._channel
+            if channel is None or channel.closed is not None or channel.link is not link:
+                self._forget(LinkLost("closed"))
+                channel = self._channel = await link.channel(
+                    Listener(
+                        delivered=self._delivered, cancelled=self._cancelled, closed=self._forget
+                    )
+                )
+            for queue in queues - self._place_by_queue.keys():
+                place = name_of(f"umbel.suspects.{self._name}", queue)
+                arguments = {
+                    "x-queue-type": "classic",
+                    "x-message-ttl": round(_LIFETIME * 1000),
+                    "x-dead-letter-exchange": "",
+                    "x-dead-letter-routing-key": queue,
+                    "x-expires": round(_UNUSED_FOR * 1000),
+                }
+                await self._topology.declare([Queue(place, queue_arguments=arguments)])
+                await channel.call(Consume(queue=place, consumer_tag=place))
+                self._place_by_queue[queue] = place
+            return channel
+
+    def _delivered(self, arrived: Arrived) -> None:
+        channel = self._channel
+        coming = self._coming.get(marks.copied(contents.Properties(arrived.header).headers))
+        if coming is not None and not coming.done():
+            coming.set_result(arrived.tag)
+        elif channel is not None:
+            channel.write(contents.ack(channel.number, arrived.tag))
+
+    def _cancelled(self, _: str) -> None:
+        # Deleted by somebody, with what was in it.
+        self._forget(LinkLost("a queue was deleted"))
+        self._channel = None
+
+    def _forget(self, reason: Exception) -> None:
+        """RabbitMQ has taken back all copies."""
+        self._place_by_queue.clear()
+        self._held_by_tag.clear()
+        for coming in self._coming.values():
+            if not coming.done():
+                coming.set_exception(reason)
+                # Whoever waits may have gone.
+                coming.exception()
