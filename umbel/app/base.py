@@ -356,7 +356,8 @@ class Umbel(TaskDecorators, Equipment):
         if self._log is None:
             # Once: it knows whether and how it has been set up.
             kind = self.log_cls or Logging
-            self._log = (symbol_by_name(kind) if isinstance(kind, str) else kind)(self)
+            made: Logging = (symbol_by_name(kind) if isinstance(kind, str) else kind)(self)
+            self._log = made
         return self._log
 
     @property

@@ -60,6 +60,22 @@ _APP = {
     "celery.worker.worker": "",
 }
 
+_CONTRIB = {
+    "celery.contrib": "",
+    "celery.contrib.abortable": "umbel.contrib.abortable",
+    "celery.contrib.django": "",
+    "celery.contrib.django.task": "umbel.contrib.django.task",
+    "celery.contrib.pytest": "umbel.contrib.pytest",
+    "celery.contrib.rdb": "umbel.contrib.rdb",
+    "celery.contrib.sphinx": "umbel.contrib.sphinx",
+    "celery.contrib.testing": "",
+    "celery.contrib.testing.app": "umbel.contrib.testing.app",
+    "celery.contrib.testing.manager": "umbel.contrib.testing.manager",
+    "celery.contrib.testing.mocks": "umbel.contrib.testing.mocks",
+    "celery.contrib.testing.tasks": "umbel.contrib.testing.tasks",
+    "celery.contrib.testing.worker": "umbel.contrib.testing.worker",
+}
+
 _EVENTS = {
     "celery.events": "umbel.events.event umbel.events.dispatcher umbel.events.receiver",
     "celery.events.cursesmon": "umbel.events.cursesmon",
@@ -129,7 +145,7 @@ _BESIDE = {
 
 HOMES: dict[str, tuple[str, ...]] = {
     module: tuple(homes.split())
-    for module, homes in (_APP | _EVENTS | _UTILS | _COMMANDS | _BESIDE).items()
+    for module, homes in (_APP | _CONTRIB | _EVENTS | _UTILS | _COMMANDS | _BESIDE).items()
 }
 """Module path in Celery, kombu or billiard → modules whose public names it has, if any."""
 
@@ -182,6 +198,9 @@ NAMES: dict[str, str] = {
     ),
     **_each("celery.apps.worker", Worker="umbel.worker.worker:Worker"),
     **_each("celery.backends.base", DisabledBackend="umbel.app.no_results:NoResults"),
+    "celery.contrib.testing.worker._start_worker_thread": (
+        "umbel.contrib.testing.worker:start_worker_thread"
+    ),
     **_each("celery.execute", send_task="umbel.compat.moved:send_task"),
     **_each("celery.loaders.app", AppLoader=_LOADER),
     **_each("celery.loaders.base", BaseLoader=_LOADER),

@@ -29,8 +29,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from umbel.contrib.testing import worker
 from umbel.contrib.testing.app import TestApp, setup_default_app
+from umbel.contrib.testing.worker import start_worker
 
 if TYPE_CHECKING:
     from umbel.app.base import Umbel
@@ -158,11 +158,8 @@ def celery_session_worker(
         _import(celery_session_app, celery_includes)
         for task in celery_class_tasks:
             celery_session_app.register_task(task)
-        yield stack.enter_context(
-            worker.start_worker(
-                celery_session_app, **{"pool": celery_worker_pool, **celery_worker_parameters}
-            )
-        )
+        given: dict[str, Any] = {"pool": celery_worker_pool, **celery_worker_parameters}
+        yield stack.enter_context(start_worker(celery_session_app, **given))
 
 
 @pytest.fixture
@@ -192,11 +189,8 @@ def celery_worker(
             yield None
             return
         _import(celery_app, celery_includes)
-        yield stack.enter_context(
-            worker.start_worker(
-                celery_app, **{"pool": celery_worker_pool, **celery_worker_parameters}
-            )
-        )
+        given: dict[str, Any] = {"pool": celery_worker_pool, **celery_worker_parameters}
+        yield stack.enter_context(start_worker(celery_app, **given))
 
 
 @pytest.fixture

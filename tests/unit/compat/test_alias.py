@@ -120,3 +120,33 @@ def test_a_real_kombu_is_left_alone(bare: BareInterpreter, tmp_path: Path) -> No
     program = "import umbel; umbel.install_as_celery(); import celery, kombu; print(kombu.mine)"
 
     assert bare.run("-c", program, cwd=tmp_path) == "True\n"
+
+
+def test_tests_with_celerys_fixtures_pass_with_umbels(
+    bare: BareInterpreter, tmp_path: Path
+) -> None:
+    (tmp_path / "conftest.py").write_text(
+        "import umbel\numbel.install_as_celery()\npytest_plugins = ('celery.contrib.pytest',)\n"
+    )
+    (tmp_path / "test_project.py").write_text("""
+import pytest
+from celery import shared_task
+from celery.contrib.testing.worker import start_worker
+
+@shared_task
+def multiply(x, y):
+    return x * y
+
+@pytest.mark.celery(result_expires=7)
+def test_fixtures(celery_app, celery_worker):
+    assert type(celery_app).__module__ == "umbel.app.base"
+    assert celery_app.conf.result_expires == 7
+    assert multiply.delay(4, 4).get(timeout=30) == 16
+
+def test_session(celery_session_app, celery_session_worker):
+    assert multiply.delay(4, 4).get(timeout=30) == 16
+""")
+
+    output = bare.run("-m", "pytest", "-p", "no:cacheprovider", "--strict-markers", cwd=tmp_path)
+
+    assert "2 passed" in output

@@ -11,11 +11,10 @@ from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from typing import Any, cast
 
-# Shares its task with all apps: embedded workers are asked for it.
-import umbel.contrib.testing.tasks  # noqa: F401
 from umbel.app.base import Umbel
 from umbel.app.current import current_everywhere, get_current_app, kept
 from umbel.app.log import Logging
+from umbel.contrib.testing.tasks import ping
 
 __all__ = [
     "DEFAULT_TEST_CONFIG",
@@ -37,6 +36,9 @@ DEFAULT_TEST_CONFIG: dict[str, Any] = {
     "broker_heartbeat": 0,
 }
 """The settings of a :func:`TestApp` that says nothing else: everything stays in this process."""
+
+PING = ping
+"""The task that every app has from now on: embedded workers are asked for it."""
 
 _LOOKED_FOR = frozenset({"_is_coroutine", "__func__"})
 """What ``unittest.mock`` asks of whatever it replaces."""

@@ -346,8 +346,12 @@ class ManagerMixin:
         """Drop what waits in the queues, and wait until no worker runs anything."""
         while self.app.control.purge():
             pass
-        while any(tasks for tasks in (self.app.control.inspect().active() or {}).values()):
+        while self._is_anything_running():
             time.sleep(_IDLE_CHECK)
+
+    def _is_anything_running(self) -> bool:
+        running: dict[str, list[Any]] = self.app.control.inspect().active() or {}
+        return any(running.values())
 
     def _are_in(self, wanted: set[str], ids: Iterable[str], timeout: float | None = 0.5) -> bool:
         asked = list(ids)

@@ -14,6 +14,7 @@ from unittest.mock import MagicMock, Mock
 
 from umbel.app.ids import new_id
 from umbel.serialization.registry import dumps
+from umbel.utils.functional import maybe_list
 
 if TYPE_CHECKING:
     from umbel.app.base import Umbel
@@ -95,8 +96,8 @@ def task_message_from_sig(
         id=sig.id,
         args=sig.args,
         kwargs=sig.kwargs,
-        callbacks=[dict(each) for each in callbacks] if callbacks else None,
-        errbacks=[dict(each) for each in errbacks] if errbacks else None,
+        callbacks=_plain(callbacks),
+        errbacks=_plain(errbacks),
         eta=_moment(app, countdown or eta),
         expires=_moment(app, options.pop("expires", None)),
         utc=utc,
@@ -118,6 +119,11 @@ def _message(id: str, headers: dict[str, Any], payload: Any) -> Any:
     message.payload = payload
     message.content_type, message.content_encoding, message.body = dumps(payload, "json")
     return message
+
+
+def _plain(signatures: Any) -> list[dict[str, Any]] | None:
+    """One signature or several, as messages have them."""
+    return [dict(each) for each in maybe_list(signatures)] if signatures else None
 
 
 def _moment(app: Umbel, value: Any) -> Any:
