@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from umbel import signals
@@ -13,7 +12,6 @@ from umbel.result.blocking import forbid_waiting
 
 if TYPE_CHECKING:
     from umbel.app.base import Umbel
-    from umbel.model import Outcome, Request
     from umbel.protocols import Interrupts, Runner
 
 __all__ = ["Origin", "ProcessRunner", "runner_of_app", "runner_of_origin"]
@@ -32,7 +30,7 @@ class ProcessRunner:
         self._hostname = hostname
         self._inner = app.make_runner(hostname)
         # Called per request: without a detour.
-        self.run: Callable[[Request], Outcome] = self._inner.run
+        self.run = self._inner.run
         self.arun = self._inner.arun
         self.is_async = self._inner.is_async
 
