@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+import importlib
+from types import TracebackType
+from typing import Any, NoReturn
+
+import click
 
 from umbel.app.current import Proxy, get_current_app
 
-__all__ = ["ExceptionWithTraceback", "send_task", "tasks"]
+__all__ = [
+    "CeleryCommandException",
+    "ExceptionWithTraceback",
+    "reraise",
+    "send_task",
+    "tasks",
+    "try_import",
+]
 
 tasks = Proxy(lambda: get_current_app().tasks)
 """``celery.registry.tasks``: those of the app that is current when they are used."""
@@ -22,3 +33,33 @@ class ExceptionWithTraceback(Exception):
 
     Here none is ever made: others ask whether what they were given is one.
     """
+
+
+class CeleryCommandException(click.ClickException):
+    """What a command raises to end the command line with a message and an exit code."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        # click declares it as the class's.
+        vars(self)["exit_code"] = exit_code
+
+
+def reraise(
+    tp: type[BaseException],  # noqa: ARG001 - documented parameter
+    value: BaseException,
+    tb: TracebackType | None = None,
+) -> NoReturn:
+    """Raise ``value`` with another traceback, if one is given."""
+    raise value.with_traceback(tb) if tb is not None else value
+
+
+def try_import(module: str, default: Any = None) -> Any:
+    """The module, else ``default``.
+
+    >>> try_import("there_is_no_such_module", 0)
+    0
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        return default

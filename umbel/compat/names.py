@@ -42,6 +42,7 @@ _APP = {
     "celery.loaders.base": "",
     "celery.loaders.default": "",
     "celery.local": "",
+    "celery.platforms": "umbel.compat.platforms",
     "celery.registry": "",
     "celery.result": "umbel.result",
     "celery.schedules": "umbel.schedules",
@@ -202,11 +203,19 @@ NAMES: dict[str, str] = {
         "umbel.contrib.testing.worker:start_worker_thread"
     ),
     **_each("celery.execute", send_task="umbel.compat.moved:send_task"),
+    **_each(
+        "celery.exceptions",
+        CeleryCommandException="umbel.compat.moved:CeleryCommandException",
+        reraise="umbel.compat.moved:reraise",
+    ),
     **_each("celery.loaders.app", AppLoader=_LOADER),
     **_each("celery.loaders.base", BaseLoader=_LOADER),
     **_each("celery.loaders.default", Loader=_LOADER),
     **_each(
-        "celery.local", Proxy=f"{_CURRENT}Proxy", maybe_evaluate=f"{_FUNCTIONAL}maybe_evaluate"
+        "celery.local",
+        Proxy=f"{_CURRENT}Proxy",
+        maybe_evaluate=f"{_FUNCTIONAL}maybe_evaluate",
+        try_import="umbel.compat.moved:try_import",
     ),
     **_each("celery.registry", tasks="umbel.compat.moved:tasks"),
     **_each("celery.security", setup_security="umbel.app.security:setup_security"),
