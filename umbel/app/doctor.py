@@ -121,7 +121,7 @@ def _results(app: Umbel) -> Iterable[Finding]:
 
 def _delays(app: Umbel, *, is_celery: bool) -> Iterable[Finding]:
     conf = app.conf
-    options = conf.broker_transport_options or {}
+    options: Mapping[str, Any] = conf.broker_transport_options or {}
     on_redis = app.broker_url.startswith(("redis", "sentinel", "unix", "valkey"))
     # umbel's workers hold nothing that is not due: only Celery's are asked about.
     if not on_redis or not (is_celery or "visibility_timeout" in options):
@@ -134,11 +134,13 @@ def _delays(app: Umbel, *, is_celery: bool) -> Iterable[Finding]:
             delay = max(delay, _seconds(getattr(task, "retry_backoff_max", 0)))
         if delay > timeout and not is_internal(name):
             longest[name] = delay
-    for entry in (conf.beat_schedule or {}).values():
-        given = entry.get("options") if isinstance(entry, Mapping) else None
-        delay = _seconds((given or {}).get("countdown"))
+    schedule: Mapping[str, Any] = conf.beat_schedule or {}
+    for entry in schedule.values():
+        # An entry of Celery's kind is an object, and has the same names.
+        given: Mapping[str, Any] = _of(entry, "options") or {}
+        delay = _seconds(given.get("countdown"))
         if delay > timeout:
-            longest[str(entry["task"])] = delay
+            longest[str(_of(entry, "task"))] = delay
     for name, delay in sorted(longest.items()):
         yield Finding(
             "error",
@@ -262,6 +264,10 @@ def _dead(facts: Facts) -> Iterable[Finding]:
             f"messages were given up, and are kept: {facts.dead}.",
             "See why: umbel dead list; then umbel dead retry or umbel dead drop.",
         )
+
+
+def _of(entry: Any, name: str) -> Any:
+    return entry[name] if hasattr(entry, "keys") and name in entry else getattr(entry, name, None)
 
 
 def _seconds(value: Any) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,7 +16,7 @@ import click
 from umbel.cli.daemon import Surroundings, prepare
 from umbel.cli.detaching import detach as into_background
 from umbel.cli.detaching import detach_options
-from umbel.cli.options import UmbelCommand
+from umbel.cli.options import UmbelCommand, setting_of_argument
 from umbel.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 
 
 @click.command(cls=UmbelCommand)
+@click.argument("settings", nargs=-1, metavar="[SETTING=VALUE]...")
 @click.option("-s", "--schedule", help="The file that periodic tasks are kept in.")
 @click.option("-S", "--scheduler", help="The class of the scheduler, for example 'django'.")
 @click.option("--max-interval", type=float, help="The most seconds between two looks.")
@@ -50,6 +52,7 @@ _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 def beat(
     session: Session,
     /,
+    settings: Sequence[str],
     schedule: str | None,
     scheduler: str | None,
     max_interval: float | None,
@@ -59,8 +62,12 @@ def beat(
     **options: str | None,
 ) -> None:
     """Send periodic tasks until told to end. Run as many as you like: one leads, the others
-    stand by and take over within seconds."""
+    stand by and take over within seconds.
+
+    Settings can be given as NAME=VALUE; those of beat without their 'beat_'.
+    """
     app = session.app
+    app.conf.update(dict(setting_of_argument(text, "beat_") for text in settings))
     surroundings = Surroundings.of(app.conf, "beat", **options)
     if detach:
         into_background(session, surroundings, _NAME, executable or app.conf.beat_executable)

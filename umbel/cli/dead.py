@@ -63,21 +63,25 @@ def show(session: Session, /, id: str, json: bool) -> None:
 @dead_group.command(cls=UmbelCommand)
 @click.argument("ids", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All of them.")
+@json_option
 @pass_session
-def retry(session: Session, /, ids: Sequence[str], everything: bool) -> None:
+def retry(session: Session, /, ids: Sequence[str], everything: bool, json: bool) -> None:
     """Send messages to their queues again."""
     count = session.run(lambda: _each(session, "retry", ids, everything), session.app.broker_url)
-    click.echo(f"Sent {count} {pluralize(count, 'message')} again.")
+    said = f"Sent {count} {pluralize(count, 'message')} again."
+    click.echo(as_json({"retried": count}) if json else said)
 
 
 @dead_group.command(cls=UmbelCommand)
 @click.argument("ids", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All of them.")
+@json_option
 @pass_session
-def drop(session: Session, /, ids: Sequence[str], everything: bool) -> None:
+def drop(session: Session, /, ids: Sequence[str], everything: bool, json: bool) -> None:
     """Forget messages for good."""
     count = session.run(lambda: _each(session, "drop", ids, everything), session.app.broker_url)
-    click.echo(f"Dropped {count} {pluralize(count, 'message')}.")
+    said = f"Dropped {count} {pluralize(count, 'message')}."
+    click.echo(as_json({"dropped": count}) if json else said)
 
 
 async def _each(session: Session, verb: str, ids: Sequence[str], everything: bool) -> int:

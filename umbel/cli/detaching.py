@@ -71,7 +71,8 @@ def detach(
         # What goes wrong before there is a log goes there too.
         output = _open_log(logfile, surroundings)
     try:
-        process = subprocess.Popen(  # noqa: S603 - ourselves
+        # Any: what it is given depends on the system.
+        process: Any = subprocess.Popen(  # noqa: S603 - ourselves
             command,
             cwd=session.started_in,
             stdin=subprocess.DEVNULL,

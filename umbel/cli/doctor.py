@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -159,10 +159,8 @@ def _facts(session: Session, app: Umbel, timeout: float) -> Facts:
 
     ready, dead = session.run(look, app.broker_url)
     ask = app.control.inspect(timeout=timeout)
-    nodes = ask.ping() or {}
-    consumed = {
-        queue["name"] for held in _values(ask.active_queues()) for queue in cast("Any", held)
-    }
+    nodes: Mapping[str, Any] = ask.ping() or {}
+    consumed = {queue["name"] for held in _values(ask.active_queues()) for queue in held}
     known = {name.partition(" ")[0] for names in _values(ask.registered()) for name in names}
     schedule: Mapping[str, Any] = app.conf.beat_schedule or {}
     return Facts(
@@ -176,7 +174,7 @@ def _facts(session: Session, app: Umbel, timeout: float) -> Facts:
             if not is_internal(name)
         },
         scheduled={
-            name: str(entry["task"] if isinstance(entry, Mapping) else entry.task)
+            name: str(entry["task"] if hasattr(entry, "keys") else entry.task)
             for name, entry in schedule.items()
         },
         dead=dead,

@@ -10,6 +10,7 @@ import click
 
 from umbel.app.suggestions import did_you_mean
 from umbel.cli.session import Session
+from umbel.exceptions import UnknownSetting
 
 __all__ = [
     "Kind",
@@ -19,6 +20,7 @@ __all__ = [
     "as_json",
     "global_options",
     "json_option",
+    "setting_of_argument",
 ]
 
 _PREFIXES = ("UMBEL", "CELERY")
@@ -239,3 +241,26 @@ def as_json(value: object) -> str:
 def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """``--json``: print for programs instead of people."""
     return click.option("--json", "json", is_flag=True, help="Print JSON.")(function)
+
+
+def setting_of_argument(text: str, prefix: str) -> tuple[str, Any]:
+    """A setting given as ``name=value``; a ``(type)`` before the value is not needed.
+
+    Args:
+        prefix: What its name may lack.
+    """
+    # The table of settings is not for --help.
+    from umbel.app.settings import setting_of
+    from umbel.app.values import parsed
+
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise click.UsageError(f"{text!r} is neither an option nor SETTING=VALUE.")
+    name = name.lstrip("._")
+    if value.startswith("(") and ")" in value:
+        value = value.partition(")")[2]
+    try:
+        setting = setting_of(f"{prefix}{name}")
+    except UnknownSetting:
+        setting = setting_of(name)
+    return setting.name, parsed(setting, value, "set on the command line")

@@ -20,6 +20,8 @@ __all__ = ["shell"]
 
 _Kind = Literal["ipython", "bpython", "python"]
 
+_KINDS: tuple[_Kind, ...] = ("ipython", "bpython", "python")
+"""The best first."""
 _MODULES = {"ipython": "IPython", "bpython": "bpython"}
 _NAMES = (
     *("Task", "chord", "group", "chain", "chunks"),
@@ -79,12 +81,11 @@ def _namespace(session: Session, *, with_tasks: bool) -> dict[str, Any]:
 
 def _kind(kinds: dict[str, bool]) -> _Kind:
     """The one that was asked for, else the best that is installed."""
-    order: tuple[_Kind, ...] = ("ipython", "bpython", "python")
-    asked = [kind for kind in order if kinds[kind]]
+    asked: list[_Kind] = [kind for kind in _KINDS if kinds[kind]]
     if len(asked) > 1:
         raise click.UsageError(f"--{asked[0]} and --{asked[1]}: use one.")
     if not asked:
-        return next(kind for kind in order if _is_installed(kind))
+        return next(kind for kind in _KINDS if _is_installed(kind))
     if not _is_installed(asked[0]):
         raise click.UsageError(
             f"--{asked[0]}: {_MODULES[asked[0]]} is not installed: pip install {asked[0]}."

@@ -12,9 +12,9 @@ import click
 from umbel.cli.daemon import Surroundings, ignore_signals, prepare
 from umbel.cli.detaching import detach as into_background
 from umbel.cli.detaching import detach_options
-from umbel.cli.options import Names, UmbelCommand
+from umbel.cli.options import Names, UmbelCommand, setting_of_argument
 from umbel.cli.session import Session, pass_session
-from umbel.exceptions import BackendError, UmbelError, UnknownSetting
+from umbel.exceptions import BackendError, UmbelError
 
 if TYPE_CHECKING:
     from umbel.app.base import Umbel
@@ -116,7 +116,7 @@ def worker(
     Settings can be given as NAME=VALUE; those of workers without their 'worker_'.
     """
     app = session.app
-    changes = dict(_setting(text) for text in settings)
+    changes = dict(setting_of_argument(text, "worker_") for text in settings)
     if include:
         changes["include"] = [*(app.conf.include or ()), *include]
     if schedule_filename is not None:
@@ -184,22 +184,3 @@ def _run(
                 ignore_signals()
             # What is said from here on is for people again.
             sys.stdout, sys.stderr = outputs
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    """A setting given as ``name=value``; a ``(type)`` before the value is not needed."""
-    # The table of settings is not for --help.
-    from umbel.app.settings import setting_of
-    from umbel.app.values import parsed
-
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise click.UsageError(f"{text!r} is neither an option nor SETTING=VALUE.")
-    name = name.lstrip("._")
-    if value.startswith("(") and ")" in value:
-        value = value.partition(")")[2]
-    try:
-        setting = setting_of(f"worker_{name}")
-    except UnknownSetting:
-        setting = setting_of(name)
-    return setting.name, parsed(setting, value, "set on the command line")

@@ -256,3 +256,18 @@ def test_wrong_settings_on_the_command_line_are_explained(
 
     assert code in {1, 2}
     assert said in err
+
+
+def test_beat_takes_settings_too(run: Run) -> None:
+    code, _, err = run("beat", "max_loop_interval=often")
+
+    assert code == 1
+    assert "beat_max_loop_interval" in err
+    assert run("beat", "nonsense")[0] == 2
+
+
+@pytest.mark.parametrize(("verb", "word"), [("retry", "retried"), ("drop", "dropped")])
+def test_what_became_of_dead_letters_is_told_to_programs(run: Run, verb: str, word: str) -> None:
+    _, out, _ = run("dead", verb, "--all", "--json")
+
+    assert json.loads(out) == {word: 0}
