@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from umbel.serialization import json
-from umbel.signals import after_task_publish, before_task_publish
+from umbel.signals import after_task_publish, before_task_publish, task_sent
 
 if TYPE_CHECKING:
     from umbel.model import Message
@@ -52,10 +52,11 @@ def before(call: Call, message: Message, retry_policy: dict[str, Any]) -> Messag
 
 
 def after(calls: Sequence[Call], messages: Sequence[Message]) -> None:
-    """Send ``after_task_publish`` for each message, now that the broker has it.
+    """Send ``after_task_publish`` for each message, now that the broker has it; and ``task_sent``,
+    its old form.
 
     Source:
-        Celery user guide, Signals, ``after_task_publish``.
+        Celery user guide, Signals, ``after_task_publish``; ``task_sent`` as Celery 5.7 sends it.
     """
     for call, message in zip(calls, messages, strict=True):
         headers: dict[str, Any] = msgspec.json.decode(message.headers)
@@ -66,6 +67,16 @@ def after(calls: Sequence[Call], messages: Sequence[Message]) -> None:
             routing_key=message.routing_key,
             headers=headers,
         )
+        if task_sent.receivers:
+            task_sent.send(
+                sender=call.task,
+                task_id=call.id,
+                task=call.task,
+                args=call.args,
+                kwargs=call.kwargs,
+                eta=headers.get("eta"),
+                taskset=headers.get("group"),
+            )
 
 
 def _properties(message: Message) -> dict[str, Any]:

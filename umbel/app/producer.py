@@ -14,7 +14,7 @@ import msgspec
 
 from umbel.app import announce
 from umbel.exceptions import BatchError, BrokerUnavailable
-from umbel.signals import after_task_publish, before_task_publish
+from umbel.signals import after_task_publish, before_task_publish, task_sent
 from umbel.wire import tasks
 
 if TYPE_CHECKING:
@@ -142,12 +142,16 @@ class Producer:
         else:
             await self.publish(messages, policy)
         sent = self._sent
-        if after_task_publish.receivers or (sent is not None and sent.conf.task_send_sent_event):
+        if (
+            after_task_publish.receivers
+            or task_sent.receivers
+            or (sent is not None and sent.conf.task_send_sent_event)
+        ):
             await self.announce(calls, messages)
 
     async def announce(self, calls: Sequence[Call], messages: Sequence[Message]) -> None:
         """Tell the receivers of ``after_task_publish`` what has been published."""
-        if after_task_publish.receivers:
+        if after_task_publish.receivers or task_sent.receivers:
             announce.after(calls, messages)
         if self._sent is not None and self._sent.conf.task_send_sent_event:
             await self._sent.tell(calls, messages)

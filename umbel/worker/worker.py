@@ -29,6 +29,7 @@ from umbel.worker.pulse import Pulse
 from umbel.worker.ratelimit import RateLimits
 from umbel.worker.revocations import Revocations
 from umbel.worker.scaling import ScaledPool, make_autoscaler
+from umbel.worker.setup import queues_of
 from umbel.worker.shutdown import How, Shutdown
 from umbel.worker.source import Source
 from umbel.worker.state import State
@@ -351,7 +352,7 @@ class Worker:
         else:
             await broker.open()
             await backend.open()
-        queues = self.app.queues(self.options.queues, self.options.exclude_queues)
+        queues = queues_of(self)
         # What follows a task may go to queues that another worker consumes.
         consumed = {queue.name for queue in queues}
         others = [queue for queue in self.app.router.bound() if queue.name not in consumed]

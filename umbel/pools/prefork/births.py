@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from umbel.signals import worker_before_create_process
+
 __all__ = ["Births"]
 
 logger = logging.getLogger(__name__)
@@ -27,6 +29,10 @@ class Births:
     def note_life(self) -> None:
         """A child has done some work."""
         self._young_deaths = 0
+
+    def announce(self, pool: object) -> None:
+        """A child is about to be asked for."""
+        worker_before_create_process.send(sender=pool)
 
     def note_death(self, now: float, *, lived: float, size: int, reason: str) -> None:
         """A child has died that was not to end.

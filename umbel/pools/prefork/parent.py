@@ -465,6 +465,7 @@ class PreforkPool:
         self._fill()
 
     def _bear(self) -> None:
+        self._births.announce(self)
         number = next(self._numbers)
         slot = self._free_slots.popleft()
         member = Member(number, slot, self._slots, prefetch=self._prefetch, budget=self._max_tasks)
