@@ -14,8 +14,10 @@ from pathlib import Path
 
 from umbel.testing.servers import ServerMissing
 
+from .outages import OUTAGES
 from .scenarios import SCENARIOS, Outcome, Scenario, Stage
 from .site import BROKERS, somewhere
+from .wires import WIRES
 
 HEAD = ("fault", "broker", "sent", "lost", "run twice", "never ended", "reported", "recovery")
 
@@ -25,13 +27,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scale", type=float, default=1.0, help="1.0 is 200 kills as it fetches")
     parser.add_argument("--broker", action="append", choices=BROKERS)
-    parser.add_argument("--only", action="append", help="how the names of faults begin")
+    parser.add_argument("--only", action="append", help="its first word: F8")
     parser.add_argument("--lease", type=float, default=20.0)
     options = parser.parse_args()
     failed = False
     print(line(HEAD), flush=True)
-    for scenario in SCENARIOS:
-        if options.only and not scenario.name.startswith(tuple(options.only)):
+    for scenario in (*SCENARIOS, *WIRES, *OUTAGES):
+        if options.only and not scenario.name.startswith(
+            tuple(f"{each} " for each in options.only)
+        ):
             continue
         for broker in options.broker or BROKERS:
             if broker not in scenario.brokers:
@@ -42,7 +46,7 @@ def main() -> int:
                 print(line((scenario.name, broker, str(missing))), flush=True)
                 failed = True
                 continue
-            except AssertionError as stuck:
+            except (AssertionError, RuntimeError, TimeoutError) as stuck:
                 print(line((scenario.name, broker, f"STUCK: {stuck}")), flush=True)
                 failed = True
                 continue
@@ -62,7 +66,7 @@ def play(scenario: Scenario, broker: str, scale: float, lease: float) -> Outcome
 
 def row(scenario: Scenario, broker: str, outcome: Outcome) -> tuple[str, ...]:
     """What the table says of it."""
-    good = "" if outcome.is_good else "  <- FAILED"
+    good = "" if outcome.is_good else f"  <- FAILED {outcome.wrong}".rstrip()
     twice = f"{outcome.run_twice} ({outcome.repeated})"
     return (
         *(scenario.name, broker, str(outcome.sent), str(outcome.lost), twice),
@@ -73,7 +77,7 @@ def row(scenario: Scenario, broker: str, outcome: Outcome) -> tuple[str, ...]:
 
 def line(cells: tuple[str, ...]) -> str:
     """Columns."""
-    widths = (28, 9, 6, 5, 10, 12, 9, 0)
+    widths = (32, 9, 6, 5, 10, 12, 9, 0)
     return " ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=False)).rstrip()
 
 

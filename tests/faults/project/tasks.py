@@ -43,6 +43,16 @@ def early(number: int, seconds: float = 0.0) -> int:
 
 
 @app.task(acks_late=True, reject_on_worker_lost=True)
+def hogs(number: int, seconds: int) -> int:
+    """At least once; nothing else in its process runs meanwhile, not even another thread."""
+    note("start", number)
+    # Unlike CDLL, it keeps the interpreter's lock.
+    ctypes.PyDLL(None).sleep(seconds)
+    note("end", number)
+    return number
+
+
+@app.task(acks_late=True, reject_on_worker_lost=True)
 def exits(number: int) -> None:
     """Poison: leaves without a word."""
     note("start", number)

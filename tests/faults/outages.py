@@ -1,0 +1,193 @@
+"""Faults of servers that come and go, of time, and of who holds the interpreter."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Thread
+
+from umbel import Umbel
+from umbel.exceptions import OperationalError
+from umbel.exceptions import TimeoutError as ResultTimeout
+from umbel.testing.servers import RabbitMQServer, RedisServer, redis_server
+
+from .scenarios import Outcome, Play, Scenario, Stage, with_fleet
+from .site import Fleet
+
+__all__ = ["OUTAGES"]
+
+_SERVERS = ("redis", "rabbitmq")
+_RESTARTS = 5
+_MORE_FILES, _MORE_MEMORY = 8, 20.0
+"""Files and MB that a worker may have more after restarts than before."""
+_BOUNDED = 60.0
+"""Seconds within which a client must hear that there is no server."""
+
+
+def _server(stage: Stage) -> RedisServer | RabbitMQServer:
+    server = stage.site.server
+    assert server is not None
+    return server
+
+
+def _restarted(stage: Stage, fleet: Fleet) -> Outcome:
+    server = _server(stage)
+    stage.send("late", 20, 0.01)
+    stage.started(20)
+    worker = fleet.trees[0].process
+    files, memory = _weight(worker.pid)
+    for _ in range(_RESTARTS):
+        stage.send("late", 20, 0.03)
+        stage.started(2)
+        server.kill()
+        stage.struck(20)
+        time.sleep(1)
+        server.start()
+        stage.fault_at = time.monotonic()
+        stage.started(2)
+    outcome = stage.finish(fleet)
+    files_now, memory_now = _weight(worker.pid)
+    more_files, more_memory = files_now - files, memory_now - memory
+    outcome.note = f"{more_files:+.0f} files, {more_memory:+.1f} MB"
+    if fleet.restarts or more_files > _MORE_FILES or more_memory > _MORE_MEMORY:
+        outcome.wrong = "grown, or restarted"
+    return outcome
+
+
+def _weight(pid: int) -> tuple[float, float]:
+    """Open files, and resident MB."""
+    files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return files, pages * 4096 / 1e6
+
+
+def _away_at_first(stage: Stage) -> Outcome:
+    server = _server(stage)
+    server.kill()
+    fleet = Fleet(stage.site)
+    wrong = ""
+    began = time.monotonic()
+    try:
+        try:
+            stage.site.app.send_task("tasks.late", (0, 0.0))
+            wrong = "a send without a server did not fail"
+        except OperationalError:
+            pass
+        heard = time.monotonic() - began
+        time.sleep(max(0.0, 5.0 - heard))
+        fleet.tend()
+        server.start()
+        stage.struck(0)
+        stage.send("late", 20, 0.01)
+        outcome = stage.finish(fleet)
+    finally:
+        fleet.kill()
+    outcome.note = f"a send failed after {heard:.1f} s"
+    outcome.wrong = wrong or ("took too long" if heard > _BOUNDED else "")
+    outcome.wrong = outcome.wrong or ("the worker ended" if fleet.restarts else "")
+    return outcome
+
+
+def _beyond_its_lease(stage: Stage, fleet: Fleet) -> Outcome:
+    delay = stage.site.lease * 1.5
+    stage.send("late", 20, 0.0, countdown=delay)
+    stage.struck(0)
+    stage.fault_at += delay
+    return stage.finish(fleet, timeout=90 + delay)
+
+
+def _hogged(stage: Stage, fleet: Fleet) -> Outcome:
+    stage.send("hogs", 2, round(stage.site.lease * 2))
+    stage.struck(0)
+    outcome = stage.finish(fleet, timeout=90 + 4 * stage.site.lease)
+    outcome.recovery = 0.0
+    return outcome
+
+
+def _with_backend(play: Callable[[Stage, Fleet, RedisServer], Outcome]) -> Play:
+    """Results in a Redis of their own, whatever the broker is."""
+
+    def run(stage: Stage) -> Outcome:
+        site = stage.site
+        with redis_server("--appendonly", "yes", "--appendfsync", "everysec") as backend:
+            direct, site.backend = site.app, backend.url()
+            site.env["UMBEL_RESULT_BACKEND"] = site.backend
+            site.app = Umbel(
+                "faults", broker=site.broker, backend=site.backend, set_as_current=False
+            )
+            fleet = Fleet(site)
+            try:
+                return play(stage, fleet, backend)
+            finally:
+                fleet.kill()
+                site.app.close()
+                site.app = direct
+
+    return run
+
+
+def _backend_away(stage: Stage, fleet: Fleet, backend: RedisServer) -> Outcome:
+    stage.send("late", 40, 0.05)
+    stage.send("early", 40, 0.05)
+    stage.started(4)
+    backend.kill()
+    stage.struck(0)
+    time.sleep(10)
+    backend.start()
+    stage.fault_at = time.monotonic()
+    stage.probe()
+    return stage.finish(fleet)
+
+
+def _waited_for(stage: Stage, fleet: Fleet, backend: RedisServer) -> Outcome:
+    """Somebody waits for results while the server that they are in restarts."""
+    stage.send("late", 1, 0.0)
+    stage.started()
+    stage.send("late", 4, 4.0)
+    heard: list[str] = []
+
+    def wait(place: int) -> None:
+        try:
+            heard.append(repr(stage.results[place].get(timeout=30)))
+        except (OperationalError, ResultTimeout) as error:
+            heard.append(type(error).__name__)
+
+    waiting = [Thread(target=wait, args=(place,), daemon=True) for place in range(1, 5)]
+    for each in waiting:
+        each.start()
+    time.sleep(1.5)
+    backend.kill()
+    stage.struck(0)
+    time.sleep(2)
+    backend.start()
+    stage.fault_at = time.monotonic()
+    for each in waiting:
+        each.join(35)
+    outcome = stage.finish(fleet)
+    outcome.note = f"heard {', '.join(sorted(heard))}"
+    outcome.wrong = "" if len(heard) == len(waiting) else "somebody waits for ever"
+    return outcome
+
+
+def _twice_by_hand(stage: Stage, fleet: Fleet) -> Outcome:
+    """The same message twice, as after a publish whose answer was lost: both may run."""
+    app = stage.site.app
+    for number in range(20):
+        for _ in range(2):
+            result = app.send_task("tasks.late", (number, 0.0), task_id=f"twice-{number}")
+        stage.results.append(result)
+    stage.struck(20)
+    return stage.finish(fleet)
+
+
+OUTAGES = (
+    Scenario("F12 broker restarted 5 times", with_fleet(_restarted), _SERVERS),
+    Scenario("F13 broker away at first", _away_at_first, _SERVERS),
+    Scenario("F26 ETA beyond its lease", with_fleet(_beyond_its_lease)),
+    Scenario("F30 holds the GIL, prefork", with_fleet(_hogged, size=2)),
+    Scenario("F30 holds the GIL, threads", with_fleet(_hogged, "-P", "threads", size=2)),
+    Scenario("F42 backend away 10 s", _with_backend(_backend_away)),
+    Scenario("F44 get() as backend restarts", _with_backend(_waited_for)),
+    Scenario("F57 sent twice with one id", with_fleet(_twice_by_hand)),
+)
