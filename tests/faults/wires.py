@@ -105,7 +105,7 @@ def _cut_as_it_publishes(direction: Direction) -> Callable[[Stage, Fleet, Proxy]
 
     def play(stage: Stage, fleet: Fleet, proxy: Proxy) -> Outcome:
         site = stage.site
-        raised = cuts = 0
+        raised = 0
         app = Umbel(
             "faults",
             broker=_wired(stage, site.broker, proxy),
@@ -135,12 +135,12 @@ def _cut_as_it_publishes(direction: Direction) -> Callable[[Stage, Fleet, Proxy]
                 proxy.cut_after(count, direction)
                 send(len(stage.results))
                 proxy.heal()
-                cuts += 1
                 stage.struck(1)
             outcome = stage.finish(fleet)
         finally:
             app.close()
-        outcome.note = f"{cuts} cuts in {size} bytes, {raised} raised"
+        outcome.note = f"{proxy.cuts} cuts in {size} bytes, {raised} raised"
+        outcome.wrong = "" if proxy.cuts else "nothing was cut"
         return outcome
 
     return play
@@ -161,7 +161,8 @@ def _cut_as_it_acknowledges(direction: Direction) -> Callable[[Stage, Fleet, Pro
             stage.struck(1)
         proxy.heal()
         outcome = stage.finish(fleet)
-        outcome.note = f"{cuts} cuts"
+        outcome.note = f"{proxy.cuts} cuts"
+        outcome.wrong = "" if proxy.cuts else "nothing was cut"
         return outcome
 
     return play

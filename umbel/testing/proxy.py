@@ -59,6 +59,8 @@ class Proxy:
         self._budgets: dict[Direction, int] = {}
         self.passed: dict[Direction, int] = {"to_server": 0, "to_client": 0}
         """Bytes that have been passed on, each way."""
+        self.cuts = 0
+        """How many connections :meth:`cut_after` has reset."""
         self.port = 0
         """Where clients connect to, on 127.0.0.1; stays the same until :meth:`close`."""
 
@@ -289,6 +291,7 @@ class Proxy:
         self.passed[direction] += len(piece)
         if is_last:
             del self._budgets[direction]
+            self.cuts += 1
             wire.reset()
             await asyncio.get_running_loop().create_future()
 
