@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Container
-from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from umbel.cli.options import UmbelGroup
 from umbel.cli.session import Session
 from umbel.exceptions import ImproperlyConfigured
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    from click.shell_completion import CompletionItem
+
     from umbel.app.base import Umbel
 
 __all__ = ["ExtendedGroup"]
@@ -68,6 +70,9 @@ class ExtendedGroup(UmbelGroup):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """What may follow; the names of other packages' commands, too."""
+        # Only who completes needs it.
+        from click.shell_completion import CompletionItem
+
         added = _added(without=self.commands)
         return [
             *super().shell_complete(ctx, incomplete),
@@ -77,6 +82,9 @@ class ExtendedGroup(UmbelGroup):
 
 def _added(without: Container[str] = ()) -> dict[str, EntryPoint]:
     """The entry points by name; ours win."""
+    # Slow to import, and commands of ours do not need it.
+    from importlib.metadata import entry_points
+
     made = {found.name: found for group in (_CELERYS, _OURS) for found in entry_points(group=group)}
     return {name: made[name] for name in sorted(made) if name not in without}
 

@@ -105,7 +105,7 @@ def test_a_command_of_another_package_gets_the_app(
     monkeypatch.setenv("UMBEL_TASK_DEFAULT_QUEUE", "q")
     added = [EntryPoint("greet", f"{__name__}:greet", group)]
     monkeypatch.setattr(
-        "umbel.cli.plugins.entry_points", lambda *, group: [e for e in added if e.group == group]
+        "importlib.metadata.entry_points", lambda *, group: [e for e in added if e.group == group]
     )
     monkeypatch.setattr(EntryPoint, "load", lambda _: greet)
 
@@ -119,7 +119,7 @@ def test_a_command_that_cannot_be_loaded_says_whose_it_is(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = EntryPoint("broken", "nowhere.at.all:command", "umbel.commands")
-    monkeypatch.setattr("umbel.cli.plugins.entry_points", lambda *, group: [broken])
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda *, group: [broken])
 
     code, _, err = run("broken")
 
