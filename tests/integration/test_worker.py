@@ -392,5 +392,5 @@ async def test_purging_drops_what_waits(app: Umbel) -> None:
 
 
 def test_a_pool_that_is_not_here_is_refused(app: Umbel) -> None:
-    with pytest.raises(ImproperlyConfigured, match="gevent"):
-        Worker(app, pool="gevent")
+    with pytest.raises(ImproperlyConfigured, match="whirlpool"):
+        Worker(app, pool="whirlpool")
