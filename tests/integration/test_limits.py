@@ -136,6 +136,6 @@ def test_a_worker_grows_with_what_there_is_to_do_and_shrinks_again(
 
     site.until(lambda: "Scaling up" in site.log.read_text(), "it grows")
     assert [result.get(timeout=30) for result in results] == ["slept"] * 3
-    site.until(lambda: "Scaling down 2 processes." in site.log.read_text(), "it shrinks")
+    site.until(lambda: site.log.read_text().count("gone: True 0") == 2, "it shrinks")
     assert site.app.send_task("sleep", (0,)).get(timeout=30) == "slept"
     assert site.end(process, signal.SIGTERM) == 0
