@@ -159,17 +159,13 @@ def resolve(given: WorkerArguments, conf: Settings) -> WorkerOptions:
     hostname = node_name(given.get("hostname"))
     heartbeat = _given(given.get("heartbeat_file"), conf.worker_heartbeat_file)
     statedb = _given(given.get("statedb"), conf.worker_state_db)
-    scale = _scale(given.get("autoscale"))
-    if scale is not None and kind == "solo":
-        raise ImproperlyConfigured("the solo pool runs one task at a time: it cannot autoscale.")
+    scale = _scale(given.get("autoscale"), kind)
     return WorkerOptions(
         hostname=hostname,
         pool=kind,
-        concurrency=(
-            _concurrency(_given(given.get("concurrency"), conf.worker_concurrency), kind)
-            if scale is None
-            else scale[1]
-        ),
+        concurrency=_concurrency(given.get("concurrency"), conf, kind)
+        if scale is None
+        else scale[1],
         autoscale=scale,
         autoscaler=conf.worker_autoscaler,
         queues=_names(given.get("queues")),
@@ -272,14 +268,16 @@ def node_name(given: str | None, *, host: str | None = None) -> str:
     return f"{name or 'celery'}@{place}" if at and place else f"{name or 'celery'}@{full}"
 
 
-def _scale(given: tuple[int, int] | str | None) -> tuple[int, int] | None:
+def _scale(given: tuple[int, int] | str | None, kind: PoolKind) -> tuple[int, int] | None:
     """The most and the least.
 
-    >>> _scale("10,3"), _scale("4")
+    >>> _scale("10,3", "prefork"), _scale("4", "threads")
     ((10, 3), (4, 0))
     """
     if given is None:
         return None
+    if kind == "solo":
+        raise ImproperlyConfigured("the solo pool runs one task at a time: it cannot autoscale.")
     parts = given.split(",") if isinstance(given, str) else given
     try:
         most, least = (*map(int, parts), 0)[:2]
@@ -303,7 +301,8 @@ def _names(given: Sequence[str] | str | None) -> tuple[str, ...] | None:
     return tuple(name for part in parts if (name := part.strip()))
 
 
-def _concurrency(given: int | str | None, kind: PoolKind) -> int:
+def _concurrency(asked: int | str | None, conf: Settings, kind: PoolKind) -> int:
+    given = _given(asked, conf.worker_concurrency)
     if kind == "solo":
         return 1
     if given is None or given in ("", 0, "0"):
