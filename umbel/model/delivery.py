@@ -11,7 +11,7 @@ from umbel.model.message import Message
 __all__ = ["Delivery"]
 
 
-class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+class Delivery(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A message on loan: ours until its lease runs out or we settle it."""
 
     message: Message

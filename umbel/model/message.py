@@ -11,7 +11,7 @@ __all__ = ["Message"]
 _NOTHING: Mapping[str, object] = {}
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+class Message(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """A task call as a broker carries it: an opaque body and a readable envelope.
 
     Written by ``umbel.wire``, read by ``umbel.wire``; brokers look at the envelope only.

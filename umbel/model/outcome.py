@@ -12,7 +12,9 @@ from umbel.model.record import Arrival, Expected, ResultRecord
 __all__ = ["Failed", "Ignored", "Outcome", "Rejected", "Retried", "Revoked", "Succeeded"]
 
 
-class Succeeded(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="succeeded"):
+class Succeeded(
+    msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="succeeded", gc=False
+):
     """The function returned."""
 
     key: int
@@ -30,7 +32,7 @@ class Succeeded(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag=
     """The value, for people; None unless :attr:`Request.tell` asks for it."""
 
 
-class Failed(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="failed"):
+class Failed(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="failed", gc=False):
     """The function raised, or its process is gone."""
 
     key: int
@@ -52,7 +54,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="fa
     """Exception and traceback, for people; None unless :attr:`Request.tell` asks for them."""
 
 
-class Retried(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="retried"):
+class Retried(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="retried", gc=False):
     """The task asked to be run again."""
 
     key: int
@@ -64,7 +66,7 @@ class Retried(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="r
     """As of :class:`Failed`."""
 
 
-class Ignored(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="ignored"):
+class Ignored(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="ignored", gc=False):
     """The task asked for nothing to be recorded."""
 
     key: int
@@ -78,7 +80,9 @@ class Ignored(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="i
     """As a failure: a chord does not wait for what will never come."""
 
 
-class Rejected(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="rejected"):
+class Rejected(
+    msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="rejected", gc=False
+):
     """The task asked for its message to be dropped, or given back."""
 
     key: int
@@ -92,7 +96,7 @@ class Rejected(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="
     """When the message will not come back."""
 
 
-class Revoked(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="revoked"):
+class Revoked(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="revoked", gc=False):
     """The task was revoked, or had expired, before or while it ran."""
 
     key: int

@@ -12,7 +12,7 @@ Expected = tuple[str, int]
 """A chord's id, and how many members are to arrive at it."""
 
 
-class ResultRecord(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+class ResultRecord(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """One task's result, encoded."""
 
     id: str
@@ -35,7 +35,7 @@ class GroupRecord(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: float | None = None
 
 
-class Arrival(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+class Arrival(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """A member of a chord has ended, well or badly. ``record.id`` says which."""
 
     chord_id: str

@@ -9,7 +9,7 @@ from umbel.model.message import Message
 __all__ = ["Request"]
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+class Request(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """A message understood: which task, which call, under which limits.
 
     What crosses to a child process, as msgpack. The body stays encoded until then.

@@ -26,7 +26,7 @@ class Nack(msgspec.Struct, frozen=True, kw_only=True):
     """Why it is dropped, for whoever finds it among the dead letters."""
 
 
-class Settlement(msgspec.Struct, frozen=True, kw_only=True):
+class Settlement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Everything one finished request asks of the outside world."""
 
     delivery: Delivery | None

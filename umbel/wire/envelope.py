@@ -23,6 +23,7 @@ __all__ = ["decode", "encode"]
 _quote: Callable[[str], bytes] = msgspec.json.Encoder().encode
 
 _HIGHEST_PRIORITY = 255
+_NOTHING: Mapping[str, object] = {}
 _KNOWN = frozenset(
     {
         "correlation_id",
@@ -120,12 +121,10 @@ def decode(raw: bytes) -> Message:
     headers = bytes(envelope.headers)
     if properties.body_encoding != "base64" or headers[:1] != b"{":
         return _decode_carefully(raw)
-    extras: dict[str, object] = {}
-    if properties.expiration is not None:
-        extras["expiration"] = properties.expiration
-    if properties.delivery_mode != 2:
-        extras["delivery_mode"] = properties.delivery_mode
-    place = properties.delivery_info
+    extras = _NOTHING
+    if properties.expiration is not None or properties.delivery_mode != 2:
+        extras = _extras_of(properties)
+    place, priority = properties.delivery_info, properties.priority
     return Message(
         id=_id(headers, properties.correlation_id),
         body=envelope.body,
@@ -137,8 +136,17 @@ def decode(raw: bytes) -> Message:
         properties=extras,
         exchange=place.exchange,
         routing_key=place.routing_key,
-        priority=_priority(properties.priority),
+        priority=_priority(priority) if priority else priority,
     )
+
+
+def _extras_of(properties: _Properties) -> Mapping[str, object]:
+    extras: dict[str, object] = {}
+    if properties.expiration is not None:
+        extras["expiration"] = properties.expiration
+    if properties.delivery_mode != 2:
+        extras["delivery_mode"] = properties.delivery_mode
+    return extras
 
 
 # Bounded, because reply addresses and routing keys may be made up.
