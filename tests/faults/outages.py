@@ -102,6 +102,8 @@ def _hogged(stage: Stage, fleet: Fleet) -> Outcome:
     stage.struck(0)
     outcome = stage.finish(fleet, timeout=90 + 4 * stage.site.lease)
     outcome.recovery = 0.0
+    if outcome.repeated or outcome.reported:
+        outcome.wrong = "its lease was not renewed"
     return outcome
 
 
