@@ -8,8 +8,7 @@ from pathlib import Path
 from threading import Thread
 
 from umbel import Umbel
-from umbel.exceptions import OperationalError
-from umbel.exceptions import TimeoutError as ResultTimeout
+from umbel.exceptions import BackendError, OperationalError, UmbelError
 from umbel.testing.servers import RabbitMQServer, RedisServer, redis_server
 
 from .scenarios import Outcome, Play, Scenario, Stage, with_fleet
@@ -112,7 +111,8 @@ def _with_backend(play: Callable[[Stage, Fleet, RedisServer], Outcome]) -> Play:
 
     def run(stage: Stage) -> Outcome:
         site = stage.site
-        with redis_server("--appendonly", "yes", "--appendfsync", "everysec") as backend:
+        # It loses nothing that it has said it has.
+        with redis_server("--appendonly", "yes", "--appendfsync", "always") as backend:
             direct, site.backend = site.app, backend.url()
             site.env["UMBEL_RESULT_BACKEND"] = site.backend
             site.app = Umbel(
@@ -152,7 +152,7 @@ def _waited_for(stage: Stage, fleet: Fleet, backend: RedisServer) -> Outcome:
     def wait(place: int) -> None:
         try:
             heard.append(repr(stage.results[place].get(timeout=30)))
-        except (OperationalError, ResultTimeout) as error:
+        except (BackendError, UmbelError) as error:
             heard.append(type(error).__name__)
 
     waiting = [Thread(target=wait, args=(place,), daemon=True) for place in range(1, 5)]

@@ -155,7 +155,6 @@ def _cut_as_it_acknowledges(direction: Direction) -> Callable[[Stage, Fleet, Pro
             # More than anything takes that is said of one task.
             proxy.cut_after(1 + place * 2000 // cuts, direction)
             stage.send("late", 1, 0.05)
-            stage.started()
             last = stage.results[-1]
             until(last.ready, 60, "the task ends")
             stage.struck(1)
