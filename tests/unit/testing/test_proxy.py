@@ -197,6 +197,7 @@ def test_the_wire_is_cut_after_so_many_bytes(
     proxy.wait_for(lambda _: bool(echo.ended))
     assert b"123456789"[:count].startswith(echo.heard)
     assert proxy.passed["to_server"] == count
+    assert proxy.cuts == 1
     with connect(proxy) as other:
         assert ask(other, b"again") == b"again"
 
