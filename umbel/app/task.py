@@ -217,9 +217,10 @@ class Task(Composable, Generic[P, R]):
 
     def send_event(self, type_: str, **fields: Any) -> None:
         """Send an event of one's own, for example ``task-halfway``, with the id of this run."""
-        request = self.request
-        with self.app.events.default_dispatcher(hostname=request.hostname) as dispatcher:
-            dispatcher.send(type_, **{"uuid": request.id, **fields})
+        told: dict[str, Any] = {"uuid": self.request.id, **fields}
+        hostname = self.request.hostname
+        with self.app.events.default_dispatcher(hostname=hostname) as dispatcher:
+            dispatcher.send(type_, **told)
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
         """Called by the worker before the task runs."""

@@ -15,7 +15,7 @@ from umbel.drivers.sqlite.revocations import SQLiteRevocations
 from umbel.drivers.sqlite.schedules import SQLiteSchedules
 from umbel.drivers.sqlite.session import Session, Stamp
 from umbel.exceptions import BatchError, BrokerUnavailable, EncodeError
-from umbel.model import Ack, Delivery, Message, Queue, QueueStats, Retention, Settlement
+from umbel.model import Ack, Arrival, Delivery, Message, Queue, QueueStats, Retention, Settlement
 from umbel.protocols import Capabilities, Clock, Compose, ResultBackend
 
 __all__ = ["SQLiteBroker"]
@@ -306,7 +306,7 @@ def _settle(
             lost += gone
         else:
             kept.append(settlement)
-    arrivals = [arrival for s in kept for arrival in s.arrivals]
+    arrivals: list[Arrival] = [arrival for s in kept for arrival in s.arrivals]
     follow_ups = [message for s in kept for message in s.publish]
     records = [record for s in kept for record in (s.record, *s.tail) if record]
     chords.expect(session, dict(expected for s in kept for expected in s.expect), now)

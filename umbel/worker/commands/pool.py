@@ -10,7 +10,8 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 from umbel.exceptions import WorkerShutdown
 from umbel.worker.commands.registry import control_command, nok, ok
@@ -71,10 +72,14 @@ def shutdown(state: ControlState, msg: str = "Got shutdown from remote", **_: An
 
 
 def _modules(modules: Any) -> list[str]:
-    given = modules or []
-    if not isinstance(given, list | tuple) or not all(isinstance(name, str) for name in given):
+    if not isinstance(modules or [], list | tuple):
         raise TypeError(f"{modules!r:.120} is not a list of modules")
-    return list(given)
+    names: list[str] = []
+    for name in cast("Sequence[object]", modules or []):
+        if not isinstance(name, str):
+            raise TypeError(f"{modules!r:.120} is not a list of modules")
+        names.append(name)
+    return names
 
 
 async def _resize(state: ControlState, command: str, by: int) -> Any:
