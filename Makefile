@@ -3,6 +3,7 @@
 
 BIN := .venv/bin
 # Tests that run side by side; tests marked "alone" wait for the others (tests/conftest.py).
+# Whoever is done takes over from the slower one.
 JOBS ?= 2
 PYTEST ?=
 NEEDS := pyproject.toml uv.lock scripts/setup
@@ -20,7 +21,7 @@ demo: .venv/.demo ## real work on the embedded default: pictures, an access log;
 
 test: .venv/.dev ## all tests (PYTEST="-k name" to choose)
 	@scripts/servers
-	@$(BIN)/python -m pytest -n $(JOBS) $(PYTEST)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST)
 
 faults: .venv/.dev ## break everything on every broker, and count what came of the tasks; half an hour
 	@scripts/servers
