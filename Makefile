@@ -4,7 +4,7 @@
 BIN := .venv/bin
 # Tests that run side by side; tests marked "alone" wait for the others (tests/conftest.py).
 # Whoever is done takes over from the slower one.
-JOBS ?= 2
+JOBS ?= 3
 PYTEST ?=
 NEEDS := pyproject.toml uv.lock scripts/setup
 

@@ -20,7 +20,7 @@ from .ledger import Ledger, Tree, until
 # They clock what happens within a second, and kill at moments that load would move.
 pytestmark = pytest.mark.alone
 
-KILLS = int(os.environ.get("UMBEL_KILLS", "10"))
+KILLS = int(os.environ.get("UMBEL_KILLS", "6"))
 CONCURRENCY = 2
 
 TASKS = """

@@ -165,6 +165,7 @@ def skipped(beats: Beats, name: str) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("beats", ["sqlite", "redis"], indirect=True)
 def test_leaders_are_killed_and_frozen_and_every_time_is_run_once_or_reported(
     beats: Beats,
 ) -> None:
@@ -198,6 +199,7 @@ def test_leaders_are_killed_and_frozen_and_every_time_is_run_once_or_reported(
     assert len(sparse) <= times
 
 
+@pytest.mark.parametrize("beats", ["sqlite beside redis"], indirect=True)
 def test_a_scheduler_that_is_killed_goes_on_from_where_it_was(beats: Beats) -> None:
     first = beats.start()
     beats.until(lambda: beats.logs().count("Sending due task every") >= 2, "sending")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from umbel.exceptions import ImproperlyConfigured
+from umbel.exceptions import BackendUnavailable, ImproperlyConfigured
 from umbel.model import DeadLetter, Message
 from umbel.protocols import DeadLetterStore, KeepsDeadLetters
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from umbel.app.base import Umbel
 
 __all__ = ["DeadLetters"]
+
+logger = logging.getLogger(__name__)
 
 
 class DeadLetters:
@@ -70,9 +73,17 @@ class DeadLetters:
         letters = [letter for letter in await store.load(ids) if letter.message.id]
         if letters:
             messages = [_afresh(letter) for letter in letters]
+            await self._forget([message.id for message in messages])
             await self._app.producer.publish(messages, self._app.publish_policy({}))
             await store.drop([letter.id for letter in letters])
         return len(letters)
+
+    async def _forget(self, ids: list[str]) -> None:
+        """Let whoever waits for a task again wait for its next end."""
+        try:
+            await (await self._app.connections.backend()).forget(ids)
+        except BackendUnavailable as error:
+            logger.warning("Until they have run again, tasks have their old results: %s", error)
 
     async def adrop(self, *ids: str) -> int:
         """See :meth:`drop`."""
