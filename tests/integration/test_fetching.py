@@ -81,15 +81,16 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     site.close()
 
 
-@pytest.mark.xfail(
-    reason="once in twenty runs, a short task of a prefork worker stays behind the long one",
-    strict=False,
+KNOWN = pytest.mark.xfail(
+    reason="once in twenty runs, short tasks come late to a prefork worker", strict=False
 )
-@pytest.mark.parametrize(
-    ("site", "name", "pool"),
-    ALL if os.environ.get("FETCHING") == "all" else SOME,
-    indirect=["site"],
-)
+CASES = [
+    pytest.param(*case, marks=KNOWN if case[0] != "rabbitmq" and case[2] == "prefork" else ())
+    for case in (ALL if os.environ.get("FETCHING") == "all" else SOME)
+]
+
+
+@pytest.mark.parametrize(("site", "name", "pool"), CASES, indirect=["site"])
 def test_short_tasks_sent_after_a_long_one_are_done_at_once_by_another_worker(
     site: Site, name: str, pool: str
 ) -> None:
