@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from umbel.app.arguments import complete
 from umbel.app.calls import adopt, defaults_of, make_call, result_of
+from umbel.app.overridden import Gathered, gather, is_overridden
 from umbel.app.parts import Parts
 from umbel.app.producer import PublishPolicy
 from umbel.canvas.signature import Signature
@@ -40,6 +42,10 @@ class TaskSending(Parts):
         Takes the options of ``Task.apply_async``.
         """
         call = self._call_by_name(name, args, kwargs, countdown, eta, task_id, options)
+        producer = options.get("producer")
+        if isinstance(producer, Gathered):
+            producer.calls.append(call)
+            return result_of(call, cast("Umbel", self))
         self.portal.call(self.producer.send, (call,), self.publish_policy(options, (call,)))
         return self._results_of((call,), options)[0]
 
@@ -65,13 +71,13 @@ class TaskSending(Parts):
             BatchError: The broker refused some; ``errors`` says which.
             OperationalError: The broker cannot be reached; some may have been sent.
         """
-        calls = [self.call_of(signature) for signature in signatures]
+        calls = [call for signature in signatures for call in self.calls_of(signature)]
         self.portal.call(self.producer.send, calls, self.publish_policy({}, calls))
         return self._results_of(calls, {})
 
     async def asend_many(self, signatures: Iterable[Mapping[str, Any]]) -> list[AsyncResult[Any]]:
         """:meth:`send_many`, without blocking the running loop."""
-        calls = [self.call_of(signature) for signature in signatures]
+        calls = [call for signature in signatures for call in self.calls_of(signature)]
         await self.producer.send(calls, self.publish_policy({}, calls))
         return self._results_of(calls, {})
 
@@ -162,7 +168,29 @@ class TaskSending(Parts):
         call = make_call(app, defaults, args, kwargs, options, expires)
         return call if routed == name else msgspec.structs.replace(call, task=name)
 
-    def call_of(self, signature: Mapping[str, Any]) -> Call:
-        """The call that a signature describes, as :meth:`send_many` would make it."""
-        arguments = complete(signature.get("args"), signature.get("kwargs"))
-        return self._make_call(signature["task"], *arguments, signature.get("options") or {})
+    def calls_of(self, signature: Mapping[str, Any]) -> list[Call]:
+        """The calls that a signature describes, as :meth:`send_many` would make them: one, unless
+        the task has its own way."""
+        args, kwargs = complete(signature.get("args"), signature.get("kwargs"))
+        name, options = str(signature["task"]), signature.get("options") or {}
+        own = self._own_way(name, args, kwargs, options)
+        return [self._make_call(name, args, kwargs, options)] if own is None else own
+
+    def _own_way(
+        self,
+        name: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        options: Mapping[str, Any],
+    ) -> list[Call] | None:
+        """The calls that an override makes of one: of ``Task.apply_async`` where the task is
+        known here, else of :meth:`send_task`; None: there is none."""
+        task = self._tasks.get(name)
+        if task is not None:
+            return task.calls_of(args, kwargs, options) if task.has_own_way else None
+        if is_overridden(self.send_task, _SEND_TASK):
+            return gather(partial(self.send_task, name), args, kwargs, options)[1]
+        return None
+
+
+_SEND_TASK = TaskSending.send_task

@@ -15,7 +15,9 @@ from umbel.app.arguments import ArgumentCheck, complete
 from umbel.app.calls import Defaults, adopt, defaults_of, make_call, result_of
 from umbel.app.composable import Composable
 from umbel.app.ids import new_id
+from umbel.app.in_place import run_in_place
 from umbel.app.options import FromConfig, resolve
+from umbel.app.overridden import Gathered, gather, is_overridden
 from umbel.exceptions import MaxRetriesExceededError, OperationalError
 from umbel.execution import context
 from umbel.execution.context import Context
@@ -286,6 +288,9 @@ class Task(Composable, Generic[P, R]):
         app = self._app or self.app
         if app.conf.task_always_eager:
             return self._instead(call, options)
+        if isinstance(producer, Gathered):
+            producer.calls.append(call)
+            return result_of(call, app)
         app.portal.call(app.producer.send, (call,), app.publish_policy(options, (call,)))
         return self._sent(app, call, options)
 
@@ -299,9 +304,16 @@ class Task(Composable, Generic[P, R]):
         shadow: str | None = None,
         **options: Any,
     ) -> AsyncResult[R]:
-        """:meth:`apply_async`, without blocking the running loop."""
-        call = self._call(args, kwargs, task_id, link, link_error, shadow, options)
+        """:meth:`apply_async`, without blocking the running loop; an override of that has its
+        say."""
         app = self.app
+        if self.has_own_way and not app.conf.task_always_eager:
+            named = {"task_id": task_id, "link": link, "link_error": link_error, "shadow": shadow}
+            given = {name: value for name, value in named.items() if value is not None}
+            result, calls = gather(self.apply_async, args or (), kwargs or {}, {**options, **given})
+            await app.producer.send(calls, app.publish_policy(options, calls))
+            return cast("AsyncResult[R]", result)
+        call = self._call(args, kwargs, task_id, link, link_error, shadow, options)
         if app.conf.task_always_eager:
             return self._instead(call, options)
         await app.producer.send((call,), app.publish_policy(options, (call,)))
@@ -356,7 +368,7 @@ class Task(Composable, Generic[P, R]):
         """
         options = {**options, "headers": headers, "retries": retries or 0}
         call = self._call(args, kwargs, task_id, link, link_error, None, options)
-        return self._eagerly(call, {**options, "throw": throw}, serialize=False)
+        return run_in_place(self, call, throw=throw, serialize=False)
 
     # Static: looking up the app once more would cost every call.
     @staticmethod
@@ -373,6 +385,8 @@ class Task(Composable, Generic[P, R]):
         return results
 
     def _calls(self, calls: Iterable[Sequence[Any]], options: Mapping[str, Any]) -> list[Call]:
+        if self.has_own_way:
+            return [call for args in calls for call in self.calls_of(args, {}, options)]
         resolved = self.options
         decided = not options and resolved.expires is None and not self._shadows
         defaults = self._call_defaults(resolved)
@@ -427,11 +441,18 @@ class Task(Composable, Generic[P, R]):
             }
         return make_call(self._app or self.app, defaults, args, kwargs, options, resolved.expires)
 
-    def call_of(
+    @property
+    def has_own_way(self) -> bool:
+        """Whether :meth:`apply_async` is overridden, here or, by a package, in all tasks."""
+        return is_overridden(self.apply_async, _APPLY_ASYNC)
+
+    def calls_of(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]
-    ) -> Call:
-        """The call that :meth:`apply_async` would send."""
-        return self._call(args, kwargs, None, None, None, None, options)
+    ) -> list[Call]:
+        """What :meth:`apply_async` would send."""
+        if self.has_own_way:
+            return gather(self.apply_async, args, kwargs, options)[1]
+        return [self._call(args, kwargs, None, None, None, None, options)]
 
     def _argument_check(self) -> ArgumentCheck:
         function = getattr(self.run, "__func__", None)
@@ -442,24 +463,7 @@ class Task(Composable, Generic[P, R]):
     def _instead(self, call: Call, options: Mapping[str, Any]) -> EagerResult[R]:
         """Run the call eagerly where it would be sent; waiting in it is as wrong as in a worker."""
         with denied_join_result():
-            return self._eagerly(call, options)
-
-    def _eagerly(
-        self, call: Call, options: Mapping[str, Any], *, serialize: bool = True
-    ) -> EagerResult[R]:
-        # Producers run nothing themselves: what runs tasks, and logging, take 8 ms to import.
-        from umbel.execution import eager
-
-        throw = options.get("throw")
-        app = self.app
-        state, value, traceback = eager.apply(
-            self,
-            call,
-            app.tools,
-            throw=app.conf.task_eager_propagates if throw is None else bool(throw),
-            serialize=serialize,
-        )
-        return EagerResult(call.id, value, state, traceback, self.name)
+            return run_in_place(self, call, throw=options.get("throw"))
 
     def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult[R]:  # noqa: N802
         """The result of a call of this task, by its id."""
@@ -483,6 +487,9 @@ class Task(Composable, Generic[P, R]):
 
 
 BaseTask = Task
+
+# Whatever a package puts in its place later.
+_APPLY_ASYNC = Task.apply_async
 
 # What nobody has overridden.
 _OWN: Mapping[str, Any] = vars(Task)

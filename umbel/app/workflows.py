@@ -126,8 +126,9 @@ class Workflows(TaskSending):
         for step in steps:
             options: Mapping[str, Any] = step.signature.get("options") or {}
             given = {"reply_to": reply_to, **options} if reply_to is not None else options
-            kwargs: Mapping[str, Any] = step.signature.get("kwargs") or {}
-            calls.append(self._make_call(str(step.signature["task"]), step.args, kwargs, given))
+            name, kwargs = str(step.signature["task"]), step.signature.get("kwargs") or {}
+            own = self._own_way(name, step.args, kwargs, given)
+            calls += [self._make_call(name, step.args, kwargs, given)] if own is None else own
         return self.producer.encode(calls, self.publish_policy({}))
 
     def _begin(
@@ -152,10 +153,13 @@ class Workflows(TaskSending):
             name, options = str(step.signature["task"]), step.signature["options"]
             kwargs: Mapping[str, Any] = step.signature.get("kwargs") or {}
             task = self._tasks.get(name)
-            if task is None or options.get("route_name"):
+            own = self._own_way(name, step.args, kwargs, options)
+            if own is not None:
+                calls += own
+            elif task is None or options.get("route_name"):
                 calls.append(self._make_call(name, step.args, kwargs, options))
             else:
-                calls.append(task.call_of(step.args, kwargs, options))
+                calls += task.calls_of(step.args, kwargs, options)
         return calls
 
     async def _expect(self, expect: Sequence[Expected]) -> None:

@@ -54,13 +54,15 @@ class Sending:
         for plan, firing in due:
             task_id = str(firing.task_id)
             try:
-                call = app.call_of(_signature(plan, firing))
-                [message] = app.producer.encode((call,), app.publish_policy(plan.options))
+                made = app.calls_of(_signature(plan, firing))
+                encoded = app.producer.encode(made, app.publish_policy(plan.options))
             except Exception:
                 # Arguments, routes and receivers of signals are the user's, and raise anything.
                 logger.exception("beat: Couldn't apply scheduled task %s", plan.name)
                 continue
-            names[task_id], calls[task_id], messages[task_id] = plan.name, call, message
+            # None where the task has an apply_async of its own that sends none.
+            for call, message in zip(made, encoded, strict=True):
+                names[task_id], calls[task_id], messages[task_id] = plan.name, call, message
         return Prepared(names, calls, messages)
 
     async def send(
