@@ -21,14 +21,17 @@ PACKAGES = (
     "asgiref==3.11.0",
     "celery-progress==0.5",
     "celery-redbeat==2.4.2",
+    "certifi==2025.11.12",
     "cron-descriptor==2.0.6",
     "django==5.2.8",
     "django-celery-beat==2.9.0",
     "django-timezone-field==7.2.1",
     "python-crontab==3.3.0",
+    "sentry-sdk==2.75.0",
     "sqlparse==0.5.3",
     "tenacity==9.1.2",
     "tzdata==2025.2",
+    "urllib3==2.6.0",
     "python-dateutil==2.9.0.post0",
     "six==1.17.0",
     "opentelemetry-instrumentation-celery==0.66b2",
@@ -133,6 +136,56 @@ def count(self, until):
         ProgressRecorder(self).set_progress(number, until, "counting")
         time.sleep(0.5)
     return "done"
+"""
+
+
+SENTRY = """
+import json
+
+import sentry_sdk
+from celery import Celery
+from sentry_sdk.integrations.celery import CeleryIntegration
+from sentry_sdk.transport import Transport
+
+
+class ToFile(Transport):
+    def capture_envelope(self, envelope):
+        with open("envelopes", "a") as file:
+            for item in envelope.items:
+                file.write(json.dumps([item.type, item.payload.json]) + "\\n")
+
+
+app = Celery("tasks")
+sentry_sdk.init(
+    dsn="http://key@localhost/1",
+    transport=ToFile,
+    traces_sample_rate=1.0,
+    auto_enabling_integrations=False,
+    default_integrations=False,
+    integrations=[CeleryIntegration(monitor_beat_tasks=True)],
+)
+
+
+@app.task
+def divide(x, y):
+    return x / y
+
+
+@app.task
+async def fail_later():
+    raise LookupError("later")
+
+
+@app.task(bind=True, max_retries=1)
+def hesitate(self):
+    if not self.request.retries:
+        raise self.retry(countdown=0)
+    return self.request.headers["tenant"]
+
+
+@app.task(throws=(KeyError,))
+def expected():
+    raise KeyError("expected")
 """
 
 
@@ -255,3 +308,48 @@ from django_celery_beat.models import PeriodicTask
 print(PeriodicTask.objects.get(name="later").total_run_count)
 """)
     assert int(counted) >= 1
+
+
+def test_sentry_hears_of_what_fails_and_follows_a_call_into_the_worker(project: Project) -> None:
+    (project.folder / "tasks.py").write_text(SENTRY)
+
+    with project.worker("-A", "tasks", "worker", "-l", "INFO", "-c", "2"):
+        printed = project.client("""
+from tasks import divide, expected, fail_later, hesitate, sentry_sdk
+with sentry_sdk.start_transaction(op="test", name="outer") as outer:
+    sent = divide.delay(1, 0)
+    assert isinstance(sent.get(timeout=20, propagate=False), ZeroDivisionError)
+    assert divide.delay(4, 2).get(timeout=20) == 2
+    assert isinstance(fail_later.delay().get(timeout=20, propagate=False), LookupError)
+    assert isinstance(expected.delay().get(timeout=20, propagate=False), KeyError)
+    assert hesitate.apply_async(headers={"tenant": "a"}).get(timeout=20) == "a"
+print(outer.trace_id, sent.id)
+""")
+    trace_id, task_id = printed.splitlines()[-1].split()
+    lines = (project.folder / "envelopes").read_text().splitlines()
+    items = [json.loads(line) for line in lines]
+    errors = {
+        item["exception"]["values"][-1]["type"]: item for kind, item in items if kind == "event"
+    }
+    runs = [item for kind, item in items if kind == "transaction"]
+
+    assert set(errors) == {"ZeroDivisionError", "LookupError"}
+    assert errors["ZeroDivisionError"]["tags"]["celery_task_id"] == task_id
+    assert {item["contexts"]["trace"]["trace_id"] for item in (*errors.values(), *runs)} == {
+        trace_id
+    }
+    assert sorted(
+        (item["transaction"], item["contexts"]["trace"].get("status")) for item in runs
+    ) == [
+        ("outer", None),
+        ("tasks.divide", "internal_error"),
+        ("tasks.divide", "ok"),
+        ("tasks.expected", "internal_error"),
+        ("tasks.fail_later", "internal_error"),
+        ("tasks.hesitate", "aborted"),
+        ("tasks.hesitate", "ok"),
+    ]
+    [ended] = [item for item in runs if item["transaction"] == "tasks.hesitate"][1:]
+    [span] = [span for span in ended["spans"] if span["op"] == "queue.process"]
+    assert span["data"]["messaging.system"] == "redis"
+    assert span["data"]["messaging.message.retry.count"] == 1

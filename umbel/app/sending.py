@@ -10,8 +10,8 @@ import msgspec
 
 from umbel.app.arguments import complete
 from umbel.app.calls import adopt, defaults_of, make_call, result_of
+from umbel.app.connecting import Connecting
 from umbel.app.overridden import Gathered, gather, is_overridden
-from umbel.app.parts import Parts
 from umbel.app.producer import PublishPolicy
 from umbel.canvas.signature import Signature
 from umbel.exceptions import AlwaysEagerIgnored
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["TaskSending"]
 
 
-class TaskSending(Parts):
+class TaskSending(Connecting):
     """Sends tasks whose code need not be here."""
 
     def send_task(

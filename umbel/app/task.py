@@ -492,7 +492,7 @@ BaseTask = Task
 _APPLY_ASYNC = Task.apply_async
 
 # What nobody has overridden.
-_OWN: Mapping[str, Any] = vars(Task)
+_OWN: Mapping[str, Any] = dict(vars(Task))
 
 
 def _task_named(name: str) -> Task[..., Any]:

@@ -29,7 +29,7 @@ from types import FrameType, ModuleType
 from typing import Any
 
 from umbel.app.defaults.foreign import allow as allow_foreign_settings
-from umbel.compat.names import HOMES, NAMES, is_package
+from umbel.compat.names import HOMES, NAMES, REPLACEABLE, is_package
 from umbel.compat.release import __version__
 from umbel.exceptions import ImproperlyConfigured
 from umbel.utils.imports import symbol_by_name
@@ -93,8 +93,15 @@ class _StandIn(ModuleType):
             if _is_import_from(currentframe()):
                 raise ImportError(str(missing), name=self.__name__) from None
             raise AttributeError(str(missing), name=name, obj=self) from None
-        setattr(self, name, value)
+        vars(self)[name] = value
         return value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        path = f"{self.__name__}.{name}"
+        if path in REPLACEABLE:
+            module, _, attribute = NAMES[path].partition(":")
+            setattr(importlib.import_module(module), attribute, value)
 
     def __dir__(self) -> Iterable[str]:
         return sorted({*super().__dir__(), *_public_names(self.__name__)})

@@ -9,12 +9,14 @@ from typing import Any, NoReturn
 import click
 
 from umbel.app.current import Proxy, get_current_app
+from umbel.app.task import Task
 
 __all__ = [
     "CeleryCommandException",
     "ExceptionWithTraceback",
     "reraise",
     "send_task",
+    "task_has_custom",
     "tasks",
     "try_import",
 ]
@@ -26,6 +28,16 @@ tasks = Proxy(lambda: get_current_app().tasks)
 def send_task(*args: Any, **kwargs: Any) -> Any:
     """``celery.execute.send_task``: :meth:`~umbel.app.base.Umbel.send_task` of the current app."""
     return get_current_app().send_task(*args, **kwargs)
+
+
+def task_has_custom(task: Any, attr: str) -> Any:
+    """The class of the task's that has an attribute of its own, instead of ``Task``'s."""
+    for kind in type(task).__mro__:
+        if kind in {Task, object}:
+            return None
+        if attr in vars(kind):
+            return kind
+    return None
 
 
 class ExceptionWithTraceback(Exception):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-__all__ = ["HOMES", "NAMES", "is_package", "submodules"]
+__all__ = ["HOMES", "NAMES", "REPLACEABLE", "is_package", "submodules"]
 
 _APP = {
     "celery": "umbel",
@@ -28,6 +28,7 @@ _APP = {
     "celery.app.registry": "umbel.app.registry",
     "celery.app.routes": "umbel.app.router",
     "celery.app.task": "umbel.app.task",
+    "celery.app.trace": "",
     "celery.app.utils": "",
     "celery.apps": "",
     "celery.apps.worker": "",
@@ -129,6 +130,7 @@ _BESIDE = {
     "billiard": "",
     "billiard.einfo": "",
     "billiard.exceptions": "",
+    "billiard.pool": "",
     "kombu": "",
     "kombu.common": "",
     "kombu.entity": "",
@@ -190,6 +192,12 @@ NAMES: dict[str, str] = {
         shared_task=f"{_CURRENT}shared_task",
     ),
     "celery.app.builtins.add_builtin_tasks": "umbel.app.builtins:add_builtin_tasks",
+    **_each(
+        "celery.app.trace",
+        build_tracer="umbel.execution.tracing:build_tracer",
+        task_has_custom="umbel.compat.moved:task_has_custom",
+        trace_ok_t="umbel.execution.tracing:Traced",
+    ),
     **_each(
         "celery.app.utils",
         Settings="umbel.app.settings:Settings",
@@ -274,7 +282,15 @@ NAMES: dict[str, str] = {
         TimeLimitExceeded="umbel.exceptions:TimeLimitExceeded",
         WorkerLostError="umbel.exceptions:WorkerLostError",
     ),
-    **_each("kombu", Exchange="umbel:Exchange", Queue="umbel:Queue", binding="umbel.model:Binding"),
+    "billiard.pool.Worker": "umbel.pools.prefork.child:Child",
+    **_each(
+        "kombu",
+        Connection="umbel.app.messaging:Connection",
+        Exchange="umbel:Exchange",
+        Producer="umbel.app.messaging:Producer",
+        Queue="umbel:Queue",
+        binding="umbel.model:Binding",
+    ),
     **_each("kombu.common", Broadcast="umbel:Broadcast"),
     **_each("kombu.entity", Exchange="umbel:Exchange", Queue="umbel:Queue"),
     **_each(
@@ -326,6 +342,10 @@ NAMES: dict[str, str] = {
     **_each("kombu.utils.uuid", uuid=_NEW_ID),
 }
 """Path there → ``module:attribute`` here."""
+
+
+REPLACEABLE = frozenset({"celery.app.trace.build_tracer"})
+"""Names that others put something of theirs in the place of: then it is in umbel's, too."""
 
 
 def submodules(module: str) -> Iterator[str]:

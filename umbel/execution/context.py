@@ -16,7 +16,9 @@ from umbel.canvas.follow_up import Wave
 from umbel.execution.runnable import Runnable
 from umbel.execution.tools import Tools
 from umbel.model import Message, Request
+from umbel.protocols import Interrupts
 from umbel.result.blocking import ask_whether_a_task_runs
+from umbel.serialization.shapes import is_dict
 from umbel.states import PENDING
 from umbel.wire import headers as wire_headers
 from umbel.wire.call import Call
@@ -198,7 +200,7 @@ def caller_headers(headers: Mapping[str, object]) -> dict[str, Any]:
     return {
         name: value
         for name, value in headers.items()
-        if name not in _STANDARD and name not in _DEATH_HEADERS
+        if name not in _DEATH_HEADERS and (name == "headers" or name not in _STANDARD)
     }
 
 
@@ -234,6 +236,8 @@ class Run(msgspec.Struct, eq=False):
     following: list[tuple[Any, tuple[Any, ...], Sequence[Any]]] | None = None
     """What follows an eager run: signatures, with what they are called with, and what is chained
     behind them in reverse. Otherwise follow-ups are messages in the outcome."""
+    interrupts: Interrupts | None = None
+    """What may raise exceptions in it, while its function runs."""
     replacement: Wave | None = None
     """What takes the task's place, when it has replaced itself."""
     _context: Context | None = None
@@ -405,11 +409,17 @@ def _context_of(run: Run) -> Context:
         correlation_id=message.correlation_id or request.id,
         reply_to=message.reply_to,
         utc=True,
-        headers=custom_headers(headers) or None,
+        headers=_own_headers(headers),
         properties=_properties(request),
         delivery_info=_delivery_info(run),
     )
     return context
+
+
+def _own_headers(headers: Mapping[str, object]) -> dict[str, Any] | None:
+    """The caller's; those that are sent below ``headers`` once more are the ones that count."""
+    nested = headers.get("headers")
+    return dict(nested) if is_dict(nested) else custom_headers(headers) or None
 
 
 def _delivery_info(run: Run) -> dict[str, Any]:

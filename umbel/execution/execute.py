@@ -24,7 +24,7 @@ from umbel.exceptions import (
     TaskCancelled,
     TooLarge,
 )
-from umbel.execution import errbacks, failures, hooks, retries
+from umbel.execution import errbacks, failures, hooks, retries, tracing
 from umbel.execution.context import Run, enter, leave
 from umbel.execution.coroutines import Loops
 from umbel.execution.failures import ExceptionInfo, logger
@@ -62,6 +62,8 @@ def execute(request: Request, task: Prepared, tools: Tools, loops: Loops) -> Out
     run = _understand(request, task, tools)
     if isinstance(run, Rejected):
         return run
+    if task.tracer is not None:
+        return _surrounded(run, task, task.tracer, loops)
     return settle(run, task, loops)
 
 
@@ -93,6 +95,7 @@ def settle(run: Run, task: Prepared, loops: Loops) -> Outcome:
 
 def _interruptibly(run: Run, task: Prepared, loops: Loops, interrupts: Interrupts) -> Any:
     """Call the function where exceptions from outside may be raised in it."""
+    run.interrupts = interrupts
     try:
         interrupts.begin(run.request)
         value = task.entry(*run.body.args, **run.body.kwargs)
@@ -106,6 +109,19 @@ def _interruptibly(run: Run, task: Prepared, loops: Loops, interrupts: Interrupt
         except BaseException:
             interrupts.end()
             raise
+
+
+def _surrounded(run: Run, task: Prepared, tracer: tracing.Tracer, loops: Loops) -> Outcome:
+    """The same, inside what others have put around it."""
+    try:
+        return tracing.surround(run, tracer, lambda: settle(run, task, loops))
+    except BaseException as error:
+        # As in settle: it is no reason for the worker to end.
+        token = enter(run)
+        try:
+            return _raised(run, task, error)
+        finally:
+            leave(token)
 
 
 async def aexecute(request: Request, task: Prepared, tools: Tools) -> Outcome:

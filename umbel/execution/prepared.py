@@ -22,6 +22,8 @@ class Prepared(msgspec.Struct, frozen=True, eq=False):
     listens: frozenset[str]
     is_watched: bool
     """Whether there is anything to do before it runs, signals apart."""
+    tracer: Callable[..., Any] | None = None
+    """What carries out its runs; None: nobody has put anything around them."""
 
     @classmethod
     def of(cls, task: Runnable) -> Prepared:

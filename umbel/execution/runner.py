@@ -14,6 +14,7 @@ from umbel.execution.failures import logger
 from umbel.execution.prepared import Prepared
 from umbel.execution.runnable import Runnable
 from umbel.execution.tools import Tools
+from umbel.execution.tracing import prepare
 from umbel.model import Failed, Outcome, Request
 from umbel.protocols import Interrupts
 
@@ -62,7 +63,7 @@ class TaskRunner:
         task = self._tasks.get(name)
         if task is None:
             return None
-        self._prepared[name] = prepared = Prepared.of(task)
+        self._prepared[name] = prepared = prepare(task, self._loops, self._tools.hostname)
         return prepared
 
     def _unknown(self, request: Request) -> Failed:

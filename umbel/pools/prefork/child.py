@@ -107,10 +107,12 @@ class Child:
         self._runner.open(interrupts)
         threading.Thread(target=self._obey, name="umbel-control", daemon=True).start()
         self._data.sendall(frame(READY))
-        self._work()
+        self.workloop()
         self._runner.close()
 
-    def _work(self) -> None:
+    def workloop(self) -> None:
+        """Run requests until there are no more. Others put something around it, as around
+        billiard's method of the same name."""
         waiting = self._waiting
         done = self._done
         run = self._runner.run
