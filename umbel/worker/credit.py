@@ -24,6 +24,7 @@ class Credit:
         *,
         prefetch: bool,
         multiplier: int | None = None,
+        under_way: Sized,
         active: Sized,
         unsettled: Sized,
         unsettled_limit: int = _UNSETTLED_LIMIT,
@@ -34,6 +35,7 @@ class Credit:
             prefetch: Whether to take more than what can run at once.
             multiplier: How many to have at most for each that can run at once; None: as many as
                 the pool takes, which depends on how long tasks are.
+            under_way: What was received and has not reached the pool.
             active: What the pool has.
             unsettled: What has finished and is not stored and acknowledged yet.
             unsettled_limit: How many of those there may be before the worker takes no more.
@@ -46,19 +48,10 @@ class Credit:
         self._unsettled = unsettled
         self._unsettled_limit = unsettled_limit
         self._is_full = False
-        self._under_way = 0
+        self._under_way = under_way
         self._waiting = 0
         self._change = asyncio.Event()
         pool.watch(self.changed)
-
-    def take(self, count: int) -> None:
-        """``count`` requests are on their way to the pool."""
-        self._under_way += count
-
-    def give_back(self, count: int) -> None:
-        """``count`` requests have reached the pool, or will not."""
-        self._under_way -= count
-        self.changed()
 
     def changed(self) -> None:
         """Look again: something has started, finished or was settled."""
@@ -89,9 +82,23 @@ class Credit:
 
     async def available(self) -> int:
         """Wait until it is worth receiving; returns how many messages."""
-        while (room := self._room()) < self._worthwhile(room):
+        while (room := self.room()) < self._worthwhile(room):
             await self.wait_for_room()
         return room
+
+    def room(self) -> int:
+        """How many more messages there is a place for now."""
+        if len(self._unsettled) >= self._unsettled_limit:
+            self._say_full(full=True)
+            return 0
+        if self._is_full:
+            self._say_full(full=False)
+        room, size, active = self._pool.free, self._pool.size, len(self._active)
+        if self._stalled or not self._prefetch:
+            room = min(room, size - active)
+        elif self._multiplier is not None:
+            room = min(room, size * self._multiplier - active)
+        return room - len(self._under_way)
 
     def _say_full(self, *, full: bool) -> None:
         if full == self._is_full:
@@ -106,21 +113,8 @@ class Credit:
         else:
             logger.warning("Results are stored again, and tasks are taken again.")
 
-    def _room(self) -> int:
-        if len(self._unsettled) >= self._unsettled_limit:
-            self._say_full(full=True)
-            return 0
-        if self._is_full:
-            self._say_full(full=False)
-        room, size, active = self._pool.free, self._pool.size, len(self._active)
-        if self._stalled or not self._prefetch:
-            room = min(room, size - active)
-        elif self._multiplier is not None:
-            room = min(room, size * self._multiplier - active)
-        return room - self._under_way
-
     def _worthwhile(self, room: int) -> int:
-        active = len(self._active) + self._under_way
+        active = len(self._active) + len(self._under_way)
         if active < self._pool.size:
             return 1
         # Every slot is busy and has more to do: a round trip for a single message would cost

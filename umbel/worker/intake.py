@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
 from math import ceil, floor
@@ -23,6 +22,7 @@ from umbel.worker.conclusion import Conclusions
 from umbel.worker.credit import Credit
 from umbel.worker.exposure import Exposure
 from umbel.worker.finish import Finish
+from umbel.worker.handover import Handover
 from umbel.worker.known import KnownTasks
 from umbel.worker.leases import Leases
 from umbel.worker.patience import Patience
@@ -49,6 +49,7 @@ class Intake:
         *,
         clock: Clock,
         credit: Credit,
+        handover: Handover,
         leases: Leases,
         exposure: Exposure,
         finish: Finish,
@@ -63,6 +64,8 @@ class Intake:
         """Make one.
 
         Args:
+            handover: Where what was received waits for the pool; shared with the credit, which
+                counts it.
             max_deliveries: How often what kills its workers is tried; None: without end.
             claim: ``ResultBackend.claim``.
         """
@@ -71,6 +74,7 @@ class Intake:
         self._known = known
         self._clock = clock
         self._credit = credit
+        self._handover = handover
         self._leases = leases
         self._exposure = exposure
         self._finish = finish
@@ -85,22 +89,22 @@ class Intake:
         self._max_deliveries = max_deliveries
         self._trials = Trials(max_deliveries, state.active, clock)
         self._keys = count(1)
-        self._handover: deque[Ruling] = deque()
-        # What waits for the pool to take it.
-        self._in_hand: list[Accepted] = []
         # How many to receive at least: more than there is room for while none of it may run.
         self._reach = 0
         self._parked: list[tuple[Accepted, float]] = []
         self._receiving: asyncio.Task[Any] | None = None
+        # How much room there was when it began to receive.
+        self._asked = 0
         self._nudged = False
         self._stopping = False
 
     async def receive(self) -> None:
         """Receive and sort, batch after batch, until cancelled."""
         while True:
-            while self._handover:
+            while self._handover.rulings:
                 await self._credit.wait()
             room = min(await self._credit.available(), self._capabilities.batch_limit)
+            self._asked = room
             turns = self._state.rates.take(room) if self._state.rates.any else None
             if turns:
                 self._hand_over([(each.request, each.delivery) for each in turns], limit=False)
@@ -118,8 +122,8 @@ class Intake:
             trial = self._trials.next() if self._trials.waiting else None
             if trial:
                 await self._submit(trial)
-            elif self._handover:
-                ruling = self._handover.popleft()
+            elif self._handover.rulings:
+                ruling = self._handover.next()
                 self._credit.changed()
                 await self._carry_out(ruling)
             else:
@@ -137,48 +141,23 @@ class Intake:
             self._receiving.cancel()
         self._credit.changed()
 
+    def retract(self) -> None:
+        """Ask the broker for no more than there is room for now."""
+        if self._receiving is not None and self._asked > self._credit.room():
+            self.nudge()
+
     @property
     def is_receiving(self) -> bool:
-        """Whether it asks the broker for messages right now."""
-        return self._receiving is not None
-
-    @property
-    def waiting(self) -> int:
-        """How many requests wait for the pool to take them."""
-        return len(self._in_hand) + sum(len(ruling.run) for ruling in self._handover)
-
-    def surrender(self) -> list[Accepted]:
-        """Hand over the requests that wait for the pool; they are not started any more."""
-        surrendered, self._in_hand = self._in_hand, []
-        for ruling in self._handover:
-            surrendered += ruling.run
-            self._credit.give_back(len(ruling.run))
-            ruling.run.clear()
-            ruling.begin.clear()
-        self._credit.changed()
-        return surrendered
+        """Whether it asks the broker for messages right now, and goes on with that."""
+        return self._receiving is not None and not self._nudged
 
     def leftovers(self) -> list[Delivery]:
         """What has not been started, once both loops have ended."""
         state = self._state
-        waiting = self._in_hand + state.holding.take_all() + state.rates.take_all()
-        waiting += self._trials.take_all()
+        waiting = state.holding.take_all() + state.rates.take_all() + self._trials.take_all()
         deliveries = [accepted.delivery for accepted in waiting]
         deliveries += [accepted.delivery for accepted, _ in self._parked]
-        for ruling in self._handover:
-            deliveries += [
-                accepted.delivery
-                for accepted in (
-                    *ruling.run,
-                    *ruling.put_off,
-                    *ruling.spent,
-                    *ruling.expired,
-                    *ruling.revoked,
-                )
-            ]
-            deliveries += [delivery for _, delivery in ruling.unknown]
-        self._handover.clear()
-        return deliveries
+        return deliveries + self._handover.leftovers()
 
     async def _arrivals(self, room: int) -> list[tuple[Request, Delivery]]:
         holding = self._state.holding
@@ -273,8 +252,7 @@ class Intake:
             # Here and not in start: the next receive must wait no longer than these.
             self._leases.hold(accepted.delivery for accepted in ruling.hold)
             self._state.holding.add(ruling.hold)
-        self._credit.take(len(ruling.run))
-        self._handover.append(ruling)
+        self._handover.rulings.append(ruling)
         self._credit.changed()
         return bool(ruling.run)
 
@@ -289,7 +267,8 @@ class Intake:
         try:
             await self._run(ruling)
         finally:
-            self._credit.give_back(len(ruling.run))
+            self._handover.arrived()
+            self._credit.changed()
 
     async def _run(self, ruling: Ruling) -> None:
         run = ruling.run
@@ -335,12 +314,12 @@ class Intake:
         return [accepted for accepted in run if accepted.delivery.tag not in tags]
 
     async def _submit(self, run: list[Accepted]) -> None:
-        active, totals = self._state.active, self._state.totals
+        active, totals, handover = self._state.active, self._state.totals, self._handover
         self._state.busy.set()
-        self._in_hand = run
-        while self._in_hand:
+        handover.offer(run)
+        while handover.in_hand:
             free = self._pool.free
-            run = self._in_hand = self._without_revoked(self._in_hand)
+            run = handover.in_hand = self._without_revoked(handover.in_hand)
             if self._stopping:
                 return
             count = self._exposure.admits(run, free)
@@ -348,13 +327,13 @@ class Intake:
                 # The pool adapts: it takes fewer at a time once tasks turn out to be long.
                 await self._credit.wait_for_room()
                 continue
-            now, self._in_hand = run[:count], run[count:]
-            now = await self._still_ours(now)
+            now = await self._still_ours(handover.take(count))
             self._exposure.started(now)
             for accepted in now:
                 name = accepted.request.task
                 active[accepted.request.key] = accepted
                 totals[name] = totals.get(name, 0) + 1
+            handover.arrived()
             tell = self._events.sender.tells_tasks
             await self._pool.submit([_as_it_runs(accepted, tell) for accepted in now])
 

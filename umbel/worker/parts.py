@@ -20,6 +20,7 @@ from umbel.worker.conclusion import Conclusions, Mourn
 from umbel.worker.credit import Credit
 from umbel.worker.exposure import Exposure
 from umbel.worker.finish import Finish
+from umbel.worker.handover import Handover
 from umbel.worker.intake import Intake
 from umbel.worker.known import KnownTasks
 from umbel.worker.leases import Leases
@@ -85,10 +86,12 @@ class Parts:
         self._conclusions = Conclusions(
             on.codec, on.mourn, self._events, max_deliveries=on.max_deliveries
         )
+        self._handover = Handover()
         self._credit = Credit(
             on.pool,
             prefetch=on.prefetch,
             multiplier=on.prefetch_multiplier,
+            under_way=self._handover,
             active=state.active,
             unsettled=unsettled,
             unsettled_limit=on.unsettled_limit,
@@ -120,6 +123,7 @@ class Parts:
         self._surplus = Surplus(
             broker,
             on.pool,
+            handover=self._handover,
             intake=self._intake,
             finish=self._finish,
             credit=self._credit,
@@ -151,6 +155,7 @@ class Parts:
             known,
             clock=on.clock,
             credit=self._credit,
+            handover=self._handover,
             leases=self._leases,
             exposure=exposure,
             finish=self._finish,

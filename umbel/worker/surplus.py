@@ -9,6 +9,7 @@ from umbel.model import Delivery
 from umbel.protocols import Broker, Clock, Pool, Pushes
 from umbel.worker.credit import Credit
 from umbel.worker.finish import Finish
+from umbel.worker.handover import Handover
 from umbel.worker.intake import Intake
 from umbel.worker.state import State
 
@@ -17,20 +18,21 @@ __all__ = ["Surplus"]
 logger = logging.getLogger(__name__)
 
 _PATIENCE = 0.15
-"""Seconds without the end of a task after which what waits may wait longer still: too short to be
-missed by a person, long beside what a batch of short tasks takes."""
+"""Seconds that something may wait here: too short to be missed by a person, long beside what a
+batch of short tasks takes."""
 
 
 class Surplus:
-    """Fetching ahead is for short tasks. When a long one keeps the slots busy all the same,
-    whatever waits behind it goes back to the broker, where another worker may have nothing to do;
-    and only as much as can start at once is fetched until something ends."""
+    """Fetching ahead is for short tasks. What waits here for longer than a batch of short tasks
+    takes goes back to the broker, where another worker may have nothing to do; and only as much
+    as can start at once is fetched until something ends."""
 
     def __init__(
         self,
         broker: Broker,
         pool: Pool,
         *,
+        handover: Handover,
         intake: Intake,
         finish: Finish,
         credit: Credit,
@@ -40,6 +42,7 @@ class Surplus:
     ) -> None:
         self._pushes = broker if isinstance(broker, Pushes) else None
         self._pool = pool
+        self._handover = handover
         self._intake = intake
         self._finish = finish
         self._credit = credit
@@ -52,19 +55,28 @@ class Surplus:
         state = self._state
         while True:
             await state.busy.wait()
-            ended = state.ended
+            ended, waiting = state.ended, self._waiting()
             await self._clock.sleep(_PATIENCE)
-            if not state.active and not self._intake.waiting:
+            if not state.active and not self._handover:
                 # Set again with the next request that is handed over.
                 state.busy.clear()
-            elif state.ended == ended:
+            elif state.ended == ended or waiting & self._waiting():
                 await self._return()
 
+    def _waiting(self) -> set[int]:
+        """What has not started, by the requests' keys."""
+        started = {running.key for running in self._pool.running()}
+        waiting = {accepted.request.key for accepted in self._handover}
+        return waiting | (self._state.active.keys() - started)
+
     async def _return(self) -> None:
-        surplus = self._intake.surrender()
+        self._credit.stall()
+        # First of all: who asks for more than can start would be given back what goes back.
+        self._intake.retract()
+        surplus = self._handover.surrender()
+        self._credit.changed()
         if len(self._state.active) > len(self._pool.running()):
             surplus += await self._finish.withdraw()
-        self._credit.stall()
         if surplus:
             logger.debug("Giving back %d messages: all slots are busy.", len(surplus))
             await self._give_back([accepted.delivery for accepted in surplus])

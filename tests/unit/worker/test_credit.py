@@ -43,13 +43,19 @@ class Slots:
 def credit(
     pool: Slots,
     *,
+    under_way: Sequence[int] = (),
     active: Sequence[int] = (),
     unsettled: Sequence[int] = (),
     prefetch: bool = True,
     multiplier: int | None = None,
 ) -> Credit:
     return Credit(
-        pool, prefetch=prefetch, multiplier=multiplier, active=active, unsettled=unsettled
+        pool,
+        prefetch=prefetch,
+        multiplier=multiplier,
+        under_way=under_way,
+        active=active,
+        unsettled=unsettled,
     )
 
 
@@ -68,10 +74,13 @@ async def test_a_free_slot_is_filled_at_once_however_little_that_is() -> None:
 
 
 async def test_what_is_under_way_counts() -> None:
-    some = credit(Slots(2, free=8))
-    some.take(6)
+    under_way = [1, 2, 3, 4, 5, 6]
+    some = credit(Slots(2, free=8), under_way=under_way)
 
     assert await some.available() == 2
+
+    under_way.clear()
+    assert await some.available() == 8
 
 
 async def test_busy_slots_are_given_more_in_batches() -> None:
@@ -125,7 +134,9 @@ async def test_a_full_buffer_of_results_stops_the_fetching_loudly(
 ) -> None:
     unsettled = [1, 2]
     pool = Slots(2, free=8)
-    full = Credit(pool, prefetch=True, active=[], unsettled=unsettled, unsettled_limit=2)
+    full = Credit(
+        pool, prefetch=True, under_way=[], active=[], unsettled=unsettled, unsettled_limit=2
+    )
 
     waiting = asyncio.create_task(full.available())
     assert await is_blocked(waiting)
