@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from types import TracebackType
 
 __all__ = [
@@ -19,7 +20,9 @@ __all__ = [
     "base_logger",
     "get_logger",
     "get_task_logger",
+    "in_sighandler",
     "mlevel",
+    "set_in_sighandler",
     "task_logger",
     "worker_logger",
 ]
@@ -111,6 +114,30 @@ def mlevel(level: int | str | None) -> int:
     raise ValueError(f"{level!r} is not a log level. There are {names}.")
 
 
+class _Handling:
+    """Whether a signal is being handled: then nothing may be logged, a lock could be held."""
+
+    signal = False
+
+
+def set_in_sighandler(value: bool) -> None:
+    """Say whether a signal is being handled: then what is printed to a log goes to standard error.
+
+    A signal may come while a record is being written, and whoever writes it holds the lock.
+    """
+    _Handling.signal = value
+
+
+@contextmanager
+def in_sighandler() -> Generator[None]:
+    """A signal is being handled, meanwhile."""
+    set_in_sighandler(True)
+    try:
+        yield
+    finally:
+        set_in_sighandler(False)
+
+
 class ColorFormatter(logging.Formatter):
     """Colours the message by its level."""
 
@@ -170,7 +197,7 @@ class LoggingProxy:
             raise TypeError(f"a log takes text, not {type(data).__name__}")
         if self.closed:
             return 0
-        if getattr(self._local, "logging", False):
+        if getattr(self._local, "logging", False) or _Handling.signal:
             # A handler that prints its own failure must not come back here.
             original = sys.__stderr__
             return original.write(data) if original is not None else 0

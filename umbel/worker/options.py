@@ -8,13 +8,13 @@ import re
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from math import inf
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import msgspec
 
 from umbel.exceptions import ImproperlyConfigured
 from umbel.utils.nodenames import node_format
+from umbel.utils.sysinfo import cpu_budget, is_auto_concurrency
 
 if TYPE_CHECKING:
     from umbel.app.settings import Settings
@@ -307,8 +307,8 @@ def _concurrency(asked: int | str | None, conf: Settings, kind: PoolKind) -> int
         return 1
     if given is None or given in ("", 0, "0"):
         return _ASYNCIO_CONCURRENCY if kind == "asyncio" else os.cpu_count() or 1
-    if given == "auto":
-        return usable_processors()
+    if is_auto_concurrency(given):
+        return cpu_budget().count
     try:
         size = int(given)
     except ValueError:
@@ -317,19 +317,3 @@ def _concurrency(asked: int | str | None, conf: Settings, kind: PoolKind) -> int
         message = f"concurrency must be a number from 1, or 'auto', not {given!r}."
         raise ImproperlyConfigured(message)
     return size
-
-
-def usable_processors() -> int:
-    """How many processors this process may keep busy: its affinity and its control group's quota.
-
-    Source:
-        The kernel's cgroup v2 document: ``cpu.max`` holds quota and period in microseconds.
-    """
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text("ascii").split()
-        limit = int(quota) / int(period)
-    except (OSError, ValueError):
-        # No such file, or a quota of "max": nothing is limited.
-        return count or 1
-    return max(1, min(count or 1, round(limit)))
