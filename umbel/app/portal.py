@@ -231,13 +231,24 @@ def _close(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _run(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
-    task = loop.create_task(work)
+    task = loop.create_task(_ending(loop, work))
     try:
-        return loop.run_until_complete(task)
+        # A loop that is stopped in the step that ends the work is spared the turn in which
+        # run_until_complete() would hear of it.
+        while not task.done():
+            loop.run_forever()
+        return task.result()
     finally:
         # A signal's exception leaves the work behind, and nobody waits for it any more.
         if not task.done():
             task.cancel()
+
+
+async def _ending(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
+    try:
+        return await work
+    finally:
+        loop.stop()
 
 
 async def _result_of(turn: _Turn) -> Any:
