@@ -203,7 +203,7 @@ class InlinePool:
         started = self._since = _CLOCK.monotonic()
         try:
             if not runner.is_async(request):
-                outcome = runner.run(request)
+                outcome = _apart(runner, request)
                 if isinstance(outcome, Revoked) and self._interrupts.overrun == request.key:
                     return overdue(request, runtime=_CLOCK.monotonic() - started)
                 return outcome
@@ -237,3 +237,22 @@ class InlinePool:
         self._interrupts.overrun = request.key
         if self._run is not None:
             self._run.cancel()
+
+
+def _apart(runner: Runner, request: Request) -> Outcome:
+    """Run a function as if no loop ran in this thread.
+
+    What refuses to block a loop would refuse to work otherwise: ``asyncio.run``, Django's models.
+
+    Source:
+        Python's library reference, "Extending asyncio": what ``Task`` and loops call themselves.
+    """
+    loop, pump = asyncio.get_running_loop(), asyncio.current_task()
+    assert pump is not None, "the pump is a task"
+    asyncio.tasks._leave_task(loop, pump)  # noqa: SLF001
+    asyncio._set_running_loop(None)  # noqa: SLF001
+    try:
+        return runner.run(request)
+    finally:
+        asyncio._set_running_loop(loop)  # noqa: SLF001
+        asyncio.tasks._enter_task(loop, pump)  # noqa: SLF001

@@ -65,6 +65,13 @@ class PoolContract(Contract):
 
         assert all(isinstance(outcome, Succeeded) for outcome in found.values())
 
+    async def test_a_function_can_run_a_loop_of_its_own(self, make_pool: MakePool) -> None:
+        pool = await make_pool(ContractRunner)
+
+        found = await feed(pool, [request(key, "loop", b"%d" % key) for key in (1, 2)])
+
+        assert [outcome.record.body for outcome in found.values() if outcome.record] == [b"1", b"2"]
+
     @pytest.mark.parametrize("task", ["raise", "exit"])
     async def test_a_runner_that_raises_costs_one_failure(
         self, make_pool: MakePool, task: str, caplog: pytest.LogCaptureFixture

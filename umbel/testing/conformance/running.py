@@ -94,6 +94,7 @@ class ContractRunner:
 
     =============  ==========================================================================
     ``echo``       succeeds with the body
+    ``loop``       succeeds with the body, by a coroutine that it runs on a loop of its own
     ``large``      succeeds with as many bytes as the body says
     ``raise``      raises, as a runner never should
     ``exit``       raises ``SystemExit``
@@ -165,6 +166,8 @@ class ContractRunner:
         match request.task:
             case "large":
                 body = bytes(int(body))
+            case "loop":
+                body = asyncio.run(asyncio.sleep(POLL, body))
             case "raise":
                 raise RuntimeError("a bug in the runner")
             case "exit":
