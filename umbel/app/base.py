@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -18,7 +19,8 @@ from umbel.app import current
 from umbel.app.connections import Connections
 from umbel.app.decorators import TaskDecorators
 from umbel.app.equipment import Equipment
-from umbel.app.loaders import Loader
+from umbel.app.fixups import BUILTIN_FIXUPS, Fixups
+from umbel.app.loaders import Loader, get_loader_cls
 from umbel.app.portal import Portal
 from umbel.app.producer import Producer
 from umbel.app.registry import TaskRegistry
@@ -53,6 +55,11 @@ class Umbel(TaskDecorators, Equipment):
     """
 
     task_cls: type[Task[..., Any]] = Task
+    builtin_fixups: AbstractSet[str] = BUILTIN_FIXUPS
+    """What fits the app to frameworks, unless it is made with others."""
+    loader_cls: str | type[Loader] | None = None
+    """What finds configuration and modules, or its name; default: what the environment names in
+    ``CELERY_LOADER``, else :class:`~umbel.app.loaders.Loader`."""
 
     log_cls: str | type[Logging] | None = None
     """What sets up logging, or its name, instead of :class:`umbel.app.log.Logging`."""
@@ -61,7 +68,7 @@ class Umbel(TaskDecorators, Equipment):
     def __init__(
         self,
         main: str | None = None,
-        loader: Any = None,
+        loader: str | type[Loader] | None = None,
         backend: str | None = None,
         amqp: Any = None,
         events: Any = None,
@@ -74,7 +81,7 @@ class Umbel(TaskDecorators, Equipment):
         changes: Mapping[str, Any] | None = None,
         config_source: Any = None,
         fixups: Sequence[Any] | None = None,
-        task_cls: type[Task[..., Any]] | None = None,
+        task_cls: str | type[Task[..., Any]] | None = None,
         autofinalize: bool = True,
         namespace: str | None = None,
         strict_typing: bool = True,
@@ -86,12 +93,15 @@ class Umbel(TaskDecorators, Equipment):
 
         Args:
             main: Takes the place of ``__main__`` in the names of tasks of a script.
+            loader: Instead of :attr:`loader_cls`.
             backend: ``result_backend``.
             broker: ``broker_url``.
             include: Modules that workers import.
             log: Instead of :attr:`log_cls`.
             changes: Settings.
             config_source: As for :meth:`config_from_object`.
+            fixups: Instead of :attr:`builtin_fixups`: functions, or their names.
+            task_cls: What tasks are made of, or its name.
             set_as_current: Whether it becomes the current app of this thread.
             autofinalize: Whether touching :attr:`tasks` finalizes the app.
             strict_typing: Whether arguments are checked against the functions' signatures.
@@ -104,13 +114,12 @@ class Umbel(TaskDecorators, Equipment):
         self.strict_typing = strict_typing
         self.clock = LamportClock()
         self.wall_clock: Clock = clock or SystemClock()
-        self.finalized = False
-        self._finalizing = False
+        self.finalized = self._finalizing = False
         self.autofinalize = autofinalize
         self.steps: dict[str, set[Any]] = {"worker": set(), "consumer": set()}
         self.user_options: dict[str, set[Any]] = {}
         if task_cls is not None:
-            self.task_cls = task_cls
+            self.task_cls = symbol_by_name(task_cls) if isinstance(task_cls, str) else task_cls
         if log is not None:
             self.log_cls = log
         self._mutex = threading.RLock()
@@ -123,7 +132,7 @@ class Umbel(TaskDecorators, Equipment):
         self._derived: dict[str, tuple[object, Any]] = {}
         self.periodic: dict[str, dict[str, Any]] = {}
         self._make_signals()
-        self.loader = Loader(self)
+        self.loader = get_loader_cls(loader or self.loader_cls)(self)
         self.conf = Settings(
             _changes(changes, kwargs, broker=broker, backend=backend, include=include),
             self._read_configuration,
@@ -131,6 +140,7 @@ class Umbel(TaskDecorators, Equipment):
         self._make_clients()
         for task in tasks or ():
             self.register_task(task)
+        self.fixups = Fixups(self, self.builtin_fixups if fixups is None else fixups)
         if set_as_current:
             self.set_current()
         self.on_init()
@@ -262,7 +272,7 @@ class Umbel(TaskDecorators, Equipment):
 
     def _read_configuration(self) -> Mapping[str, object]:
         self.on_configure.send(sender=self, source=self._source)
-        found = self.loader.read_configuration(
+        found = self.loader.load_configuration(
             self._source, namespace=self._namespace, silent=self._silent
         )
         self.on_after_configure.send(sender=self, source=found)
@@ -321,20 +331,23 @@ class Umbel(TaskDecorators, Equipment):
         """Import the ``tasks`` modules of packages, when the app is finalized.
 
         Args:
-            packages: Their names, or what gives them.
+            packages: Their names, or what gives them; None: those that the framework knows, for
+                Django the installed applications, when a worker or the like imports modules.
             related_name: The module in each; None: the packages themselves.
             force: Whether to import them now.
         """
 
         def discover() -> None:
-            names = packages() if callable(packages) else packages or ()
+            named = self.fixups.packages if packages is None else packages
+            names = named() if callable(named) else named
             self.loader.autodiscover_tasks(names, related_name)
 
         if force:
             discover()
-        else:
+            return
+        if packages is not None:
             self._pending_discovery.append(discover)
-            self.loader.on_import_modules(discover)
+        self.loader.on_import_modules(discover)
 
     @property
     def current_task(self) -> Any:

@@ -95,6 +95,7 @@ class Equipment(Workflows):
         return self._derive("tools", lambda _: self._make_tools(self.origin.partition("@")[2]))
 
     def _make_tools(self, hostname: str) -> Tools:
+        loader = cast("Umbel", self).loader
         return Tools(
             codec=self.codec,
             accept=self.accept,
@@ -109,6 +110,8 @@ class Equipment(Workflows):
             farewell=self.connections.close,
             tasks=self._tasks,
             timezone=self.timezone,
+            task_init=loader.own_hook("on_task_init"),
+            process_cleanup=loader.own_hook("on_process_cleanup"),
         )
 
     def _apply_signature(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -18,15 +19,17 @@ from umbel.app.configuration import Configuration
 from umbel.app.discovery import autodiscover
 from umbel.app.sources import read_object
 from umbel.exceptions import ImproperlyConfigured
-from umbel.utils.imports import cwd_in_path
+from umbel.utils.imports import cwd_in_path, symbol_by_name
 
 if TYPE_CHECKING:
     from umbel.app.base import Umbel
 
-__all__ = ["Loader"]
+__all__ = ["DEFAULT_CONFIG_MODULE", "Loader", "get_loader_cls"]
 
+DEFAULT_CONFIG_MODULE = "celeryconfig"
+_LOADER_VARIABLES = ("UMBEL_LOADER", "CELERY_LOADER")
 _VARIABLES = ("UMBEL_CONFIG_MODULE", "CELERY_CONFIG_MODULE")
-_MODULES = ("umbelconfig", "celeryconfig")
+_MODULES = ("umbelconfig", DEFAULT_CONFIG_MODULE)
 
 
 class Loader:
@@ -38,6 +41,11 @@ class Loader:
         self.worker_initialized = False
         self._discoveries: list[Callable[[], object]] = []
         self._read: Configuration = Configuration()
+
+    def now(self, utc: bool = True) -> datetime:
+        """The time, in UTC or in the app's time zone."""
+        now = self.app.wall_clock.now()
+        return now if utc else now.astimezone(self.app.timezone)
 
     # -- hooks that subclasses may override
 
@@ -55,6 +63,11 @@ class Loader:
 
     def on_worker_process_init(self) -> None:
         """Called when a child process starts."""
+
+    def own_hook(self, name: str) -> Callable[..., Any] | None:
+        """The hook of that name, if a subclass has its own: the others need not be called."""
+        own = getattr(type(self), name) is not getattr(Loader, name)
+        return getattr(self, name) if own else None
 
     # -- configuration
 
@@ -76,6 +89,19 @@ class Loader:
             f"the environment variable {variable} is not set. "
             f"Set it to the name of your configuration module: export {variable}=proj.config"
         )
+
+    def load_configuration(
+        self, source: Any, *, namespace: str | None, silent: bool
+    ) -> Configuration:
+        """What the app reads: :meth:`read_configuration`, also that of a subclass made for Celery,
+        which takes no source and returns a mapping, or None for nothing."""
+        read = self.own_hook("read_configuration")
+        if source is not None or read is None:
+            return Loader.read_configuration(self, source, namespace=namespace, silent=silent)
+        given = read()
+        self._read = Configuration() if given is None else read_object(given, namespace)
+        self.configured = True
+        return self._read
 
     def read_configuration(
         self, source: Any = None, *, namespace: str | None = None, silent: bool = False
@@ -167,11 +193,13 @@ class Loader:
         return tuple(dict.fromkeys([*(conf.imports or ()), *(conf.include or ())]))
 
     def import_default_modules(self) -> list[ModuleType]:
-        """Import what a worker needs: sends ``import_modules``, then imports by name.
+        """Import what a worker needs: has the fixups prepare the process, sends
+        ``import_modules``, then imports by name.
 
         Raises:
             ImportError: A module is not there, or failed; says which setting names it.
         """
+        self.app.fixups.prepare()
         signals.import_modules.send(sender=self.app)
         discoveries, self._discoveries = self._discoveries, []
         for discover in discoveries:
@@ -211,10 +239,10 @@ class Loader:
             return self.import_module(name, package)
 
     def init_worker(self) -> None:
-        """Call :meth:`on_worker_init` and import the task modules, once."""
+        """Import the task modules; the first time, call :meth:`on_worker_init`."""
+        self.import_default_modules()
         if not self.worker_initialized:
             self.worker_initialized = True
-            self.import_default_modules()
             self.on_worker_init()
 
     def init_worker_process(self) -> None:
@@ -224,6 +252,34 @@ class Loader:
     def shutdown_worker(self) -> None:
         """Call :meth:`on_worker_shutdown`."""
         self.on_worker_shutdown()
+
+
+def get_loader_cls(loader: str | type[Loader] | None = None) -> type[Loader]:
+    """The loader of that name.
+
+    Args:
+        loader: ``default`` and ``app`` are :class:`Loader`; others are ``module:class``. None:
+            what the environment names in ``UMBEL_LOADER`` or ``CELERY_LOADER``, else the default.
+
+    Raises:
+        ImproperlyConfigured: There is no such loader.
+
+    Source:
+        Celery reference, ``celery.loaders``.
+    """
+    if isinstance(loader, type):
+        return loader
+    named = (os.environ.get(variable) for variable in _LOADER_VARIABLES)
+    name = loader or next(filter(None, named), "default")
+    if name in {"default", "app"}:
+        return Loader
+    try:
+        found: type[Loader] = symbol_by_name(name)
+    except (ImportError, AttributeError) as error:
+        raise ImproperlyConfigured(
+            f"there is no loader {name!r} ({error}). Say 'default', 'app', or module:class."
+        ) from error
+    return found
 
 
 class _MissingConfiguration(ImproperlyConfigured, ImportError):

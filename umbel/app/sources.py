@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
@@ -64,9 +65,13 @@ def _is_mapping(source: object) -> bool:
 def _attributes(source: Any) -> dict[str, Any]:
     if isinstance(source, ModuleType):
         return vars(source)
-    # dir() may name what is not there: Django's settings do.
-    names = (name for name in dir(source) if not name.startswith("_") and hasattr(source, name))
-    return {name: getattr(source, name) for name in names}
+    found: dict[str, Any] = {}
+    for name in dir(source):
+        if not name.startswith("_"):
+            # dir() may name what is not there; Django's settings do, and refuse what is empty.
+            with suppress(Exception):
+                found[name] = getattr(source, name)
+    return found
 
 
 def _place(source: Any, name: str | None) -> str:

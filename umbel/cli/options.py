@@ -24,7 +24,6 @@ __all__ = [
 ]
 
 _PREFIXES = ("UMBEL", "CELERY")
-_LOADERS = {"app", "default"}
 
 
 if TYPE_CHECKING:
@@ -73,11 +72,8 @@ def _use_app(session: Session, name: str) -> None:
 
 
 def _use_loader(_session: Session, name: str) -> None:
-    if name not in _LOADERS:
-        raise click.UsageError(
-            f"--loader {name}: other loaders are not in this release. "
-            "Read the configuration with app.config_from_object, or use --config."
-        )
+    # The app that is to use it is made later, by importing a module.
+    os.environ["UMBEL_LOADER"] = name
 
 
 def _use_workdir(_session: Session, path: str) -> None:
@@ -99,8 +95,9 @@ def _use_alias(_session: Session, _value: bool) -> None:
     install()
 
 
-def _use_nothing(_session: Session, _value: bool) -> None:
-    """Accept it: there is nothing to skip."""
+def _skip_checks(_session: Session, _value: bool) -> None:
+    # Where Django's fixup looks, here and in the processes that are started.
+    os.environ["UMBEL_SKIP_CHECKS"] = "true"
 
 
 _GLOBAL: tuple[tuple[Sequence[str], dict[str, Any], tuple[str, ...]], ...] = (
@@ -111,7 +108,11 @@ _GLOBAL: tuple[tuple[Sequence[str], dict[str, Any], tuple[str, ...]], ...] = (
     ),
     (("-b", "--broker"), {"metavar": "URL", "help": "The broker."}, ("BROKER_URL",)),
     (("--result-backend",), {"metavar": "URL", "help": "The result backend."}, ("RESULT_BACKEND",)),
-    (("--loader",), {"help": "How the configuration is found: default or app."}, ("LOADER",)),
+    (
+        ("--loader",),
+        {"help": "How configuration and modules are found: default, app or module:class."},
+        ("LOADER",),
+    ),
     (("--config",), {"metavar": "MODULE", "help": "The configuration."}, ("CONFIG_MODULE",)),
     (
         ("--workdir",),
@@ -156,7 +157,7 @@ _USES: dict[str, Callable[[Session, Any], None]] = {
     "no_color": _use_no_color,
     "quiet": _use_quiet,
     "as_celery": _use_alias,
-    "skip_checks": _use_nothing,
+    "skip_checks": _skip_checks,
 }
 
 

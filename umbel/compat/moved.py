@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -14,6 +16,7 @@ from umbel.app.task import Task
 __all__ = [
     "CeleryCommandException",
     "ExceptionWithTraceback",
+    "maybe_patch_concurrency",
     "reraise",
     "send_task",
     "task_has_custom",
@@ -38,6 +41,33 @@ def task_has_custom(task: Any, attr: str) -> Any:
         if attr in vars(kind):
             return kind
     return None
+
+
+def maybe_patch_concurrency(
+    argv: Sequence[str] | None = None,
+    short_opts: Sequence[str] | None = None,
+    long_opts: Sequence[str] | None = None,
+    patches: Mapping[str, Callable[[], object]] | None = None,
+) -> None:
+    """``celery.maybe_patch_concurrency``: call the patch for the pool that a command line names.
+
+    Without ``patches`` there is nothing to call: the pools of gevent and eventlet run tasks
+    in a process that patches itself, and the worker beside it must stay as it is.
+
+    Args:
+        argv: Default: the process's.
+        short_opts: Options that name a pool, default ``-P``.
+        long_opts: As above, default ``--pool``.
+        patches: What to call, by pool.
+    """
+    waiting = list(sys.argv if argv is None else argv)
+    names = (*(short_opts or ("-P",)), *(long_opts or ("--pool",)))
+    while waiting:
+        option, equals, value = waiting.pop(0).partition("=")
+        if option in names:
+            pool = value if equals else (waiting or [""])[0]
+            (patches or {}).get(pool, lambda: None)()
+            return
 
 
 class ExceptionWithTraceback(Exception):

@@ -144,6 +144,7 @@ class Worker:
                 await self._work(broker, backend, pool, queues)
         if signals.worker_shutdown.receivers:
             signals.worker_shutdown.send(sender=self)
+        self.app.loader.shutdown_worker()
         return self._shutdown.exit_code
 
     def stop(self, how: How = "warm", reason: str = "") -> None:
@@ -326,7 +327,7 @@ class Worker:
             "task_soft_time_limit": self.options.soft_time_limit,
         }
         self.app.conf.update({name: limit for name, limit in limits.items() if limit is not None})
-        self.app.loader.import_default_modules()
+        self.app.loader.init_worker()
         self.app.finalize()
         for name, task in self.app.tasks.items():
             try:
