@@ -12,8 +12,7 @@ from umbel.worker.admission import Accepted
 from umbel.worker.conclusion import Conclusions
 from umbel.worker.credit import Credit
 from umbel.worker.exposure import Exposure
-from umbel.worker.leases import Leases
-from umbel.worker.patience import Patience
+from umbel.worker.fence import Fence
 from umbel.worker.settle import Settler
 from umbel.worker.state import State
 
@@ -35,14 +34,14 @@ class Finish:
         *,
         state: State,
         credit: Credit,
-        leases: Leases,
+        fence: Fence,
         exposure: Exposure,
         unsettled: list[Settlement],
-        patience: Patience,
     ) -> None:
         """Make one.
 
         Args:
+            fence: Which of them are still ours.
             unsettled: Where finished requests wait; shared with the credit, which counts them.
         """
         self._pool = pool
@@ -50,10 +49,9 @@ class Finish:
         self._conclusions = conclusions
         self._state = state
         self._credit = credit
-        self._leases = leases
+        self._fence = fence
         self._exposure = exposure
         self._unsettled = unsettled
-        self._insist = patience
         self._more = asyncio.Event()
         self._collected = asyncio.Event()
         self._idle = asyncio.Event()
@@ -117,12 +115,8 @@ class Finish:
         await self._idle.wait()
 
     async def _settle(self, batch: list[Settlement]) -> None:
-        if self._leases.are_doubtful:
-            # Whoever has a message now is to have the last word on its task.
-            await self._insist(self._leases.verify)
-        if self._leases.any_lost:
-            batch = self._without_lost(batch)
-        lost = await self._settler.settle(batch)
+        ours = await self._fence(batch)
+        lost = await self._settler.settle(ours)
         if lost:
             logger.warning(
                 "Finished %d tasks whose messages had gone to other workers meanwhile, because "
@@ -131,22 +125,5 @@ class Finish:
                 ", ".join(delivery.message.id for delivery in lost[:10]),
             )
         # A list: a generator would be resumed, that is called, for each of them.
-        again = sum([isinstance(s.verdict, Nack) and s.verdict.requeue for s in batch])
-        self._state.count_settled(len(batch) - again)
-
-    def _without_lost(self, batch: list[Settlement]) -> list[Settlement]:
-        """Leave out what someone else has by now: it is theirs to finish."""
-        lost = [
-            settlement.delivery
-            for settlement in batch
-            if settlement.delivery is not None and self._leases.is_lost(settlement.delivery)
-        ]
-        if not lost:
-            return batch
-        tags = {delivery.tag for delivery in lost}
-        self._leases.forget(lost)
-        return [
-            settlement
-            for settlement in batch
-            if settlement.delivery is None or settlement.delivery.tag not in tags
-        ]
+        again = sum([isinstance(s.verdict, Nack) and s.verdict.requeue for s in ours])
+        self._state.count_settled(len(ours) - again)

@@ -119,8 +119,9 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_file: str | None
     stall_timeout: float
     """Seconds that nothing may come while messages wait and slots are free; 0: for ever."""
-    store_delays: tuple[float, float]
-    """Seconds before storing results is tried again: the first time, and at most."""
+    store_delays: tuple[float, float | None]
+    """Seconds before storing results is tried again: the first time, and at most (None: as the
+    worker sees fit)."""
     store_retries: float
     """How often storing results is tried again; ``inf``: until it succeeds."""
     unsettled_limit: int
@@ -187,10 +188,7 @@ def resolve(given: WorkerArguments, conf: Settings) -> WorkerOptions:
         eta_task_limit=conf.worker_eta_task_limit,
         soft_shutdown_timeout=conf.worker_soft_shutdown_timeout or 0.0,
         max_deliveries=conf.task_max_deliveries,
-        store_delays=(
-            conf.result_backend_base_sleep_between_retries_ms / 1000,
-            conf.result_backend_max_sleep_between_retries_ms / 1000,
-        ),
+        store_delays=_store_delays(conf),
         store_retries=conf.result_backend_max_retries,
         unsettled_limit=conf.result_buffer_max,
         cancel_on_loss=bool(conf.worker_cancel_long_running_tasks_on_connection_loss),
@@ -215,6 +213,15 @@ def resolve(given: WorkerArguments, conf: Settings) -> WorkerOptions:
 def _retries_on_startup(conf: Settings) -> bool:
     on_startup: bool | None = conf.broker_connection_retry_on_startup
     return bool(conf.broker_connection_retry) if on_startup is None else on_startup
+
+
+def _store_delays(conf: Settings) -> tuple[float, float | None]:
+    """The longest one only where somebody has chosen it: ten seconds is long for a result that
+    somebody waits for."""
+    longest: float | None = conf.result_backend_max_sleep_between_retries_ms / 1000
+    if not conf.is_set("result_backend_max_sleep_between_retries_ms"):
+        longest = None if conf.result_backend_max_retries == inf else longest
+    return conf.result_backend_base_sleep_between_retries_ms / 1000, longest
 
 
 def _connect_retries(conf: Settings) -> float:

@@ -19,6 +19,7 @@ from umbel.worker.admission import Accepted
 from umbel.worker.conclusion import Conclusions, Mourn
 from umbel.worker.credit import Credit
 from umbel.worker.exposure import Exposure
+from umbel.worker.fence import Fence
 from umbel.worker.finish import Finish
 from umbel.worker.handover import Handover
 from umbel.worker.intake import Intake
@@ -97,12 +98,14 @@ class Parts:
             unsettled_limit=on.unsettled_limit,
         )
         exposure = Exposure(lambda: on.pool.size)
+        fence = Fence(self._leases, patience)
         self._settler = Settler(
             broker,
             on.backend,
             compose=on.compose,
             patience=patience,
             settling=self._leases.settling,
+            fence=fence,
             storing=on.storing,
         )
         self._finish = Finish(
@@ -111,10 +114,9 @@ class Parts:
             self._conclusions,
             state=state,
             credit=self._credit,
-            leases=self._leases,
+            fence=fence,
             exposure=exposure,
             unsettled=unsettled,
-            patience=patience,
         )
         self.known = known = KnownTasks(on.tasks)
         self.source = on.source

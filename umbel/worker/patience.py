@@ -19,13 +19,18 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _FIRST_DELAY = 0.5
-_LONGEST_DELAY = 5.0
+_LONGEST_DELAY = 2.0
+"""Seconds: the longest that a server can be back and the worker not know it."""
+_LONGEST_COUNTED_DELAY = 5.0
+"""The same where it gives up after so many attempts: they are to last for a while."""
+_SAID_EVERY = 30.0
+"""Seconds between two lines in the log, once the delays have stopped growing."""
 
 
 class Patience:
     """Calls a driver until its server answers: nothing is lost while a server restarts.
 
-    Doubling delays with jitter, up to five seconds; bounded by the life of the worker, which
+    Doubling delays with jitter, up to two seconds; bounded by the life of the worker, which
     cancels the call when it ends. Drivers reconnect by themselves; this repeats the call for which
     they gave up.
     """
@@ -36,16 +41,19 @@ class Patience:
         *,
         jitter: Callable[[], float] = random.random,
         first: float = _FIRST_DELAY,
-        longest: float = _LONGEST_DELAY,
+        longest: float | None = None,
         retries: float = inf,
     ) -> None:
         """Make one.
 
         Args:
             first: Seconds before the call is repeated; each further time twice as many.
-            longest: Seconds between two calls at most.
+            longest: Seconds between two calls at most; None: two, or five where ``retries`` says
+                that they are counted.
             retries: How often it is repeated before it fails for good.
         """
+        if longest is None:
+            longest = _LONGEST_DELAY if retries == inf else _LONGEST_COUNTED_DELAY
         self._clock = clock
         self._jitter = jitter
         self._first = first
@@ -61,6 +69,7 @@ class Patience:
             BrokerUnavailable, BackendUnavailable: As often as it may be repeated, in vain.
         """
         failures = 0
+        said_at = -inf
         while True:
             try:
                 returned = await function(*args, **kwargs)
@@ -69,10 +78,13 @@ class Patience:
                 if failures > self._retries:
                     raise
                 delay = self._delay(failures)
-                # The driver says what it tried and why that failed; a traceback adds nothing.
-                logger.error(  # noqa: TRY400
-                    "%s Trying again in %.1f seconds…", _sentence(error), delay
-                )
+                now = self._clock.monotonic()
+                if self._is_growing(failures) or now - said_at >= _SAID_EVERY:
+                    said_at = now
+                    # The driver says what it tried and why that failed; a traceback adds nothing.
+                    logger.error(  # noqa: TRY400
+                        "%s Trying again in %.1f seconds…", _sentence(error), delay
+                    )
                 await self._clock.sleep(delay)
             else:
                 if failures:
@@ -80,8 +92,14 @@ class Patience:
                 return returned
 
     def _delay(self, failures: int) -> float:
-        longest: float = min(self._first * 2 ** min(failures - 1, 20), self._longest)
+        longest: float = min(self._wanted(failures), self._longest)
         return longest * (0.5 + self._jitter() / 2)
+
+    def _is_growing(self, failures: int) -> bool:
+        return self._wanted(failures) < self._longest or failures == 1
+
+    def _wanted(self, failures: int) -> float:
+        return self._first * 2.0 ** min(failures - 1, 20)
 
 
 def _sentence(error: Exception) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 
 import msgspec
@@ -41,6 +41,11 @@ def settled_as(settlement: Settlement, found: ResultRecord | None) -> Settlement
     )
 
 
+def _records(settlements: Sequence[Settlement]) -> list[ResultRecord]:
+    records = [s.record for s in settlements if s.record is not None]
+    return records + [each for settlement in settlements for each in settlement.tail]
+
+
 class Settler:
     """Publishes, stores, counts and acknowledges: in that order, so that a crash repeats work
     and loses none. Follow-up messages carry ids fixed when the canvas was built, so a repeat is
@@ -57,6 +62,7 @@ class Settler:
         compose: Compose,
         patience: Patience,
         settling: Callable[[Sequence[Delivery]], AbstractContextManager[None]],
+        fence: Callable[[Sequence[Settlement]], Awaitable[Sequence[Settlement]]],
         storing: Patience | None = None,
     ) -> None:
         """Make one.
@@ -64,6 +70,7 @@ class Settler:
         Args:
             storing: The patience for a result backend that is away; None: the same.
             settling: Entered while deliveries are acknowledged or given back.
+            fence: Which settlements are still ours; asked again before what has waited is stored.
         """
         self._broker = broker
         self._backend = backend
@@ -75,6 +82,7 @@ class Settler:
         self._insist = patience
         self._insist_on_storing = storing or patience
         self._settling = settling
+        self._fence = fence
         self._limit = broker.capabilities.batch_limit
         # One attribute for the question and for what makes sense only after a yes.
         self._together: Transactional | None = None
@@ -141,11 +149,28 @@ class Settler:
                 # step by step, and what cannot is reported there.
                 return await self._settle_in_order(settlements)
 
-    async def _store(self, records: Sequence[ResultRecord]) -> None:
-        """Store, however long the backend is away; unless the settings say how long is enough."""
+    async def _store(
+        self, settlements: Sequence[Settlement], *, waited: bool
+    ) -> Sequence[Settlement]:
+        """Store, however long the backend is away; unless the settings say how long is enough.
+
+        Returns what is still ours: the rest may have run elsewhere meanwhile.
+        """
+        batch, is_fresh = settlements, not waited
+
+        async def attempt() -> None:
+            nonlocal batch, is_fresh
+            if not is_fresh:
+                batch = await self._fence(batch)
+            is_fresh = False
+            records = _records(batch)
+            if records:
+                await self._backend.store(records)
+
         try:
-            await self._insist_on_storing(self._backend.store, records)
+            await self._insist_on_storing(attempt)
         except BackendUnavailable as error:
+            records = _records(batch)
             logger.critical(
                 "The results of %d tasks are lost, the result backend was away for too long "
                 "(result_backend_max_retries): %s: %s",
@@ -153,21 +178,20 @@ class Settler:
                 ", ".join(record.id for record in records[:10]),
                 error,
             )
+        return batch
 
     async def _settle_in_order(self, settlements: Sequence[Settlement]) -> list[Delivery]:
         if any([settlement.doubtful for settlement in settlements]):  # noqa: C419 - no call each
             settlements = await self._without_doubt(settlements)
         expected = [each for settlement in settlements for each in settlement.expect]
         messages = [each for settlement in settlements for each in settlement.publish]
-        records = [s.record for s in settlements if s.record is not None]
-        records += [each for settlement in settlements for each in settlement.tail]
-        arrivals = [each for settlement in settlements for each in settlement.arrivals]
         if expected:
             await self._chords.expect(expected)
         if messages:
             await self.publish(messages)
-        if records:
-            await self._store(records)
+        if any([s.record is not None or s.tail for s in settlements]):  # noqa: C419
+            settlements = await self._store(settlements, waited=bool(expected or messages))
+        arrivals = [each for settlement in settlements for each in settlement.arrivals]
         if arrivals:
             await self._chords.complete(arrivals)
         return await self._acknowledge(settlements)

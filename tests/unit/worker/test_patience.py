@@ -55,7 +55,35 @@ async def test_intervals_stop_growing() -> None:
     await clock.advance(1000)
 
     assert await call == "answer"
+    assert server.calls[-1] - server.calls[-2] == 2.0
+
+
+async def test_they_are_longer_where_they_are_counted() -> None:
+    clock = ManualClock()
+    server = Server(*[BrokerUnavailable("away")] * 20)
+    insist = Patience(clock, jitter=lambda: 1.0, retries=20)
+
+    call = asyncio.create_task(insist(server.call, clock))
+    await asyncio.sleep(0)
+    await clock.advance(1000)
+
+    assert await call == "answer"
     assert server.calls[-1] - server.calls[-2] == 5.0
+
+
+async def test_a_long_absence_is_said_twice_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    clock = ManualClock()
+    insist = Patience(clock, jitter=lambda: 1.0)
+    server = Server(*[BrokerUnavailable("away")] * 1000)
+
+    call = asyncio.create_task(insist(server.call, clock))
+    await asyncio.sleep(0)
+    await clock.advance(300)
+    call.cancel()
+
+    # Two as the delays grow, and one every half minute.
+    assert 10 <= len(caplog.messages) <= 13
+    assert len(server.calls) > 100
 
 
 async def test_other_errors_are_the_callers() -> None:

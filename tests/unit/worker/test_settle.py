@@ -89,17 +89,26 @@ class Site:
         self.backend = Backend(MemoryStore(), self.clock, self.diary)
         self.settled: list[str] = []
         self.completed: list[FullChord] = []
+        self.taken_over: set[str] = set()
         self.settler = Settler(
             self.broker,
             self.backend,
             compose=self.compose,
             patience=Patience(self.clock, jitter=lambda: 1.0),
             settling=self.settling,
+            fence=self.fence,
         )
 
     def compose(self, arrival: Arrival, chord: FullChord) -> Composed:
         self.completed.append(chord)
         return Composed(publish=(Message(id=f"body of {chord.id}", body=arrival.body),))
+
+    async def fence(self, settlements: Sequence[Settlement]) -> list[Settlement]:
+        return [
+            each
+            for each in settlements
+            if each.delivery is None or each.delivery.message.id not in self.taken_over
+        ]
 
     @contextmanager
     def settling(self, deliveries: Sequence[Delivery]) -> Iterator[None]:
@@ -179,6 +188,35 @@ async def test_results_wait_for_a_backend_that_is_away_and_acknowledgements_with
 
     assert await settling == []
     assert site.diary == ["store a", "ack a"]
+
+
+async def test_a_result_is_not_stored_when_its_task_has_gone_to_another_worker_meanwhile(
+    site: Site,
+) -> None:
+    one, two = await site.received("a", "b")
+    site.backend.away = 1
+
+    settling = asyncio.create_task(
+        site.settler.settle([done(one, record=record("a")), done(two, record=record("b"))])
+    )
+    await asyncio.sleep(0)
+    site.taken_over.add("a")
+    await site.clock.advance(0.5)
+
+    assert await settling == []
+    assert site.diary == ["store b", "ack b"]
+
+
+async def test_what_was_taken_over_while_its_follow_ups_were_published_is_not_stored(
+    site: Site,
+) -> None:
+    [one] = await site.received("a")
+    site.taken_over.add("a")
+    follow_up = Message(id="next", body=b"", routing_key="q")
+
+    await site.settler.settle([done(one, record=record("a"), publish=(follow_up,))])
+
+    assert site.diary == ["publish next"]
 
 
 async def test_lost_deliveries_are_returned(site: Site) -> None:
