@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 from umbel import Umbel
 from umbel.exceptions import BackendError, OperationalError, UmbelError
 from umbel.testing.servers import RabbitMQServer, RedisServer, redis_server
 
+from .ledger import until
 from .scenarios import Outcome, Play, Scenario, Stage, with_fleet
-from .site import Fleet
+from .site import CONCURRENCY, Fleet
 
 __all__ = ["OUTAGES"]
 
@@ -30,6 +31,107 @@ def _server(stage: Stage) -> RedisServer | RabbitMQServer:
     return server
 
 
+def _broker_killed(stage: Stage, fleet: Fleet) -> Outcome:
+    """While tasks run and somebody sends more, one by one, with the same id until it is taken."""
+    server, app = _server(stage), stage.site.app
+    stage.send("late", 100, 0.03)
+    stage.started(20)
+    ended, slowest = Event(), 0.0
+
+    def produce() -> None:
+        nonlocal slowest
+        while not ended.is_set():
+            number, began = len(stage.results), time.monotonic()
+            try:
+                result = app.send_task("tasks.late", (number, 0.0), task_id=f"sent-{number}")
+            except OperationalError:
+                # It may have been taken all the same.
+                stage.allowed += 1
+            else:
+                stage.results.append(result)
+            slowest = max(slowest, time.monotonic() - began)
+            ended.wait(0.02)
+
+    producer = Thread(target=produce)
+    producer.start()
+    try:
+        time.sleep(0.5)
+        server.kill()
+        # What runs, and what has ended and was being acknowledged.
+        stage.struck(2 * CONCURRENCY)
+        time.sleep(1)
+        server.start()
+        stage.healed()
+        stage.started(20)
+    finally:
+        ended.set()
+        producer.join()
+    outcome = stage.finish(fleet)
+    outcome.note = f"the slowest send took {slowest:.1f} s"
+    if slowest > _BOUNDED:
+        outcome.wrong = "a send took too long"
+    return outcome
+
+
+def _durable(play: Callable[[Stage, Fleet], Outcome]) -> Play:
+    """Where a server has on disk what it has been told, acknowledgements included."""
+
+    def run(stage: Stage) -> Outcome:
+        if isinstance(stage.site.server, RabbitMQServer):
+            stage.site.use_quorum_queues()
+        return with_fleet(play)(stage)
+
+    return run
+
+
+def _broker_killed_classic(stage: Stage, fleet: Fleet) -> Outcome:
+    """RabbitMQ writes a message to a classic queue before it confirms it; that one was
+    acknowledged, it writes down when the queue has nothing else to do."""
+    stage.send("late", 100, 0.03)
+    stage.started(60)
+    server = _server(stage)
+    server.kill()
+    stage.struck(100)
+    time.sleep(1)
+    server.start()
+    stage.healed()
+    return stage.finish(fleet)
+
+
+_EVERY_SECOND = 2.0
+"""Seconds that may be missing from the file of a Redis that died: it is written once a second, and
+a second later when the disk is busy."""
+
+
+def _killed_everysec(stage: Stage, fleet: Fleet) -> Outcome:
+    """What Redis has said it has, and not written yet, nobody can bring back."""
+    server = _server(stage)
+    assert isinstance(server, RedisServer)
+    server.configure("appendfsync", "everysec")
+    stage.send("late", 100, 0.01)
+    until(lambda: all(each.ready() for each in stage.results), 60, "the first ones end")
+    # Bounded: older than this, everything is there.
+    time.sleep(_EVERY_SECOND)
+    old = len(stage.results)
+    stage.send("late", 100, 0.01)
+    stage.started(10)
+    server.kill()
+    stage.struck(100)
+    server.start()
+    stage.healed()
+    stage.send("late", 5, 0.0)
+    probes = stage.results[-5:]
+    fleet.until(lambda: all(each.ready() for each in probes), 60, "it goes on")
+    last = dict(enumerate(stage.results[old:-5], old))
+    deadline = time.monotonic() + 1.5 * stage.site.lease
+    while time.monotonic() < deadline and not all(each.ready() for each in last.values()):
+        time.sleep(0.1)
+    stage.forgiven = {number for number, each in last.items() if not each.ready()}
+    outcome = stage.finish(fleet)
+    outcome.note = f"{len(stage.forgiven)} more of the last {_EVERY_SECOND:g} s are forgotten"
+    return outcome
+
+
 def _restarted(stage: Stage, fleet: Fleet) -> Outcome:
     server = _server(stage)
     stage.send("late", 20, 0.01)
@@ -40,10 +142,10 @@ def _restarted(stage: Stage, fleet: Fleet) -> Outcome:
         stage.send("late", 20, 0.03)
         stage.started(2)
         server.kill()
-        stage.struck(20)
+        stage.struck(2 * CONCURRENCY)
         time.sleep(1)
         server.start()
-        stage.fault_at = time.monotonic()
+        stage.healed()
         stage.started(2)
     outcome = stage.finish(fleet)
     files_now, memory_now = _weight(worker.pid)
@@ -111,7 +213,6 @@ def _with_backend(play: Callable[[Stage, Fleet, RedisServer], Outcome]) -> Play:
 
     def run(stage: Stage) -> Outcome:
         site = stage.site
-        # It loses nothing that it has said it has.
         with redis_server("--appendonly", "yes", "--appendfsync", "always") as backend:
             direct, site.backend = site.app, backend.url()
             site.env["UMBEL_RESULT_BACKEND"] = site.backend
@@ -184,7 +285,10 @@ def _twice_by_hand(stage: Stage, fleet: Fleet) -> Outcome:
 
 
 OUTAGES = (
-    Scenario("F12 broker restarted 5 times", with_fleet(_restarted), _SERVERS),
+    Scenario("F11 broker killed", _durable(_broker_killed), _SERVERS),
+    Scenario("F11 classic queue, killed", with_fleet(_broker_killed_classic), ("rabbitmq",)),
+    Scenario("F11 everysec, killed", with_fleet(_killed_everysec), ("redis",)),
+    Scenario("F12 broker restarted 5 times", _durable(_restarted), _SERVERS),
     Scenario("F13 broker away at first", _away_at_first, _SERVERS),
     Scenario("F26 ETA beyond its lease", with_fleet(_beyond_its_lease)),
     Scenario("F30 holds the GIL, prefork", with_fleet(_hogged, size=2)),

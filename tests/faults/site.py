@@ -12,8 +12,9 @@ from umbel.testing.servers import RabbitMQServer, RedisServer, rabbitmq_server, 
 
 from .ledger import Ledger, Tree, until
 
-__all__ = ["BROKERS", "Fleet", "Site", "somewhere"]
+__all__ = ["BROKERS", "CONCURRENCY", "Fleet", "Site", "somewhere"]
 
+CONCURRENCY = 2
 BROKERS = ("sqlite", "redis", "rabbitmq")
 PROJECT = Path(__file__).parent / "project"
 
@@ -52,11 +53,15 @@ class Site:
             {"task": f"tasks.{task}", "args": [number, *args], **options} for number in numbers
         )
 
+    def use_quorum_queues(self) -> None:
+        """Before anything is sent."""
+        self.env["QUEUE_TYPE"] = self.app.conf.task_default_queue_type = "quorum"
+
     def worker(
         self, *arguments: str, env: dict[str, str] | None = None, app: str = "tasks"
     ) -> Tree:
         """A worker process and what it forks."""
-        given = arguments if "-c" in arguments else ("-c", "2", *arguments)
+        given = arguments if "-c" in arguments else ("-c", str(CONCURRENCY), *arguments)
         return Tree(self.folder, *given, env={**self.env, **(env or {})}, app=app)
 
     def starts(self) -> int:
@@ -103,7 +108,8 @@ class Fleet:
 def somewhere(broker: str, folder: Path, *, lease: float = 20.0) -> Iterator[Site]:
     """A fresh site on a kind of broker, with servers of its own.
 
-    Results of tasks that come over RabbitMQ go to an SQLite file.
+    Results of tasks that come over RabbitMQ go to an SQLite file. Redis has on disk what it has
+    acknowledged, as RabbitMQ and SQLite do.
 
     Raises:
         ServerMissing: There is no such server on this machine.
@@ -114,7 +120,7 @@ def somewhere(broker: str, folder: Path, *, lease: float = 20.0) -> Iterator[Sit
         match broker:
             case "redis":
                 server = stack.enter_context(
-                    redis_server("--appendonly", "yes", "--appendfsync", "everysec")
+                    redis_server("--appendonly", "yes", "--appendfsync", "always")
                 )
                 site = Site(folder, server.url(), server.url(), lease=lease, server=server)
             case "rabbitmq":

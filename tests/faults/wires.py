@@ -59,15 +59,15 @@ def _for_a_while(strike: Callable[[Proxy], None]) -> Callable[[Stage, Fleet, Pro
     """Something is wrong for some seconds; what counts is how soon after them work goes on."""
 
     def play(stage: Stage, fleet: Fleet, proxy: Proxy) -> Outcome:
-        stage.send("late", 60, 0.05)
+        # More than the pool has in hand.
+        stage.send("late", 120, 0.05)
         stage.started(4)
         strike(proxy)
         # What runs, or was fetched and ended without being able to say so.
         stage.struck(2)
         time.sleep(_AWAY)
         proxy.heal()
-        stage.fault_at = time.monotonic()
-        stage.probe()
+        stage.healed()
         return stage.finish(fleet)
 
     return play

@@ -137,6 +137,13 @@ class RedisServer:
                 answer += connection.recv(256)
         assert answer == b"+OK\r\n+OK\r\n", answer
 
+    def configure(self, parameter: str, value: str) -> None:
+        """Change its configuration while it runs; forgotten when it is started again."""
+        with socket.create_connection(("127.0.0.1", self.port), 5.0) as connection:
+            connection.sendall(f"CONFIG SET {parameter} {value}\r\n".encode())
+            answer = connection.recv(256)
+        assert answer == b"+OK\r\n", answer
+
     def remove(self) -> None:
         """End it and delete its folder."""
         self.stop()

@@ -15,6 +15,7 @@ app = Umbel("faults")
 app.conf.update(
     worker_lease=float(os.environ.get("LEASE", "20")),
     result_expires=3600,
+    task_default_queue_type=os.environ.get("QUEUE_TYPE", "classic"),
 )
 ledger = os.open(os.environ["LEDGER"], os.O_APPEND | os.O_WRONLY | os.O_CREAT)
 
