@@ -1,8 +1,9 @@
 """One producer process: ``python -m benchmarks.produce <system> <what> <count>``.
 
 ``one``: that many calls, one by one. ``many``: the same in the system's way of sending many at
-once, or one by one where it has none. ``paced``: one call every 10 ms, and how long after it the
-task's function was entered. ``sequential``: call, wait for the result, call again. Prints JSON.
+once, or one by one where it has none. ``work``: as ``many``, of tasks that take a millisecond.
+``paced``: one call every 10 ms, and how long after it the task's function was entered.
+``sequential``: call, wait for the result, call again. Prints JSON.
 """
 
 from __future__ import annotations
@@ -114,11 +115,14 @@ def main(system: str, what: str, count: int) -> dict[str, float]:
     """Warm up, measure, say."""
     module = import_module(f"benchmarks.apps.{system}_app")
     calls = producer(system, module)
-    if what in {"one", "many"}:
+    if what in {"one", "many", "work"}:
         warm_up = 20
         calls.one(module.add, warm_up)
         begin, used = time.monotonic(), time.process_time()
-        getattr(calls, what)(module.add, count - warm_up)
+        if what == "work":
+            calls.many(module.work, count - warm_up)
+        else:
+            getattr(calls, what)(module.add, count - warm_up)
         seconds, cpu = time.monotonic() - begin, time.process_time() - used
         return {"rate": (count - warm_up) / seconds, "cpu_us": cpu / (count - warm_up) * 1e6}
     calls.sequential(module.add, 20)

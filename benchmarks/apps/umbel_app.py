@@ -21,3 +21,12 @@ def add(x: int, y: int) -> int:
 def started() -> float:
     """Say when the function was entered, on the clock that all processes share."""
     return time.monotonic()
+
+
+@app.task(name="work")
+def work(x: int, y: int) -> int:
+    """Use the processor for a millisecond."""
+    end = time.thread_time() + 0.001
+    while time.thread_time() < end:
+        pass
+    return x + y

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from umbel.events.event import Event
 from umbel.events.sender import utcoffset
 from umbel.exceptions import OperationalError
-from umbel.wire.events import encode_batch, encode_one, exchange_of, group_of
+from umbel.wire.events import encode_batch, encode_one, exchange_of, group_of, written
 
 if TYPE_CHECKING:
     from umbel.clock import LamportClock
@@ -241,7 +241,7 @@ class EventDispatcher:
 
     def _batch(self, group: str, events: Sequence[dict[str, Any]]) -> Message:
         return encode_batch(
-            events,
+            [written(event) for event in events],
             group=group,
             hostname=self.hostname,
             exchange=self._exchange.name,

@@ -6,23 +6,23 @@ import asyncio
 import logging
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from umbel.clock import LamportClock
 from umbel.exceptions import BrokerUnavailable, EncodeError, OperationalError
 from umbel.model import Message
 from umbel.protocols import Clock, Fanout
-from umbel.wire.events import TaskEvent, encode_batch, encode_one, exchange_of, group_of
+from umbel.wire.events import encode_batch, encode_one, exchange_of, group_of, written
 
 __all__ = ["EventSender", "utcoffset"]
 
 logger = logging.getLogger(__name__)
 
-_BATCH = 1000
-"""Most events in one message."""
+_BATCH = 600
+"""Most pieces in one message: a piece is one event, or the start and the end of a short task."""
 _MOST_KEPT = 20_000
-"""Events that wait while the broker is slow or away; the oldest go first."""
+"""Pieces that wait while the broker is slow or away; the oldest go first."""
 _BREATH = 0.01
 """Seconds in which events gather for one message."""
 _UNHEARD = 1.0
@@ -71,7 +71,7 @@ class EventSender:
         self.pid = os.getpid()
         self.utcoffset = utcoffset(clock)
         self._messages: deque[dict[str, Any]] = deque(maxlen=_MOST_KEPT)
-        self._tasks: deque[TaskEvent | dict[str, Any]] = deque(maxlen=_MOST_KEPT)
+        self._tasks: deque[bytes] = deque(maxlen=_MOST_KEPT)
         self._more = asyncio.Event()
         self._is_away = False
         self._unheard = False
@@ -122,13 +122,16 @@ class EventSender:
             "type": type,
         }
         if group == "task":
-            self._tasks.append(event)
+            try:
+                self._tasks.append(written(event))
+            except EncodeError as error:
+                logger.warning("Dropped an event that cannot be written: %s", error)
         else:
             self._messages.append(event)
         self._more.set()
 
-    def send_tasks(self, events: Sequence[TaskEvent]) -> None:
-        """Send events of tasks; complete already."""
+    def send_tasks(self, events: Iterable[bytes]) -> None:
+        """Send events of tasks; complete already, and written: see :mod:`umbel.wire.events`."""
         self._tasks.extend(events)
         self._more.set()
 
@@ -186,7 +189,7 @@ class EventSender:
                 logger.warning("Dropped an event that cannot be written: %s", error)
         return messages
 
-    def _batch(self, events: Sequence[TaskEvent | dict[str, Any]]) -> Message:
+    def _batch(self, events: Sequence[bytes]) -> Message:
         return encode_batch(
             events,
             group="task",

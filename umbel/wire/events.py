@@ -7,23 +7,23 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
 from umbel.exceptions import DecodeError
-from umbel.model import Exchange, Message, Queue
+from umbel.model import Exchange, Message, Queue, Request
 from umbel.serialization import json
 from umbel.serialization import registry as serializers
 from umbel.serialization.shapes import is_dict, is_list
 
 __all__ = [
     "EventQueue",
-    "Shown",
+    "Success",
     "TaskEvent",
     "TaskFailed",
-    "TaskReceived",
+    "TaskNews",
     "TaskRejected",
     "TaskRetried",
     "TaskRevoked",
@@ -34,8 +34,11 @@ __all__ = [
     "encode_one",
     "exchange_of",
     "group_of",
-    "shown",
+    "written",
 ]
+
+Success = tuple[str, float, str | None]
+"""A task's id, the seconds it took, and the ``repr`` of its result, if that was asked for."""
 
 _TRANSIENT = {"delivery_mode": 1}
 _NULL = msgspec.Raw(b"null")
@@ -52,20 +55,6 @@ class TaskEvent(msgspec.Struct, kw_only=True, tag_field="type", gc=False):
     clock: int
     timestamp: float
     """Unix seconds."""
-
-
-class TaskReceived(TaskEvent, kw_only=True, tag="task-received", gc=False):
-    """A worker has it."""
-
-    name: str
-    args: msgspec.Raw
-    """A JSON string: the ``repr`` of the arguments."""
-    kwargs: msgspec.Raw
-    root_id: str | None
-    parent_id: str | None
-    retries: int
-    eta: msgspec.Raw
-    expires: msgspec.Raw
 
 
 class TaskStarted(TaskEvent, kw_only=True, tag="task-started", gc=False):
@@ -110,7 +99,7 @@ class TaskRevoked(TaskEvent, kw_only=True, tag="task-revoked", gc=False):
     expired: bool
 
 
-class Shown(msgspec.Struct, frozen=True, gc=False):
+class _Shown(msgspec.Struct, frozen=True, gc=False):
     """What people are shown of a message, taken from its headers as it stands there."""
 
     argsrepr: msgspec.Raw = _NULL
@@ -119,17 +108,90 @@ class Shown(msgspec.Struct, frozen=True, gc=False):
     expires: msgspec.Raw = _NULL
 
 
-_read_shown = msgspec.json.Decoder(Shown).decode
+_read_shown = msgspec.json.Decoder(_Shown).decode
 _write = msgspec.json.Encoder().encode
-_NOTHING = Shown()
+_NOTHING = _Shown()
 
 
-def shown(message: Message) -> Shown:
-    """What the headers of a task's message say for people; nothing where they are unreadable."""
-    try:
-        return _read_shown(message.headers)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _NOTHING
+class TaskNews:
+    """Writes the events that every task has, many at a time.
+
+    What all events of a node say is written once for all; of each task only its own fields are.
+    """
+
+    def __init__(self, *, hostname: str, pid: int, utcoffset: float) -> None:
+        self._node = b'"hostname":%b,"pid":%d,"utcoffset":%b' % (
+            _write(hostname),
+            pid,
+            _write(utcoffset),
+        )
+
+    def received(self, requests: Iterable[Request], *, clock: int, now: float) -> list[bytes]:
+        """``task-received`` of each.
+
+        Args:
+            clock: The number of all of them: what is received together is simultaneous.
+            now: Unix seconds.
+        """
+        start = b'{"type":"task-received",%b,"clock":%d,"timestamp":%b,"uuid":' % (
+            self._node,
+            clock,
+            _write(now),
+        )
+        events: list[bytes] = []
+        for request in requests:
+            try:
+                shown = _read_shown(request.message.headers)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                shown = _NOTHING
+            id_, root, parent = _write(request.id), request.root_id, request.parent_id
+            events.append(
+                b'%b%b,"name":%b,"args":%b,"kwargs":%b,"root_id":%b,"parent_id":%b,'
+                b'"retries":%d,"eta":%b,"expires":%b}'
+                % (
+                    start,
+                    id_,
+                    _write(request.task),
+                    shown.argsrepr,
+                    shown.kwargsrepr,
+                    id_ if root == request.id else _write(root),
+                    b"null" if parent is None else _write(parent),
+                    request.retries,
+                    shown.eta,
+                    shown.expires,
+                )
+            )
+        return events
+
+    def succeeded(self, ends: Iterable[Success], *, clock: int, now: float) -> list[bytes]:
+        """``task-started`` and ``task-succeeded`` of each, in one piece.
+
+        Args:
+            clock: The number of the starts; ends have the next one, so that they come last
+                wherever they are sorted.
+            now: Unix seconds of the ends.
+        """
+        common = b'{"type":"task-%b",%b,"clock":%d,"uuid":'
+        start = common % (b"started", self._node, clock)
+        end = common % (b"succeeded", self._node, clock + 1)
+        moment = _write(now)
+        events: list[bytes] = []
+        for uuid, runtime, result in ends:
+            id_ = _write(uuid)
+            events.append(
+                b'%b%b,"timestamp":%b},%b%b,"timestamp":%b,"result":%b,"runtime":%b}'
+                % (
+                    start,
+                    id_,
+                    _write(now - runtime),
+                    end,
+                    id_,
+                    moment,
+                    _text(result),
+                    _write(runtime),
+                )
+            )
+        return events
 
 
 class EventQueue(msgspec.Struct, frozen=True, kw_only=True):
@@ -191,28 +253,32 @@ def encode_one(event: dict[str, Any], *, exchange: str, serializer: str) -> Mess
     )
 
 
-def encode_batch(
-    events: Sequence[TaskEvent | dict[str, Any]],
-    *,
-    group: str,
-    hostname: str,
-    exchange: str,
-    serializer: str,
-) -> Message:
-    """The message of several events of one group.
+def written(event: TaskEvent | dict[str, Any]) -> bytes:
+    """An event as JSON, for :func:`encode_batch`.
 
     Raises:
         EncodeError: A field cannot be serialized.
     """
-    content_type, content_encoding = "application/json", "utf-8"
     try:
-        body = _write(events)
+        return _write(event)
     except (TypeError, ValueError, OverflowError, RecursionError):
         # Fields of one's own that msgspec does not know, and our JSON does.
-        plain = [
-            event if isinstance(event, dict) else json.loads(_write(event)) for event in events
-        ]
-        body = json.dumps(plain)
+        return json.dumps(event if isinstance(event, dict) else msgspec.to_builtins(event))
+
+
+def encode_batch(
+    events: Sequence[bytes], *, group: str, hostname: str, exchange: str, serializer: str
+) -> Message:
+    """The message of several events of one group.
+
+    Args:
+        events: As :func:`written` or :class:`TaskNews` writes them.
+
+    Raises:
+        EncodeError: They cannot be written with the serializer.
+    """
+    content_type, content_encoding = "application/json", "utf-8"
+    body = b"[%b]" % b",".join(events)
     if serializer != "json":
         content_type, content_encoding, body = serializers.dumps(json.loads(body), serializer)
     return Message(
@@ -242,6 +308,14 @@ def decode(message: Message, *, accept: frozenset[str]) -> list[dict[str, Any]]:
     if len(found) < len(events):
         raise DecodeError("the message has what is no event: it has no type.")
     return found
+
+
+def _text(value: str | None) -> bytes:
+    try:
+        return _write(value)
+    except UnicodeEncodeError:
+        # Half a character, as a repr may well have it.
+        return json.dumps(value)
 
 
 def _headers(hostname: str) -> bytes:

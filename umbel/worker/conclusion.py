@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf
 from typing import Protocol
 
@@ -75,6 +76,13 @@ class Conclusions:
     def abandon(self) -> None:
         """Cold shutdown: what is lost from now on is our doing, and goes back where it can."""
         self._abandoning = True
+
+    def of_all(self, ended: Sequence[tuple[Accepted, Outcome]]) -> list[Settlement]:
+        """What the ends of requests that ran ask for, in their order."""
+        settlements = [self.of(accepted, outcome) for accepted, outcome in ended]
+        if self._events is not None:
+            self._events.all_ended()
+        return settlements
 
     def of(self, accepted: Accepted, outcome: Outcome) -> Settlement:
         """What the end of a request that ran asks for."""

@@ -65,7 +65,7 @@ class Finish:
 
     async def collect(self) -> None:
         """Turn outcomes into settlements, until the pool has stopped and given out everything."""
-        active, conclude = self._state.active, self._conclusions.of
+        active, conclude = self._state.active, self._conclusions.of_all
         while outcomes := await self._pool.outcomes():
             # Absent: given up by a cold shutdown.
             ended = [
@@ -74,7 +74,7 @@ class Finish:
                 if (accepted := active.pop(outcome.key, None)) is not None
             ]
             self._exposure.finished(ended)
-            self.enter([conclude(accepted, outcome) for accepted, outcome in ended])
+            self.enter(conclude(ended))
             self._state.ended += len(outcomes)
             self._credit.ended()
         self._collected.set()

@@ -14,15 +14,16 @@ from umbel.exceptions import TimeLimitExceeded, WorkerLostError
 from umbel.model import Failed, Outcome, Rejected, Request, Retried, Revoked, Succeeded
 from umbel.protocols import Clock, Pool
 from umbel.wire.events import (
+    Success,
     TaskEvent,
     TaskFailed,
-    TaskReceived,
+    TaskNews,
     TaskRejected,
     TaskRetried,
     TaskRevoked,
     TaskStarted,
     TaskSucceeded,
-    shown,
+    written,
 )
 from umbel.worker.admission import Accepted
 
@@ -53,40 +54,18 @@ class TaskEvents:
         self._pool = pool
         self._active = active
         self._clock = clock
+        self._news = TaskNews(hostname=sender.hostname, pid=sender.pid, utcoffset=sender.utcoffset)
         # The keys of tasks whose start has been told.
         self._started: set[int] = set()
+        # Short tasks that have ended, and are told of by the next _tell_of_ended.
+        self._succeeded: list[Success] = []
 
     def received(self, run: Sequence[Accepted]) -> None:
         """These are here, and about to start."""
-        sender, now = self.sender, self._clock.time()
-        hostname, pid, utcoffset = sender.hostname, sender.pid, sender.utcoffset
-        clock = sender.logical_clock.skip(len(run))
-        events: list[TaskEvent] = []
-        for accepted in run:
-            if not accepted.options.send_events:
-                continue
-            request = accepted.request
-            said = shown(request.message)
-            clock += 1
-            events.append(
-                TaskReceived(
-                    uuid=request.id,
-                    hostname=hostname,
-                    pid=pid,
-                    utcoffset=utcoffset,
-                    clock=clock,
-                    timestamp=now,
-                    name=request.task,
-                    args=said.argsrepr,
-                    kwargs=said.kwargsrepr,
-                    root_id=request.root_id,
-                    parent_id=request.parent_id,
-                    retries=request.retries,
-                    eta=said.eta,
-                    expires=said.expires,
-                )
-            )
-        sender.send_tasks(events)
+        told = [accepted.request for accepted in run if accepted.options.send_events]
+        sender = self.sender
+        clock = sender.logical_clock.forward()
+        sender.send_tasks(self._news.received(told, clock=clock, now=self._clock.time()))
 
     async def look(self) -> None:
         """Tell of the start of tasks that run for a while, until cancelled."""
@@ -99,65 +78,52 @@ class TaskEvents:
     def _tell_of_started(self) -> None:
         now, monotonic = self._clock.time(), self._clock.monotonic()
         self._started &= self._active.keys()
-        events: list[TaskEvent] = []
+        events: list[bytes] = []
         for running in self._pool.running():
             accepted = self._active.get(running.key)
             if accepted is None or running.key in self._started:
                 continue
             self._started.add(running.key)
             if accepted.options.send_events:
-                events.append(self._start(accepted.request, now - (monotonic - running.since)))
+                start = self._start(accepted.request, now - (monotonic - running.since))
+                events.append(written(start))
         if events:
             self.sender.send_tasks(events)
 
     def ended(self, accepted: Accepted, outcome: Outcome) -> None:
-        """It has come to its end, which is not to be tried again as if it had not been."""
+        """It has come to its end, which is not to be tried again as if it had not been.
+
+        To be followed, when all that ended together have been noted, by :meth:`all_ended`.
+        """
         request = accepted.request
-        told = request.key in self._started
-        self._started.discard(request.key)
+        told = False
+        if request.key in self._started:
+            told = True
+            self._started.discard(request.key)
         if not accepted.options.send_events:
             return
-        if isinstance(outcome, Succeeded) and not told:
-            self._succeeded(request, outcome)
+        if outcome.__class__ is Succeeded and not told:
+            # What nearly all come to.
+            self._succeeded.append((request.id, outcome.runtime, outcome.shown))
             return
         end = self._end(accepted, outcome)
         if end is None:
             return
         if told or not outcome.runtime:
-            self.sender.send_tasks([end])
+            self.sender.send_tasks([written(end)])
         else:
             # Its number is the higher one, so that it comes last wherever they are sorted.
             start = self._start(request, end.timestamp - outcome.runtime)
             start.clock, end.clock = end.clock, start.clock
-            self.sender.send_tasks([start, end])
+            self.sender.send_tasks([written(start), written(end)])
 
-    def _succeeded(self, request: Request, outcome: Succeeded) -> None:
-        """Start and end of a short task: what nearly all come to, so without detours."""
-        sender, now = self.sender, self._clock.time()
-        id_, hostname, pid, utcoffset = request.id, sender.hostname, sender.pid, sender.utcoffset
-        clock = sender.logical_clock.skip(2)
-        sender.send_tasks(
-            (
-                TaskStarted(
-                    uuid=id_,
-                    hostname=hostname,
-                    pid=pid,
-                    utcoffset=utcoffset,
-                    clock=clock + 1,
-                    timestamp=now - outcome.runtime,
-                ),
-                TaskSucceeded(
-                    uuid=id_,
-                    hostname=hostname,
-                    pid=pid,
-                    utcoffset=utcoffset,
-                    clock=clock + 2,
-                    timestamp=now,
-                    result=outcome.shown,
-                    runtime=outcome.runtime,
-                ),
-            )
-        )
+    def all_ended(self) -> None:
+        """Tell of the short tasks that have ended since the last time."""
+        ended, self._succeeded = self._succeeded, []
+        if ended:
+            sender = self.sender
+            clock = sender.logical_clock.skip(2) + 1
+            sender.send_tasks(self._news.succeeded(ended, clock=clock, now=self._clock.time()))
 
     def rejected(self, accepted: Accepted, outcome: Rejected) -> None:
         """It gives its message back."""
@@ -176,12 +142,12 @@ class TaskEvents:
                 signum=signum,
                 expired=expired,
             )
-            self.sender.send_tasks([event])
+            self.sender.send_tasks([written(event)])
 
     def unknown(self, request: Request) -> None:
         """There is no such task."""
         error = f"NotRegistered({request.task!r})"
-        self.sender.send_tasks([self._common(TaskFailed, request, exception=error)])
+        self.sender.send_tasks([written(self._common(TaskFailed, request, exception=error))])
 
     def _end(self, accepted: Accepted, outcome: Outcome) -> TaskEvent | None:
         request = accepted.request
