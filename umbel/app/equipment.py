@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from umbel.app import drivers
 from umbel.app.workflows import Workflows
 from umbel.canvas.chains import chain
 from umbel.canvas.signature import maybe_signature
+from umbel.clock import SystemClock
 from umbel.execution.tools import Tools
 from umbel.model import Retention
 from umbel.serialization import registry as serializers
@@ -172,6 +174,19 @@ class Equipment(Workflows):
             max_retries=2,
             make_queue=self._make_queue,
             exchange_type=self.router.exchange_type,
+        )
+
+    def broker_elsewhere(self) -> Callable[[], Broker]:
+        """What makes such a client in another process, to hold on to what one here has on loan.
+        It can be sent there if the transport options can."""
+        return partial(
+            drivers.make_broker,
+            self.broker_read_url,
+            clock=SystemClock(),
+            lease=self.conf.worker_lease,
+            options=self._broker_options(),
+            project=self.project,
+            connect_timeout=self.conf.broker_connection_timeout or 4.0,
         )
 
     def make_console(self) -> Any:

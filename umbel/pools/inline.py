@@ -34,7 +34,8 @@ _PATIENCE = 1.0
 class InlinePool:
     """Runs requests where the worker runs, so a task that blocks holds everything else up.
 
-    Between tasks the loop gets its turn: leases are renewed then, and not before.
+    Between tasks the loop gets its turn: leases are renewed then, and meanwhile
+    by the worker's deputy.
 
     Time limits are exceptions raised inside the task: in a function by a timer of the process,
     which only the main thread has. A task that catches ``TaskCancelled`` too cannot be ended.

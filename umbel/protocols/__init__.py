@@ -1,7 +1,14 @@
 """What drivers must do: protocols, each with a conformance suite."""
 
 from umbel.protocols.backend import ResultBackend
-from umbel.protocols.broker import Broker, Capabilities, Compose, Pushes, Transactional
+from umbel.protocols.broker import (
+    Broker,
+    Capabilities,
+    Compose,
+    KnowsHolders,
+    Pushes,
+    Transactional,
+)
 from umbel.protocols.clock import Clock
 from umbel.protocols.dead_letters import DeadLetterStore, KeepsDeadLetters
 from umbel.protocols.fanout import Fanout
@@ -25,6 +32,7 @@ __all__ = [
     "KeepsDeadLetters",
     "KeepsRevocations",
     "KeepsSchedules",
+    "KnowsHolders",
     "Pool",
     "PublishingScheduleStore",
     "Pushes",

@@ -23,7 +23,7 @@ from umbel.model import (
 )
 from umbel.protocols.backend import ResultBackend
 
-__all__ = ["Broker", "Capabilities", "Compose", "Pushes", "Transactional"]
+__all__ = ["Broker", "Capabilities", "Compose", "KnowsHolders", "Pushes", "Transactional"]
 
 Compose = Callable[[Arrival, FullChord], Composed]
 """What becomes of a full chord: its body, or the failure of its body. Pure."""
@@ -161,6 +161,25 @@ class Pushes(Protocol):
     async def rest(self) -> None:
         """Nobody will receive for a while: what has come and was not received yet goes back, and
         no more comes until the next ``receive``. Idempotent; cheap when there is nothing."""
+
+
+@runtime_checkable
+class KnowsHolders(Protocol):
+    """A broker whose leases say whose they are: another client can renew them for a holder that
+    cannot do it itself just now."""
+
+    @property
+    def holder(self) -> str:
+        """Whose the leases are that this client takes: a name that no other client has."""
+        ...
+
+    async def extend_all(self, holder: str, queues: Sequence[str], *, lease: float) -> int:
+        """Hold on to all that a client has on loan of these queues, begun or not, for ``lease``
+        seconds from now; returns how many. What it has settled, given back or lost stays so.
+
+        Not in one step: what is settled meanwhile may or may not be counted.
+        """
+        ...
 
 
 @runtime_checkable

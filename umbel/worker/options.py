@@ -119,6 +119,8 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_file: str | None
     stall_timeout: float
     """Seconds that nothing may come while messages wait and slots are free; 0: for ever."""
+    blocked_timeout: float
+    """Seconds that messages are kept while nothing in this process moves; 0: for a lease."""
     store_delays: tuple[float, float | None]
     """Seconds before storing results is tried again: the first time, and at most (None: as the
     worker sees fit)."""
@@ -197,6 +199,7 @@ def resolve(given: WorkerArguments, conf: Settings) -> WorkerOptions:
         health_host=_given(given.get("health_host"), conf.worker_health_host),
         heartbeat_file=node_format(heartbeat, hostname) if heartbeat else None,
         stall_timeout=conf.worker_stall_timeout or 0.0,
+        blocked_timeout=conf.worker_blocked_timeout or 0.0,
         statedb=node_format(statedb, hostname) if statedb else None,
         task_events=bool(_given(given.get("task_events"), conf.worker_send_task_events)),
         heartbeat_interval=given.get("heartbeat_interval"),

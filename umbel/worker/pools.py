@@ -14,7 +14,12 @@ from umbel.worker.options import WorkerOptions
 if TYPE_CHECKING:
     from umbel.app.base import Umbel
 
-__all__ = ["make_pool"]
+__all__ = ["can_block", "make_pool"]
+
+
+def can_block(options: WorkerOptions) -> bool:
+    """Whether tasks run in the worker's own process, where one can hold up everything."""
+    return options.pool in {"threads", "asyncio", "solo"}
 
 
 def make_pool(options: WorkerOptions, app: Umbel) -> Pool:

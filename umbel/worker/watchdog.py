@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -47,8 +48,17 @@ class Watchdog:
         self._give_up = give_up
         self._clock = clock
 
-    async def run(self) -> None:
-        """Watch until cancelled, or until it has given up."""
+    async def watch(self, ending: asyncio.Event) -> None:
+        """Watch until the event is set, or until it has given up."""
+        watching = asyncio.ensure_future(self._run())
+        ended = asyncio.ensure_future(ending.wait())
+        await asyncio.wait((watching, ended), return_when=asyncio.FIRST_COMPLETED)
+        watching.cancel()
+        await asyncio.wait((watching, ended))
+        if not watching.cancelled():
+            watching.result()
+
+    async def _run(self) -> None:
         rebuilt = False
         while True:
             await self._clock.sleep(self._seconds / _LOOKS)

@@ -18,6 +18,7 @@ from umbel.worker.banner import Introduction, banner
 from umbel.worker.commands.state import Consumer
 from umbel.worker.companions import Companion, running
 from umbel.worker.company import Company
+from umbel.worker.deputy import deputy_of
 from umbel.worker.holding import Holding
 from umbel.worker.mourning import Mourning
 from umbel.worker.options import WorkerArguments, WorkerOptions, resolve
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from umbel.model import Queue
     from umbel.protocols import Broker, Pool, ResultBackend
     from umbel.worker.autoscale import Autoscaler
+    from umbel.worker.deputy import Deputy
 
 __all__ = ["Worker"]
 
@@ -92,6 +94,7 @@ class Worker:
         self.consumer: Consumer | None = None
         """What remote control sees of it; None before it is ready."""
         self._parts: Parts | None = None
+        self._deputy: Deputy | None = None
         self._started = app.wall_clock.monotonic()
         self._shutdown = Shutdown(self._on_shutdown, say=self._say, clock=app.wall_clock)
         self._ready = asyncio.Event()
@@ -207,6 +210,8 @@ class Worker:
             queues.select_add(queue, **options)
         if await self._running.source.add(queues[queue]):
             logger.info("Started consuming from %s", queue)
+            if self._deputy is not None:
+                self._deputy.report()
             self._running.nudge()
 
     def cancel_consumer(self, queue: str) -> None:
@@ -413,29 +418,24 @@ class Worker:
             await parts.run(self._shutdown)
 
     def _companions(self) -> list[Companion]:
-        scaling = [] if self.autoscaler is None else [self.autoscaler.run]
-        return [*self._beside, self._watch, *scaling]
-
-    async def _watch(self, ending: asyncio.Event) -> None:
-        """See that messages come when there are some, until it ends."""
-        seconds, source = self.options.stall_timeout, self._running.source
-        if not seconds:
-            return
-        watchdog = Watchdog(
-            self.state.pulse,
-            seconds=seconds,
-            waiting=lambda: count_waiting(self.app.make_broker, source.queues),
-            rebuild=self._running.reconnect,
-            give_up=lambda: self._shutdown.ask("warm", "nothing comes", exit_code=_EX_FAILURE),
-            clock=self.app.wall_clock,
-        )
-        watching = asyncio.ensure_future(watchdog.run())
-        ended = asyncio.ensure_future(ending.wait())
-        await asyncio.wait((watching, ended), return_when=asyncio.FIRST_COMPLETED)
-        watching.cancel()
-        await asyncio.wait((watching, ended))
-        if not watching.cancelled():
-            watching.result()
+        app, options, source = self.app, self.options, self._running.source
+        companions = [*self._beside]
+        if options.stall_timeout:
+            watchdog = Watchdog(
+                self.state.pulse,
+                seconds=options.stall_timeout,
+                waiting=lambda: count_waiting(app.make_broker, source.queues),
+                rebuild=self._running.reconnect,
+                give_up=lambda: self._shutdown.ask("warm", "nothing comes", exit_code=_EX_FAILURE),
+                clock=app.wall_clock,
+            )
+            companions.append(watchdog.watch)
+        if self.autoscaler is not None:
+            companions.append(self.autoscaler.run)
+        self._deputy = deputy_of(app, options, source)
+        if self._deputy is not None:
+            companions.append(self._deputy.run)
+        return companions
 
     async def _unless_asked(self, work: Coroutine[Any, Any, T]) -> T | None:
         """Do the work, but drop it when the worker is asked to end meanwhile."""

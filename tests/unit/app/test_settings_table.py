@@ -38,6 +38,7 @@ def test_settings_of_our_own_are_marked() -> None:
         "result_buffer_max",
         "task_decompressed_max_size",
         "task_max_deliveries",
+        "worker_blocked_timeout",
         "worker_health_host",
         "worker_health_port",
         "worker_heartbeat_file",

@@ -149,7 +149,7 @@ class Kennel:
 
     async def after(self, seconds: float, *, comes: int = 0) -> list[str]:
         """What it has done after so long, in steps of a receive that gives so much."""
-        task = asyncio.create_task(self.watchdog.run())
+        task = asyncio.create_task(self.watchdog.watch(asyncio.Event()))
         for _ in range(int(seconds / 5)):
             await self.clock.advance(5)
             self.pulse.answered(comes)

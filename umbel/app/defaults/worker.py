@@ -178,6 +178,16 @@ WORKER = (
         own=True,
     ),
     Setting(
+        "worker_blocked_timeout",
+        "float",
+        43_200.0,
+        "Seconds that a worker keeps its messages while a task holds the interpreter or blocks the "
+        "loop; 0: no longer than worker_lease. For the threads, asyncio and solo pools, with Redis "
+        "and SQLite.",
+        least=0,
+        own=True,
+    ),
+    Setting(
         "worker_direct",
         "bool",
         False,

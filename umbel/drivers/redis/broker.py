@@ -285,6 +285,15 @@ class RedisBroker:
         """Hold on to the messages for ``lease`` seconds from now; returns those already lost."""
         return await self._loans.extend(deliveries, lease=lease)
 
+    @property
+    def holder(self) -> str:
+        """What the tags of this client's leases begin with."""
+        return self._name
+
+    async def extend_all(self, holder: str, queues: Sequence[str], *, lease: float) -> int:
+        """Hold on to all that a client has on loan of these queues; returns how many."""
+        return await self._loans.extend_all(holder, queues, lease=lease)
+
     async def purge(self, queues: Sequence[str]) -> int:
         """Drop every message nobody holds; returns how many."""
         if not queues:

@@ -35,7 +35,10 @@ _START = script("start")
 LOADED = (_ACK, _BEGIN, _GIVE_BACK, _EXTEND)
 """What every connection needs at once."""
 
+_LEASED = "umbel|L|"
 _QUARANTINED = "umbel|Q|"
+_PAGE = 1000
+"""Leases that are looked at in one step."""
 
 
 Item = tuple[str] | tuple[str, int] | tuple[str, bytes]
@@ -146,6 +149,26 @@ class Loans:
         """Hold on to the messages for ``lease`` seconds from now; those already lost."""
         items = [(delivery.tag,) for delivery in deliveries]
         return _among(deliveries, await self._settle(_EXTEND, items, (lease,), keep=True))
+
+    async def extend_all(self, holder: str, queues: Sequence[str], *, lease: float) -> int:
+        """Hold on to all that a client has on loan of these queues; returns how many."""
+        keys = self._keys
+        work = [(keys.unacked_index, _LEASED), (keys.quarantine_index, _QUARANTINED)]
+        begun = [(keys.begun(queue), _LEASED) for queue in queues]
+        count = 0
+        for index, kind in work + begun:
+            cursor = b"0"
+            while True:
+                scan = ("ZSCAN", index, cursor, "MATCH", f"{kind}{holder}.*", "COUNT", _PAGE)
+                [(cursor, found)] = await self._client.call(scan, again=True)
+                # Each with its deadline.
+                tags = found[::2]
+                if tags:
+                    lost = await self._client.run(_EXTEND, (index, index), (lease, *tags))
+                    count += len(tags) - len(lost)
+                if cursor == b"0":
+                    break
+        return count
 
     async def leave(self) -> None:
         """Give back everything; what was begun is left for someone else to notice, at once."""

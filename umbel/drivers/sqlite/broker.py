@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -25,6 +26,9 @@ logger = logging.getLogger(__name__)
 _KEEP_DEAD = Retention()
 
 _LONGEST_PAUSE = 3600.0
+_TAKES = 1 << 26
+"""How many takes of one client have tokens of their own: with seq a token is unique all the same,
+unless a message comes to the same client again after exactly so many takes."""
 
 
 class SQLiteBroker:
@@ -64,6 +68,8 @@ class SQLiteBroker:
         self.revocations = SQLiteRevocations(self._connection)
         self.schedules = SQLiteSchedules(self._connection, clock)
         self._held: dict[str, None] = {}
+        self._first_token = secrets.randbits(36) * _TAKES
+        self._takes = 0
         self._pid = os.getpid()
 
     @property
@@ -72,6 +78,11 @@ class SQLiteBroker:
         return Capabilities(
             lease=self._lease, delay=True, priority="high-first", ordered=True, wakeup=True
         )
+
+    @property
+    def holder(self) -> str:
+        """The first of the tokens that this client's leases have."""
+        return str(self._first_token)
 
     async def open(self) -> None:
         """Open the database; make it if there is none. Idempotent."""
@@ -190,6 +201,15 @@ class SQLiteBroker:
         self._release(lost)
         return lost
 
+    async def extend_all(self, holder: str, queues: Sequence[str], *, lease: float) -> int:
+        """Hold on to all that a client has on loan, of whichever queue; returns how many."""
+        del queues
+        until = self._clock.time() + lease
+        first = int(holder)
+        return await self._connection.run(
+            lambda session: messages.extend_all(session, (first, first + _TAKES), until)
+        )
+
     async def purge(self, queues: Sequence[str]) -> int:
         """Drop every message nobody holds; returns how many."""
         now = self._clock.time()
@@ -259,8 +279,12 @@ class SQLiteBroker:
         until = now + self._lease
         taken: list[messages.Taken] = []
         if messages.ready(session, queues, now):
+            self._takes = (self._takes + 1) % _TAKES
+            token = self._first_token + self._takes
             taken = session.transact(
-                lambda session: messages.take(session, queues, limit=limit, now=now, until=until)
+                lambda session: messages.take(
+                    session, queues, limit=limit, now=now, until=until, token=token
+                )
             )
         due = 0.0 if taken else messages.next_due(session)
         return taken, stamp, due, leased_until

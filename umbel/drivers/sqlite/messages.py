@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable, Sequence
 from math import inf
 
@@ -22,6 +21,7 @@ __all__ = [
     "conclude",
     "declare",
     "extend",
+    "extend_all",
     "forget",
     "forget_all",
     "give_back",
@@ -182,14 +182,16 @@ def next_due(session: Session) -> float:
 
 
 def take(
-    session: Session, queues: Sequence[str], *, limit: int, now: float, until: float
+    session: Session, queues: Sequence[str], *, limit: int, now: float, until: float, token: int
 ) -> list[Taken]:
-    """Lease up to ``limit`` messages until then, the first queue first."""
+    """Lease up to ``limit`` messages until then, the first queue first.
+
+    Args:
+        token: Of these leases; with seq it is unique for every lease ever granted.
+    """
     sql = session.sql
     session.execute(sql["promote"], (now,))
     _drop_overdue(session, now)
-    # With seq it is unique for every lease ever granted; no counter, nothing to write.
-    token = secrets.randbits(62)
     taken: list[Taken] = []
     for name in queues:
         queue = session.known_queue(name)
@@ -313,6 +315,11 @@ def extend(session: Session, deliveries: Sequence[Delivery], until: float) -> li
         for delivery in deliveries
         if execute(sql, (until, *delivery.tag.split(":"))).rowcount == 0
     ]
+
+
+def extend_all(session: Session, tokens: tuple[int, int], until: float) -> int:
+    """Lease everything for longer that has such a token, the last one not included."""
+    return session.execute(session.sql["extend_all"], (until, *tokens)).rowcount
 
 
 def unlend(session: Session, tags: Iterable[str]) -> None:

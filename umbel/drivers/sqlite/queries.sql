@@ -145,6 +145,9 @@ WHERE seq = ? AND token = ?;
 -- name: extend
 UPDATE umbel_messages SET due = ? WHERE seq = ? AND token = ?;
 
+-- name: extend_all
+UPDATE umbel_messages SET due = ? WHERE due IS NOT NULL AND token >= ? AND token < ?;
+
 -- name: bury
 INSERT INTO umbel_dead (queue, attempt, dropped_at, reason, message)
 SELECT queue, attempt + 1, ?, ?, message FROM umbel_messages WHERE seq = ? AND token = ?;

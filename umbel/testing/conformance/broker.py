@@ -25,6 +25,7 @@ from umbel.model import Queue
 from umbel.protocols import Broker
 from umbel.testing.conformance.begun import BegunContract
 from umbel.testing.conformance.clocks import MovableClock
+from umbel.testing.conformance.holders import HoldersContract
 from umbel.testing.conformance.messages import (
     PATIENCE,
     MakeBroker,
@@ -44,7 +45,9 @@ __all__ = ["BrokerContract", "MakeBroker", "message", "messages"]
 _NO_LEASE = "leases last as long as the connection"
 
 
-class BrokerContract(TimingContract, BegunContract, SharingContract, TopologyContract):
+class BrokerContract(
+    TimingContract, BegunContract, HoldersContract, SharingContract, TopologyContract
+):
     """Fixtures to give: ``make_broker``; for servers also ``clock``."""
 
     @pytest.fixture
