@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 import msgspec
 
+from umbel.compat.platforms.pidfile import LockFailed, Pidfile, is_alive
+from umbel.compat.platforms.users import maybe_drop_privileges, parse_gid, parse_uid
+from umbel.exceptions import SecurityError
 from umbel.utils.nodenames import node_format
 
 if TYPE_CHECKING:
@@ -22,7 +25,6 @@ __all__ = [
     "Surroundings",
     "begin_anew",
     "ignore_signals",
-    "is_alive",
     "mask_of",
     "path_of",
     "pid_in",
@@ -133,7 +135,15 @@ def refuse_if_taken(path: Path) -> None:
 
 def _write_pid(path: Path) -> None:
     refuse_if_taken(path)
-    path.write_text(f"{os.getpid()}\n", encoding="ascii")
+    try:
+        # What is there is of a process that is gone, or of this one before it began anew.
+        path.unlink(missing_ok=True)
+        Pidfile(path).acquire()
+    except (LockFailed, OSError) as error:
+        raise click.ClickException(
+            f"cannot write the process id file {path}: {error}. Make its folder, or use another "
+            "--pidfile."
+        ) from error
 
 
 def pid_in(path: Path) -> int | None:
@@ -145,48 +155,20 @@ def pid_in(path: Path) -> int | None:
         return None
 
 
-def is_alive(pid: int) -> bool:
-    """Whether there is such a process."""
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
 def _become(uid: str | int | None, gid: str | int | None) -> None:
     if uid is None and gid is None:
         return
-    # There are no users of that kind on Windows.
-    import grp
-    import pwd
-
     try:
-        user = (
-            None
-            if uid is None
-            else (pwd.getpwuid(int(uid)) if str(uid).isdigit() else pwd.getpwnam(str(uid)))
-        )
-        group = (
-            None
-            if gid is None
-            else (int(gid) if str(gid).isdigit() else grp.getgrnam(str(gid)).gr_gid)
-        )
-    except KeyError:
-        raise click.ClickException(
-            f"there is no user {uid!r} or no group {gid!r} on this machine."
-        ) from None
-    if group is None and user is not None:
-        group = user.pw_gid
+        user = None if uid is None else parse_uid(uid)
+        group = None if gid is None else parse_gid(gid)
+    except KeyError as error:
+        raise click.ClickException(f"{error.args[0]}, on this machine.") from None
+    if user in {None, os.getuid()} and group in {None, os.getgid()}:
+        return
     try:
-        # The group first: afterwards we are no longer allowed to.
-        if group is not None and group != os.getgid():
-            os.setgroups([group])
-            os.setgid(group)
-        if user is not None and user.pw_uid != os.getuid():
-            os.setuid(user.pw_uid)
+        maybe_drop_privileges(user, group)
+    except (KeyError, SecurityError) as error:
+        raise click.ClickException(f"cannot become user {uid!r}: {error}") from error
     except PermissionError:
         raise click.ClickException(
             "only root can become another user: start it as root, or without --uid and --gid."

@@ -17,10 +17,11 @@ from collections.abc import Callable, Iterable, Sequence
 import click
 
 from umbel import __version__
-from umbel.cli.daemon import is_alive, pid_in
+from umbel.cli.daemon import pid_in
 from umbel.cli.nodes import Node, nodes_of, parse
 from umbel.cli.session import Session, pass_session
 from umbel.cli.worker import worker
+from umbel.compat.platforms.pidfile import is_alive
 from umbel.exceptions import UmbelError
 from umbel.utils.text import pluralize
 

@@ -14,6 +14,11 @@ from collections.abc import Iterator
 
 __all__ = ["HOMES", "NAMES", "REPLACEABLE", "is_package", "submodules"]
 
+
+def _within(package: str, modules: str) -> str:
+    return " ".join(f"{package}.{module}" for module in modules.split())
+
+
 _APP = {
     "celery": "umbel",
     "celery._state": "",
@@ -45,7 +50,9 @@ _APP = {
     "celery.loaders.base": "",
     "celery.loaders.default": "",
     "celery.local": "umbel.compat.local",
-    "celery.platforms": "umbel.compat.platforms",
+    "celery.platforms": _within(
+        "umbel.compat.platforms", "machine users pidfile background signals titles"
+    ),
     "celery.registry": "",
     "celery.result": "umbel.result",
     "celery.schedules": "umbel.schedules",
@@ -94,7 +101,7 @@ _EVENTS = {
 _UTILS = {
     "celery.utils": "",
     "celery.utils.abstract": "umbel.compat.utils.abstract",
-    "celery.utils.collections": "umbel.compat.utils.bounded umbel.compat.utils.views",
+    "celery.utils.collections": _within("umbel.compat.utils", "bounded views"),
     "celery.utils.debug": "umbel.compat.utils.debug",
     "celery.utils.deprecated": "umbel.compat.utils.deprecated",
     "celery.utils.dispatch": "",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,6 +36,12 @@ def ours(module: str, lines: str) -> Any:
 
 def _run(module: Any, lines: str) -> Any:
     names: dict[str, Any] = {"m": module, "box": SimpleNamespace}
+    with TemporaryDirectory() as folder:
+        names["tmp"] = Path(folder)
+        return _outcome(lines, names)
+
+
+def _outcome(lines: str, names: dict[str, Any]) -> Any:
     try:
         if "\n" in lines or "r = " in lines:
             exec(lines, names)

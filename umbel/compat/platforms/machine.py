@@ -1,4 +1,4 @@
-"""What ``celery.platforms`` says of the machine.
+"""Exit codes, the system, and its errors.
 
 Source:
     Celery internals reference, ``celery.platforms``: names.
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import errno
 import platform
-import signal
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
 __all__ = [
+    "EX_CANTCREAT",
     "EX_FAILURE",
     "EX_OK",
     "EX_UNAVAILABLE",
@@ -25,13 +25,13 @@ __all__ = [
     "ignore_errno",
     "isatty",
     "pyimplementation",
-    "signal_name",
 ]
 
 EX_OK = 0
 EX_FAILURE = 1
 EX_USAGE = 64
 EX_UNAVAILABLE = 69
+EX_CANTCREAT = 73
 
 SYSTEM = platform.system()
 IS_macOS = SYSTEM == "Darwin"
@@ -55,18 +55,6 @@ def isatty(fh: Any) -> bool:
         return False
 
 
-def signal_name(signum: int) -> str:
-    """The name of a signal without ``SIG``.
-
-    Raises:
-        ValueError: There is no such signal.
-
-    >>> signal_name(15)
-    'TERM'
-    """
-    return signal.Signals(signum).name.removeprefix("SIG")
-
-
 def get_errno_name(n: int | str) -> int:
     """The number of an error, by number or name.
 
@@ -78,7 +66,7 @@ def get_errno_name(n: int | str) -> int:
 
 @contextmanager
 def ignore_errno(
-    *errnos: int | str, types: tuple[type[OSError], ...] = (OSError,)
+    *errnos: int | str, types: tuple[type[BaseException], ...] = (OSError,)
 ) -> Generator[None]:
     """Pass over these errors of the system, by number or name.
 
@@ -89,5 +77,5 @@ def ignore_errno(
     try:
         yield
     except types as error:
-        if error.errno not in numbers:
+        if getattr(error, "errno", None) not in numbers:
             raise

@@ -1,0 +1,1 @@
+"""``celery.platforms``: the machine, users, signals, and processes in the background."""
