@@ -13,6 +13,7 @@ import sys
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from umbel import signals
+from umbel.app.json_lines import JsonFormatter
 from umbel.execution import context
 from umbel.utils.log import (
     ColorFormatter,
@@ -71,6 +72,7 @@ class Logging:
         self.datefmt: str | None = conf.worker_log_datefmt
         self.task_datefmt: str | None = conf.worker_task_log_datefmt
         self.colorize: bool | None = conf.worker_log_color
+        self.json: bool = conf.worker_log_json
         self.already_setup = False
         self.given: dict[str, Any] | None = None
         """What :meth:`setup` was called with; for processes that are to log in the same way."""
@@ -195,7 +197,11 @@ class Logging:
             handler = logging.StreamHandler(
                 logfile or (sys.__stderr__ if redirected else sys.stderr)
             )
-        handler.setFormatter(formatter(format, use_color=colorize, datefmt=datefmt))
+        handler.setFormatter(
+            JsonFormatter(datefmt=datefmt)
+            if self.json
+            else formatter(format, use_color=colorize, datefmt=datefmt)
+        )
         handler.addFilter(_task_context)
         logger.addHandler(handler)
         return logger

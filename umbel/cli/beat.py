@@ -43,6 +43,7 @@ _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
     help="What to log.",
 )
 @click.option("-f", "--logfile", help="The log file; standard error by default.")
+@click.option("--log-json", is_flag=True, help="Write each log line as a JSON object.")
 @click.option("--pidfile", help="The file to write the process id to.")
 @click.option("--uid", help="The user to become.")
 @click.option("--gid", help="The group to become.")
@@ -57,6 +58,7 @@ def beat(
     scheduler: str | None,
     max_interval: float | None,
     loglevel: str,
+    log_json: bool,
     detach: bool,
     executable: str | None,
     **options: str | None,
@@ -68,6 +70,8 @@ def beat(
     """
     app = session.app
     app.conf.update(dict(setting_of_argument(text, "beat_") for text in settings))
+    if log_json:
+        app.conf.worker_log_json = True
     surroundings = Surroundings.of(app.conf, "beat", **options)
     if detach:
         into_background(session, surroundings, _NAME, executable or app.conf.beat_executable)

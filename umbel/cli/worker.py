@@ -36,6 +36,7 @@ _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
     help="What to log.",
 )
 @click.option("-f", "--logfile", help="The log file; standard error by default.")
+@click.option("--log-json", is_flag=True, help="Write each log line as a JSON object.")
 @click.option("-c", "--concurrency", help="How many tasks run at once, or 'auto'.")
 @click.option(
     "-P",
@@ -102,6 +103,7 @@ def worker(
     /,
     settings: Sequence[str],
     loglevel: str,
+    log_json: bool,
     include: Sequence[str] | None,
     pool_start_method: str | None,
     beat: bool,
@@ -123,6 +125,8 @@ def worker(
         changes["beat_schedule_filename"] = schedule_filename
     if scheduler is not None:
         changes["beat_scheduler"] = scheduler
+    if log_json:
+        changes["worker_log_json"] = True
     app.conf.update(changes)
     if beat:
         # Only -B needs it.

@@ -319,6 +319,14 @@ LOGGING = (
         "CELERYD_TASK_LOG_DATEFMT",
     ),
     Setting(
+        "worker_log_json",
+        "bool",
+        False,
+        "Whether each log line is a JSON object, for programs that collect logs; formats and "
+        "colours are without effect then.",
+        own=True,
+    ),
+    Setting(
         "worker_redirect_stdouts",
         "bool",
         True,
