@@ -5,7 +5,8 @@ from __future__ import annotations
 __all__ = ["Pace"]
 
 _AHEAD = 0.015
-"""Seconds of work to hand over: long enough to hide the hand-over, too short to be missed."""
+"""Seconds of work to hand over behind what runs: long enough to hide the hand-over, too short to
+be missed."""
 _MOST = 200
 _UNKNOWN = 2
 """How many to hand over before anything is known."""
@@ -37,4 +38,4 @@ class Pace:
         else:
             mean += (latest - mean) * 0.25
         self._mean = mean
-        self.ahead = _MOST if mean * _MOST <= _AHEAD else max(1, int(_AHEAD / mean))
+        self.ahead = _MOST if mean * _MOST <= _AHEAD else 1 + int(_AHEAD / mean)
