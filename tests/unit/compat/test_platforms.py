@@ -66,11 +66,12 @@ else:
     from celery import platforms as m
 parent, session = os.getpid(), os.getsid(0)
 secret = os.open("secret", os.O_CREAT | os.O_RDWR)
+inode = os.fstat(secret).st_ino
 with m.detached(logfile="log", pidfile="pid", umask=0o27):
     print("nobody reads this")
     try:
-        os.fstat(secret)
-        closed = False
+        # Its number may be another file's by now.
+        closed = os.fstat(secret).st_ino != inode
     except OSError:
         closed = True
     m.create_pidlock("pid")
