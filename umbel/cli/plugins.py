@@ -114,7 +114,7 @@ def _celery_context(session: Session) -> Any:
     """What commands made for Celery find as ``ctx.obj``.
 
     Where a real Celery is installed its own, with an app of Celery that is configured like ours;
-    else, under the alias, the session, which has the same names.
+    else, under the alias, what stands for it, with our app.
     """
     try:
         # Celery itself: the command has brought it, or the alias stands in for it.
@@ -122,12 +122,10 @@ def _celery_context(session: Session) -> Any:
         base: Any = importlib.import_module("celery.bin.base")
     except ImportError:
         return session
-    app = session.app
-    if isinstance(app, celery.Celery):
-        return session
-    return base.CLIContext(
-        app=_as_celery(app, celery), no_color=session.no_color, workdir=None, quiet=session.quiet
-    )
+    app: Any = session.app
+    if not isinstance(app, celery.Celery):
+        app = _as_celery(app, celery)
+    return base.CLIContext(app=app, no_color=session.no_color, workdir=None, quiet=session.quiet)
 
 
 def _as_celery(app: Umbel, celery: Any) -> Any:

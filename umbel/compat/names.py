@@ -64,10 +64,11 @@ _APP = {
     "celery.signals": "umbel.signals",
     "celery.states": "umbel.states",
     "celery.worker": "umbel.worker",
+    "celery.worker.autoscale": "umbel.worker.autoscale",
     "celery.worker.control": "umbel.worker.control",
     "celery.worker.heartbeat": "",
     "celery.worker.request": "umbel.worker.request",
-    "celery.worker.state": "",
+    "celery.worker.state": "umbel.compat.worker.state",
     "celery.worker.worker": "",
 }
 
@@ -126,7 +127,7 @@ _UTILS = {
 _COMMANDS = {
     "celery.bin": "",
     "celery.bin.amqp": "umbel.cli.amqp",
-    "celery.bin.base": "",
+    "celery.bin.base": _within("umbel.compat.bin", "commands context types"),
     "celery.bin.beat": "umbel.cli.beat",
     "celery.bin.call": "",
     "celery.bin.celery": "",
@@ -140,7 +141,7 @@ _COMMANDS = {
     "celery.bin.result": "",
     "celery.bin.shell": "umbel.cli.shell",
     "celery.bin.upgrade": "umbel.cli.upgrade",
-    "celery.bin.worker": "umbel.cli.worker",
+    "celery.bin.worker": "umbel.cli.worker umbel.compat.bin.types",
 }
 
 _BESIDE = {
@@ -251,8 +252,8 @@ NAMES: dict[str, str] = {
     **_each("celery.worker.heartbeat", Heart="umbel.worker.heart:Heart"),
     **_each(
         "celery.worker.state",
-        REVOKES_MAX="umbel.worker.state:REVOKES_MAX",
-        REVOKE_EXPIRES="umbel.worker.state:REVOKE_EXPIRES",
+        should_stop="umbel.compat.worker.state:should_stop",
+        should_terminate="umbel.compat.worker.state:should_terminate",
     ),
     **_each("celery.worker.worker", WorkController="umbel.worker:WorkController"),
     **_each(
@@ -278,7 +279,6 @@ NAMES: dict[str, str] = {
     **_each("celery.utils.nodenames", NODENAME_SEP="umbel.utils.nodenames:NODENAME_SEP"),
     "celery.utils.threads._LocalStack": "umbel.compat.utils.threads:LocalStack",
     **_each("celery.utils.iso8601", parse_iso8601="umbel.utils.time:maybe_iso8601"),
-    **_each("celery.bin.base", CeleryCommand="umbel.cli.options:UmbelCommand"),
     **_each("celery.bin.call", call="umbel.cli.calling:call"),
     **_each(
         "celery.bin.celery",
@@ -286,7 +286,17 @@ NAMES: dict[str, str] = {
         main="umbel.cli.main:main",
         report="umbel.cli.showing:report",
     ),
-    **_each("celery.bin.list", list_="umbel.cli.queues:list_group"),
+    **_each(
+        "celery.bin.list",
+        bindings="umbel.cli.queues:bindings",
+        list_="umbel.cli.queues:list_group",
+    ),
+    **_each(
+        "celery.bin.graph",
+        bootsteps="umbel.cli.graph:bootsteps",
+        workers="umbel.cli.graph:workers",
+    ),
+    **_each("celery.bin.upgrade", settings="umbel.cli.upgrade:settings"),
     **_each("celery.bin.purge", purge="umbel.cli.queues:purge"),
     **_each("celery.bin.result", result="umbel.cli.calling:result"),
     "billiard.VERSION": f"{_RELEASE}BILLIARD",
@@ -364,7 +374,13 @@ NAMES: dict[str, str] = {
 """Path there → ``module:attribute`` here."""
 
 
-REPLACEABLE = frozenset({"celery.app.trace.build_tracer"})
+REPLACEABLE = frozenset(
+    {
+        "celery.app.trace.build_tracer",
+        "celery.worker.state.should_stop",
+        "celery.worker.state.should_terminate",
+    }
+)
 """Names that others put something of theirs in the place of: then it is in umbel's, too."""
 
 

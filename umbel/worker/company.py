@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from umbel.app.mailbox import mailbox_of
 from umbel.events.sender import EventSender
 from umbel.exceptions import BrokerUnavailable, OperationalError
-from umbel.worker.commands.state import Consumer, ControlState
+from umbel.worker.commands.state import Consumer, ControlState, running_consumers
 from umbel.worker.gossip import Gossip
 from umbel.worker.heart import INTERVAL, Heart
 from umbel.worker.mingle import mingle
@@ -62,6 +62,7 @@ class Company:
     async def kept(self, consumer: Consumer) -> AsyncGenerator[None]:
         """Keep company meanwhile; entered when the worker can be reached."""
         worker, conf = self._worker, self._worker.app.conf
+        running_consumers.add(consumer)
         try:
             await self._fanout.open()
         except (BrokerUnavailable, OperationalError) as error:
@@ -96,6 +97,7 @@ class Company:
                         await consumer.gossip.finish(_FAREWELL)
                     await self.sender.finish(_FAREWELL)
         finally:
+            running_consumers.discard(consumer)
             await self._fanout.close()
 
     def _heart(self, consumer: Consumer) -> Heart:

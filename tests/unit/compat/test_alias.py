@@ -122,6 +122,23 @@ def test_a_real_kombu_is_left_alone(bare: BareInterpreter, tmp_path: Path) -> No
     assert bare.run("-c", program, cwd=tmp_path) == "True\n"
 
 
+def test_a_worker_ends_when_the_books_say_that_it_should(run: Run) -> None:
+    run("""
+import asyncio, celery.worker.state as state
+from celery.worker import WorkController
+
+async def serve():
+    worker = WorkController(umbel.Celery("ends", broker="memory://"), pool="solo", quiet=True)
+    running = asyncio.create_task(worker.arun())
+    await worker.ready()
+    assert state.should_stop is None
+    state.should_stop = True
+    assert await asyncio.wait_for(running, 30) == 0 and state.should_stop is True
+
+asyncio.run(serve())
+""")
+
+
 def test_tests_with_celerys_fixtures_pass_with_umbels(
     bare: BareInterpreter, tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from umbel.exceptions import UmbelError
 from umbel.wire.tasks import read_body
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
     from umbel.worker.source import Source
     from umbel.worker.worker import Worker
 
-__all__ = ["Consumer", "ControlState", "QoS"]
+__all__ = ["Consumer", "ControlState", "QoS", "running_consumers"]
+
+running_consumers: WeakSet[Consumer] = WeakSet()
+"""Those of the workers that run in this process."""
 
 
 class QoS:
@@ -49,6 +53,8 @@ class Consumer:
         """None: the worker does not listen to others."""
         self._source = source
         self.qos = QoS(pool, worker.state.active)
+        self.loop = asyncio.get_running_loop()
+        """The worker's."""
 
     @property
     def queues(self) -> Sequence[Queue]:

@@ -1,0 +1,1 @@
+"""What commands that were made for Celery's command line are made of."""
