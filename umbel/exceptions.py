@@ -35,6 +35,7 @@
     │   ├── BackendGetMetaError
     │   ├── BackendStoreError
     │   └── BackendUnavailable          the result backend cannot be reached
+    │       └── BackendClosed           this process has closed it
     ├── SoftTimeLimitExceeded
     ├── TimeLimitExceeded
     ├── WorkerLostError
@@ -57,6 +58,7 @@ from datetime import datetime
 __all__ = [
     "AlreadyRegistered",
     "AlwaysEagerIgnored",
+    "BackendClosed",
     "BackendError",
     "BackendGetMetaError",
     "BackendStoreError",
@@ -362,6 +364,10 @@ class BackendStoreError(BackendError):
 
 class BackendUnavailable(BackendError):
     """No connection to the result backend; nothing is known about what was asked of it."""
+
+
+class BackendClosed(BackendUnavailable):
+    """The result backend was closed by this process while somebody waited for results."""
 
 
 class SoftTimeLimitExceeded(Exception):

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from umbel.exceptions import BackendUnavailable
 from umbel.exceptions import TimeoutError as ResultTimeout
+from umbel.result.outages import Outage
 from umbel.result.waiting import OnMessage, ResultSource, load_meta
 from umbel.states import READY_STATES
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from umbel.model import ResultRecord
+    from umbel.protocols import ResultBackend
     from umbel.wire.results import ResultMeta
 
 __all__ = ["LOADED_AT_ONCE", "Gathering", "load_all"]
@@ -37,6 +40,8 @@ async def load_all(source: ResultSource, ids: list[str]) -> dict[str, ResultMeta
 
 class Gathering:
     """The results of many tasks as they become ready.
+
+    A backend that has been reached before, and is away now, is waited for.
 
     Not an iterator: synchronous callers come back for every batch through the portal, and each
     time another asyncio task does the work.
@@ -60,6 +65,7 @@ class Gathering:
         self._missing = dict.fromkeys(ids)
         self._watched: set[str] = set()
         self._deadline: float | None = None
+        self._outage = Outage(bounded=timeout is not None)
         self._watch: AbstractAsyncContextManager[AsyncIterator[list[ResultRecord]]] | None = None
         self._changes: AsyncIterator[list[ResultRecord]] | None = None
         self._next: asyncio.Task[list[ResultRecord] | None] | None = None
@@ -75,6 +81,8 @@ class Gathering:
 
         Raises:
             TimeoutError: The time is over, and some are not ready.
+            BackendUnavailable: The backend was never reached, or, without a timeout, is away for
+                long.
         """
         # Needed only where somebody waits; costs 40 ms to import.
         import asyncio
@@ -120,16 +128,26 @@ class Gathering:
         return max(min(ends) - _loop().time(), 0.0) if ends else None
 
     async def _step(self) -> list[ResultRecord] | None:
-        if self._changes is None:
-            ids = [id_ for id_, _ in zip(self._missing, range(_WATCHED_AT_ONCE), strict=False)]
-            self._watched = set(ids)
-            backend = await self._source.connections.backend()
-            self._watch = backend.watch(ids)
-            self._changes = await self._watch.__aenter__()
-        elif not self._watched:
+        if self._changes is not None and not self._watched:
             await self._leave()
             return []
-        return await anext(self._changes, None)
+        # Not survived: a backend that was never reached may have a wrong address.
+        backend = await self._source.connections.backend()
+        return await self._outage.survive(lambda: self._news(backend))
+
+    async def _news(self, backend: ResultBackend) -> list[ResultRecord] | None:
+        try:
+            if self._changes is None:
+                ids = [id_ for id_, _ in zip(self._missing, range(_WATCHED_AT_ONCE), strict=False)]
+                self._watched = set(ids)
+                self._watch = backend.watch(ids)
+                self._changes = await self._watch.__aenter__()
+                self._outage.answered()
+            return await anext(self._changes, None)
+        except BackendUnavailable:
+            # What came of this watch has been handed out; another one sees all the rest.
+            await self._leave()
+            raise
 
     async def _leave(self) -> None:
         watch, self._watch, self._changes = self._watch, None, None
@@ -154,7 +172,8 @@ class Gathering:
 
     async def _at_the_last_moment(self) -> list[ResultMeta]:
         """What is there when the time is over: a timeout of 0 means "look, do not wait"."""
-        found = await load_all(self._source, list(self._missing))
+        away = self._outage.error
+        found = {} if away else await load_all(self._source, list(self._missing))
         ready = [meta for meta in found.values() if meta.status in READY_STATES]
         for meta in ready:
             self._missing.pop(meta.task_id, None)
@@ -164,9 +183,9 @@ class Gathering:
         some = ", ".join(id_ for id_, _ in zip(self._missing, range(3), strict=False))
         message = (
             f"The operation timed out: {len(self._missing)} results were not ready in "
-            f"{self._timeout} s, among them {some}."
+            f"{self._timeout} s, among them {some}.{self._outage.sentence}"
         )
-        raise ResultTimeout(message)
+        raise ResultTimeout(message) from away
 
 
 def _loop() -> asyncio.AbstractEventLoop:

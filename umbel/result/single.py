@@ -161,16 +161,17 @@ class AsyncResult(Tree, Generic[R]):
         on_interval: Callable[[], object] | None,
     ) -> ResultMeta:
         source = self._source()
+        parents: list[str] = []
         if follow_parents:
-            await self._raise_of_parents(source)
-        return await wait_for(source, self.id, timeout, interval, on_message, on_interval)
+            parents = [node.id for node in self.lineage() if isinstance(node, AsyncResult)]
 
-    async def _raise_of_parents(self, source: ResultSource) -> None:
-        parents = [node.id for node in self.lineage() if isinstance(node, AsyncResult)]
-        if parents:
+        async def check_parents() -> None:
             for meta in (await load_meta(source, parents)).values():
                 if meta.status in PROPAGATE_STATES:
                     raise_failure(meta)
+
+        before = check_parents if parents else None
+        return await wait_for(source, self.id, timeout, interval, on_message, on_interval, before)
 
     def _finish(
         self,

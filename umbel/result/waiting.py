@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 
 from umbel.exceptions import TimeoutError as ResultTimeout
+from umbel.result.outages import Outage
 from umbel.states import READY_STATES
 
 if TYPE_CHECKING:
@@ -83,20 +84,25 @@ async def wait_for(
     interval: float = 0.5,
     on_message: OnMessage | None = None,
     on_interval: Callable[[], object] | None = None,
+    before: Callable[[], Awaitable[object]] | None = None,
 ) -> ResultMeta:
-    """The task's result, once it is ready.
+    """The task's result, once it is ready. A backend that has been reached before, and is away
+    now, is waited for.
 
     Args:
         timeout: Seconds; None: for ever.
         interval: Seconds between calls of ``on_interval``; results do not wait for it.
+        before: What to do first, in the same time.
 
     Raises:
         TimeoutError: It was not ready in time.
+        BackendUnavailable: The backend was never reached, or, without a timeout, is away for long.
     """
     # Needed only where somebody waits; costs 40 ms to import.
     import asyncio
 
-    waiting = _first_ready(source, task_id, on_message)
+    outage = Outage(bounded=timeout is not None)
+    waiting = _ready(source, task_id, on_message, outage, before)
     if timeout is None and on_interval is None:
         return await waiting
     limit = asyncio.timeout(timeout)
@@ -108,14 +114,36 @@ async def wait_for(
             # Not ours: a callback's, or a server's.
             raise
         message = f"The operation timed out: task {task_id!r} was not ready in {timeout} s."
-        raise ResultTimeout(message) from None
+        raise ResultTimeout(message + outage.sentence) from outage.error
+
+
+async def _ready(
+    source: ResultSource,
+    task_id: str,
+    on_message: OnMessage | None,
+    outage: Outage,
+    before: Callable[[], Awaitable[object]] | None,
+) -> ResultMeta:
+    # Not survived: a backend that was never reached may have a wrong address.
+    backend = await source.connections.backend()
+    if before is not None:
+        await outage.survive(before)
+
+    async def attempt() -> ResultMeta:
+        return await _first_ready(backend, source, task_id, on_message, outage)
+
+    return await outage.survive(attempt)
 
 
 async def _first_ready(
-    source: ResultSource, task_id: str, on_message: OnMessage | None
+    backend: ResultBackend,
+    source: ResultSource,
+    task_id: str,
+    on_message: OnMessage | None,
+    outage: Outage,
 ) -> ResultMeta:
-    backend = await source.connections.backend()
     async with backend.watch([task_id]) as changes:
+        outage.answered()
         async for records in changes:
             for record in records:
                 meta = _seen(source, record, on_message)

@@ -32,6 +32,7 @@ from umbel.drivers.rabbitmq.methods import Consume, DeclareQueue
 from umbel.drivers.rabbitmq.publishing import Publisher
 from umbel.drivers.rabbitmq.topology import Topology, arguments_of, default_queue
 from umbel.exceptions import (
+    BackendClosed,
     BackendStoreError,
     BackendUnavailable,
     BatchError,
@@ -133,7 +134,7 @@ class RpcBackend:
         if keeper is not None:
             keeper.cancel()
             await asyncio.wait([keeper])
-        reason = BackendUnavailable("the result backend was closed while it was watched")
+        reason = BackendClosed("the result backend was closed while it was watched")
         for listener in self._listeners:
             listener.fail(reason)
         channel, self._channel = self._channel, None

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from umbel.drivers.redis.connection import Client
 from umbel.drivers.redis.link import Push, pack
 from umbel.drivers.redis.subscriptions import Inbox, Subscriptions, subscribe
-from umbel.exceptions import BackendUnavailable
+from umbel.exceptions import BackendClosed
 from umbel.model import ResultRecord
 
 __all__ = ["Watches"]
@@ -51,7 +51,7 @@ class Watches:
     async def close(self) -> None:
         """Stop listening; whoever still waits is told."""
         await self._subscriptions.close(
-            BackendUnavailable("the result backend was closed while it was watched")
+            BackendClosed("the result backend was closed while it was watched")
         )
         await self._client.close()
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from umbel.drivers.sqlite import results
 from umbel.drivers.sqlite.connection import Connection
 from umbel.drivers.sqlite.session import Session, Stamp
-from umbel.exceptions import BackendUnavailable
+from umbel.exceptions import BackendClosed
 from umbel.model import ResultRecord
 from umbel.protocols import Clock
 
@@ -98,7 +98,7 @@ class Watching:
 
     def close(self) -> None:
         """Nobody hears anything any more."""
-        self._fail(BackendUnavailable("the result backend was closed"))
+        self._fail(BackendClosed("the result backend was closed"))
         self._stop()
 
     def _stop(self) -> None:
