@@ -18,9 +18,11 @@ _head_at = Struct(">BHI").unpack_from
 _METHOD, _HEADER, _BODY, _HEARTBEAT = 1, 2, 3, 8
 _HEARTBEAT_FRAME = heartbeat.Heartbeat().marshal()
 _END = 0xCE
+_BUFFER = 128 * 1024
+"""Bytes read at once."""
 
 
-class Link(asyncio.Protocol):
+class Link(asyncio.BufferedProtocol):
     """Speaks AMQP 0-9-1. Reading never waits for a caller; writing never waits at all, but
     :meth:`drained` says when the other end has caught up.
 
@@ -42,6 +44,9 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._channels: dict[int, Channel] = {}
         self._next_number = 1
+        # One for the life of the connection: asyncio.Protocol's transport makes a new one of twice
+        # this size for each piece that arrives, which costs more than reading a confirmation.
+        self._buffer = memoryview(bytearray(_BUFFER))
         self._rest = b""
         self._control: asyncio.Queue[Frame] = asyncio.Queue()
         self._gone: asyncio.Future[None] = self._loop.create_future()
@@ -149,15 +154,20 @@ class Link(asyncio.Protocol):
         if self._transport is not None:
             await asyncio.shield(self._gone)
 
-    # Part of asyncio.Protocol ---------------------------------------------------------------
+    # Part of asyncio.BufferedProtocol -------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Part of ``asyncio.Protocol``."""
+        """Part of ``asyncio.BufferedProtocol``."""
         self._transport = cast("asyncio.Transport", transport)
 
-    def data_received(self, data: bytes) -> None:
-        """Part of ``asyncio.Protocol``."""
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Part of ``asyncio.BufferedProtocol``."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Part of ``asyncio.BufferedProtocol``."""
         self._heard_at = self._loop.time()
+        data = bytes(self._buffer[:nbytes])
         if self._rest:
             data = self._rest + data
         at, end = 0, len(data)
@@ -196,17 +206,17 @@ class Link(asyncio.Protocol):
             self.close(str(exc))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Part of ``asyncio.Protocol``."""
+        """Part of ``asyncio.BufferedProtocol``."""
         self._lose(str(exc) if exc is not None else "the server closed the connection")
         self._gone.set_result(None)
 
     def pause_writing(self) -> None:
-        """Part of ``asyncio.Protocol``."""
+        """Part of ``asyncio.BufferedProtocol``."""
         if self._writable is None:
             self._writable = self._loop.create_future()
 
     def resume_writing(self) -> None:
-        """Part of ``asyncio.Protocol``."""
+        """Part of ``asyncio.BufferedProtocol``."""
         writable, self._writable = self._writable, None
         if writable is not None:
             writable.set_result(None)

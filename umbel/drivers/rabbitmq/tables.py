@@ -9,6 +9,7 @@ Source:
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -184,12 +185,33 @@ def _value(value: Any, depth: int) -> bytes:  # noqa: PLR0911 - one for each typ
         raise EncodeError(f"cannot send a header: {exc}.") from exc
 
 
+_ID = rb"S\x00\x00\x00\x24([0-9A-Za-z-]{36})"
+_tail_at = re.compile(
+    rb"\x02id" + _ID + rb"\x07root_id" + _ID + rb"\x09parent_id(?:V|" + _ID + rb")"
+    rb"\x05group(?:V|" + _ID + rb")\x0bgroup_index(?:V|I(.{4}))\x07retriesI(.{4})"
+    rb"\x03etaV\x07expiresV\x08argsreprS(.{4})",
+    re.DOTALL,
+).match
+"""What :func:`_tail` writes of a task that is to run at once."""
+_KWARGSREPR = b"\x0akwargsreprS"
+_OWN = (
+    b'%b,"id":"%b","root_id":"%b","parent_id":%b,"group":%b,"group_index":%b,"retries":%d,'
+    b'"eta":null,"expires":null,"argsrepr":%b,"kwargsrepr":%b}'
+)
+
+
 def decode(table: bytes) -> tuple[bytes, object]:
     """The JSON object of a table (without its length), and what it has as ``id``.
 
     Raises:
         DecodeError: It is no table; says why, in one sentence.
     """
+    # Nearly all are of our own producers: two thirds of such a table are known from the last one.
+    start = table.find(b"\x02idS")
+    if start > 0:
+        found = _own(table, start)
+        if found is not None:
+            return found
     try:
         document = _fields(table, 0, len(table), 0)
     except (IndexError, error) as exc:
@@ -197,6 +219,54 @@ def decode(table: bytes) -> tuple[bytes, object]:
     except UnicodeDecodeError as exc:
         raise DecodeError(f"a header is not UTF-8 text: {exc.reason}.") from exc
     return _write_json(document), document.get("id")
+
+
+def _own(table: bytes, start: int) -> tuple[bytes, object] | None:
+    """What :func:`decode` gives, for headers as our own producers write them; None for others."""
+    tail = _tail_at(table, start)
+    head = None if tail is None else _head_text(table[:start])
+    if tail is None or head is None:
+        return None
+    id_, root, parent, group, index, retries, length = tail.groups()
+    at = tail.end()
+    end = at + int.from_bytes(length)
+    last = end + len(_KWARGSREPR) + 4
+    if table[end : last - 4] != _KWARGSREPR or last + _last_size(table, last) != len(table):
+        return None
+    try:
+        args, kwargs = table[at:end].decode(), table[last:].decode()
+    except UnicodeDecodeError:
+        return None
+    text = _OWN % (
+        head,
+        id_,
+        root,
+        b"null" if parent is None else b'"%b"' % parent,
+        b"null" if group is None else b'"%b"' % group,
+        b"null" if index is None else b"%d" % _int_at(index, 0)[0],
+        _int_at(retries, 0)[0],
+        _write_json(args),
+        _write_json(kwargs),
+    )
+    return text, id_.decode()
+
+
+def _last_size(table: bytes, end: int) -> int:
+    return int.from_bytes(table[end - 4 : end])
+
+
+# Bounded, because task names may be made up.
+@lru_cache(maxsize=1024)
+def _head_text(fields: bytes) -> bytes | None:
+    """The JSON of what the headers of a task's calls share, unclosed; None when it is no table, or
+    says what the rest says as well."""
+    try:
+        document = _fields(fields, 0, len(fields), 0)
+    except (DecodeError, IndexError, UnicodeDecodeError, error):
+        return None
+    if document.keys() & _Tail.__struct_fields__:
+        return None
+    return _write_json(document)[:-1]
 
 
 def _fields(data: bytes, at: int, end: int, depth: int) -> dict[str, Any]:
