@@ -27,6 +27,7 @@ __all__ = [
     "finalized_apps",
     "forget_app",
     "get_current_app",
+    "get_default_app",
     "kept",
     "make_default_with",
     "note_finalized",
@@ -72,6 +73,11 @@ def get_current_app() -> Umbel:
     if app is None:
         app = _default or _make_default()
     return app
+
+
+def get_default_app() -> Umbel:
+    """The app that threads without a current one see, made if needed."""
+    return _default or _make_default()
 
 
 def set_current_app(app: Umbel) -> None:

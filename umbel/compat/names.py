@@ -23,15 +23,18 @@ _APP = {
     "celery": "umbel",
     "celery._state": "",
     "celery.app": "",
+    "celery.app.annotations": "umbel.compat.app.annotations",
+    "celery.app.autoretry": "",
+    "celery.app.backends": "umbel.compat.app.backends",
     "celery.app.amqp": "umbel.app.amqp",
     "celery.app.base": "umbel.app.base",
     "celery.app.builtins": "",
     "celery.app.control": "umbel.app.control umbel.app.inspection",
-    "celery.app.defaults": "",
+    "celery.app.defaults": "umbel.compat.app.defaults",
     "celery.app.events": "umbel.app.events",
     "celery.app.log": "umbel.app.log",
     "celery.app.registry": "umbel.app.registry",
-    "celery.app.routes": "umbel.app.router",
+    "celery.app.routes": "umbel.compat.app.routes",
     "celery.app.task": "umbel.app.task",
     "celery.app.trace": "",
     "celery.app.utils": "",
@@ -60,7 +63,7 @@ _APP = {
     "celery.security.certificate": "umbel.security.certificate",
     "celery.security.key": "umbel.security.key",
     "celery.security.serialization": "umbel.security.serialization",
-    "celery.security.utils": "",
+    "celery.security.utils": "umbel.compat.security",
     "celery.signals": "umbel.signals",
     "celery.states": "umbel.states",
     "celery.worker": "umbel.worker",
@@ -177,6 +180,7 @@ def _each(module: str, **targets: str) -> dict[str, str]:
 
 _RELEASE = "umbel.compat.release:"
 _CURRENT = "umbel.app.current:"
+_APPS = "umbel.compat.app.apps:"
 _LOADER = "umbel.app.loaders:Loader"
 _FUNCTIONAL = "umbel.utils.functional:"
 _NEW_ID = "umbel.app.ids:new_id"
@@ -205,11 +209,16 @@ NAMES: dict[str, str] = {
     ),
     **_each(
         "celery.app",
+        AppPickler=f"{_APPS}AppPickler",
+        default_app=f"{_APPS}default_app",
+        pop_current_task=f"{_APPS}pop_current_task",
+        push_current_task=f"{_APPS}push_current_task",
         Celery="umbel.app.base:Celery",
         app_or_default=f"{_CURRENT}app_or_default",
         bugreport=f"{_CURRENT}bugreport",
         shared_task=f"{_CURRENT}shared_task",
     ),
+    **_each("celery.app.autoretry", add_autoretry_behaviour=f"{_APPS}add_autoretry_behaviour"),
     "celery.app.builtins.add_builtin_tasks": "umbel.app.builtins:add_builtin_tasks",
     **_each(
         "celery.app.trace",
@@ -219,6 +228,9 @@ NAMES: dict[str, str] = {
     ),
     **_each(
         "celery.app.utils",
+        AppPickler=f"{_APPS}AppPickler",
+        appstr=f"{_APPS}appstr",
+        filter_hidden_settings=f"{_APPS}filter_hidden_settings",
         Settings="umbel.app.settings:Settings",
         bugreport=f"{_CURRENT}bugreport",
         find_app="umbel.app.finding:find_app",
