@@ -10,6 +10,7 @@ import importlib
 import os
 import sys
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from types import ModuleType
@@ -117,7 +118,8 @@ class Umbel(TaskDecorators, Equipment):
         self.finalized = self._finalizing = False
         self.autofinalize = autofinalize
         self.steps: dict[str, set[Any]] = {"worker": set(), "consumer": set()}
-        self.user_options: dict[str, set[Any]] = {}
+        # Options of click by command: "worker", "beat", "events", or "preload" for all.
+        self.user_options: defaultdict[str, set[Any]] = defaultdict(set)
         if task_cls is not None:
             self.task_cls = symbol_by_name(task_cls) if isinstance(task_cls, str) else task_cls
         if log is not None:

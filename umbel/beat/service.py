@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+from collections.abc import Generator
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from umbel import signals
 from umbel.app.drivers import driver_of
 from umbel.app.schedule import code_entries
+from umbel.beat.answering import Answering
 from umbel.beat.engine import Engine
 from umbel.beat.scheduler import PersistentScheduler
 from umbel.beat.shelf import last_runs
@@ -48,6 +50,8 @@ _OWN = {
 }
 """What asks for umbel's own schedule: Celery's default, by its names."""
 _CLEANUP = "celery.backend_cleanup"
+_INTERVAL = 1.0
+"""Seconds at most between two looks at umbel's own schedule."""
 
 
 class Service:
@@ -58,6 +62,8 @@ class Service:
         max_interval: The most seconds between two looks; default: ``beat_max_loop_interval``.
         schedule_filename: Default: ``beat_schedule_filename``.
         scheduler_cls: Default: ``beat_scheduler``.
+        remote_control: Whether to answer pings; default: ``beat_enable_remote_control``.
+        hostname: The node name to answer to; default: ``celerybeat@`` and the host.
     """
 
     def __init__(
@@ -75,8 +81,11 @@ class Service:
         if schedule_filename is not None:
             app.conf.update(beat_schedule_filename=schedule_filename)
         self.scheduler_cls = scheduler_class(scheduler_cls or app.conf.beat_scheduler)
-        self.remote_control = remote_control
+        self.remote_control: bool = (
+            app.conf.beat_enable_remote_control if remote_control is None else remote_control
+        )
         self.hostname = hostname
+        self._looked_at = 0.0
         self._scheduler: Scheduler | None = None
         self._stopping = threading.Event()
         self._stopped = threading.Event()
@@ -94,12 +103,38 @@ class Service:
         if embedded_process:
             signals.beat_embedded_init.send(sender=self)
         try:
-            if self.is_own:
-                asyncio.run(self._serve())
-            else:
-                self._drive(self.scheduler)
+            with self.answering():
+                if self.is_own:
+                    asyncio.run(self._serve())
+                else:
+                    self._drive(self.scheduler)
         finally:
             self._stopped.set()
+
+    @contextlib.contextmanager
+    def answering(self) -> Generator[None]:
+        """Answer pings meanwhile, if that is wanted."""
+        # What never looks at its schedule counts from here on.
+        self.look()
+        if not self.remote_control:
+            yield
+            return
+        node = Answering(
+            self.app,
+            hostname=self.hostname,
+            interval=self.max_interval
+            or (_INTERVAL if self.is_own else self.scheduler.max_interval),
+            looked_at=lambda: self._looked_at,
+        )
+        node.start()
+        try:
+            yield
+        finally:
+            node.stop()
+
+    def look(self) -> None:
+        """Note that the schedule has been looked at."""
+        self._looked_at = self.app.wall_clock.monotonic()
 
     def stop(self, wait: bool = False) -> None:
         """End; may be called in any thread, and in a handler of signals.
@@ -149,7 +184,7 @@ class Service:
         if self._stopping.is_set():
             stopping.set()
         try:
-            await serve(self.app, stopping, max_interval=self.max_interval)
+            await serve(self, stopping)
             await self.app.connections.close()
         finally:
             self._serving = None
@@ -159,6 +194,7 @@ class Service:
         try:
             while not self._stopping.is_set():
                 pause = scheduler.tick()
+                self.look()
                 if pause and pause > 0:
                     logger.debug("beat: Waking up in %.2f seconds.", pause)
                     self._stopping.wait(pause)
@@ -191,16 +227,17 @@ class _Thread(threading.Thread):
         self.service.stop(wait=True)
 
 
-async def serve(app: Umbel, stopping: asyncio.Event, *, max_interval: float | None = None) -> None:
+async def serve(service: Service, stopping: asyncio.Event) -> None:
     """Run umbel's own schedule on this loop until ``stopping`` is set.
 
     Raises:
         ImproperlyConfigured: An entry cannot be.
     """
-    engine = await make_engine(app, max_interval=max_interval)
+    engine = await make_engine(service.app, max_interval=service.max_interval)
     try:
         while not stopping.is_set():
             pause = await engine.tick()
+            service.look()
             if pause > 0:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(pause):
@@ -215,7 +252,8 @@ async def beside_worker(app: Umbel, stopping: asyncio.Event) -> None:
     service = Service(app)
     if service.is_own:
         signals.beat_embedded_init.send(sender=service)
-        await serve(app, stopping, max_interval=service.max_interval)
+        with service.answering():
+            await serve(service, stopping)
         return
     running = asyncio.create_task(asyncio.to_thread(service.start, embedded_process=True))
     try:

@@ -44,6 +44,13 @@ _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 )
 @click.option("-f", "--logfile", help="The log file; standard error by default.")
 @click.option("--log-json", is_flag=True, help="Write each log line as a JSON object.")
+@click.option(
+    "--enable-remote-control/--no-enable-remote-control",
+    "remote_control",
+    default=None,
+    help="Answer 'umbel inspect ping', so that probes see that it lives.",
+)
+@click.option("-n", "--hostname", help="The name to answer to; celerybeat@%h by default.")
 @click.option("--pidfile", help="The file to write the process id to.")
 @click.option("--uid", help="The user to become.")
 @click.option("--gid", help="The group to become.")
@@ -59,6 +66,8 @@ def beat(
     max_interval: float | None,
     loglevel: str,
     log_json: bool,
+    remote_control: bool | None,
+    hostname: str | None,
     detach: bool,
     executable: str | None,
     **options: str | None,
@@ -80,7 +89,7 @@ def beat(
     from umbel.beat.service import Service
 
     app.loader.import_default_modules()
-    service = Service(app, max_interval, schedule, scheduler)
+    service = Service(app, max_interval, schedule, scheduler, remote_control, hostname)
     outputs = sys.stdout, sys.stderr
     with prepare(surroundings, _NAME) as logfile:
         app.log.setup(
@@ -111,11 +120,13 @@ def _introduction(app: Umbel, service: Service, loglevel: str, logfile: str | No
     from umbel import __version__
     from umbel.app.drivers import shown_url
     from umbel.app.schedule_stores import described
+    from umbel.beat.answering import beat_nodename
 
     where = described(app.conf, app.broker_url, app.project)
     kept = where if service.is_own else service.scheduler.info.strip() or "its own"
     kind = "umbel's own" if service.is_own else service.scheduler_cls.__name__
     interval = service.max_interval or 1.0
+    answers = f"    . remote control -> {beat_nodename(service.hostname)}"
     return "\n".join(
         (
             f"umbel beat v{__version__} is starting.",
@@ -124,5 +135,6 @@ def _introduction(app: Umbel, service: Service, loglevel: str, logfile: str | No
             f"    . schedule -> {kept}",
             f"    . logfile -> {logfile or '[stderr]'}@{loglevel}",
             f"    . maxinterval -> {interval:.2f} seconds",
+            *([answers] if service.remote_control else []),
         )
     )

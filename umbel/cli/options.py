@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from umbel.app.suggestions import did_you_mean
+from umbel.cli import user_options
 from umbel.cli.session import Session
-from umbel.exceptions import UnknownSetting
+from umbel.exceptions import UmbelError, UnknownSetting
 
 __all__ = [
     "Kind",
@@ -24,6 +25,8 @@ __all__ = [
 ]
 
 _PREFIXES = ("UMBEL", "CELERY")
+_ADDED = "umbel.cli.added"
+"""Where a command's context keeps the options that the app adds."""
 
 
 if TYPE_CHECKING:
@@ -196,11 +199,39 @@ class UmbelCommand(click.Command):
         self._own = len(self.params)
         self.params.extend(global_options(from_environment=False))
 
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """The parameters, those that the app adds included."""
+        return [*super().get_params(ctx), *_added(ctx)]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Find the app first, which may know options that we do not."""
+        session = ctx.find_object(Session)
+        if session is not None and not ctx.resilient_parsing:
+            try:
+                early, args = user_options.found_early(args)
+                for name in sorted(early, reverse=True):
+                    _USES[name](session, early[name])
+                ctx.meta[_ADDED] = user_options.added(self.name, session)
+            except (UmbelError, ImportError, OSError):
+                # Help is for those, too, who have yet to find out what to say.
+                if not any(word in ctx.help_option_names for word in args):
+                    raise
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it; the values of what the app adds go to the app."""
+        if _added(ctx):
+            user_options.taken(ctx, ctx.ensure_object(Session), _added(ctx))
+        return super().invoke(ctx)
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the command's own options, then those that all commands have."""
+        """Write the command's own options, those that the app adds, and those of all commands."""
+        parameters, added = self.get_params(ctx), _added(ctx)
+        known = parameters[: len(parameters) - len(added)]
         for title, parameters in (
-            ("Options", self.get_params(ctx)[: self._own]),
-            ("Global options", self.get_params(ctx)[self._own :]),
+            ("Options", known[: self._own]),
+            ("Options of the app", added),
+            ("Global options", known[self._own :]),
         ):
             records = [
                 record
@@ -210,6 +241,11 @@ class UmbelCommand(click.Command):
             if records:
                 with formatter.section(title):
                     formatter.write_dl(records)
+
+
+def _added(ctx: click.Context) -> list[click.Parameter]:
+    found: list[click.Parameter] = ctx.meta.get(_ADDED, [])
+    return found
 
 
 class UmbelGroup(click.Group):

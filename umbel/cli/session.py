@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -41,6 +41,8 @@ class Session:
         self.started_in = Path.cwd()
         self.restarts = False
         """Whether the process is to begin anew once all is closed."""
+        self.user_options: dict[str, Any] = {}
+        """The values of the options that the app adds to the command, by name."""
         self._app = app
         self._exported = False
 
@@ -48,6 +50,11 @@ class Session:
         """Put an option into the environment, where settings are read from."""
         os.environ[_VARIABLES[option]] = value
         self._exported = True
+
+    @property
+    def has_app(self) -> bool:
+        """Whether one was named, or passed; else there is the default one only."""
+        return self._app is not None or self.app_name is not None
 
     @property
     def app(self) -> Umbel:

@@ -162,7 +162,10 @@ def _run(
     from umbel.app.finding import user_traceback
     from umbel.worker.worker import Worker
 
-    made = Worker(app, quiet=session.quiet, **options)
+    logging = {"loglevel": loglevel, "logfile": surroundings.logfile}
+    made = Worker(
+        app, quiet=session.quiet, extra_options={**logging, **session.user_options}, **options
+    )
     outputs = sys.stdout, sys.stderr
     with prepare(surroundings, made.hostname) as logfile:
         app.log.setup(

@@ -61,14 +61,14 @@ def nodesplit(name: str) -> tuple[str | None, str]:
     return (first, host) if at else (None, name)
 
 
-def default_nodename(hostname: str | None) -> str:
+def default_nodename(hostname: str | None, default_name: str = NODENAME_DEFAULT) -> str:
     """A whole node name from a part of one.
 
-    >>> default_nodename("mail@a1"), default_nodename("a1")
-    ('mail@a1', 'celery@a1')
+    >>> default_nodename("mail@a1"), default_nodename("a1"), default_nodename("a1", "celerybeat")
+    ('mail@a1', 'celery@a1', 'celerybeat@a1')
     """
     name, host = nodesplit(hostname or "")
-    return nodename(name or NODENAME_DEFAULT, host or gethostname())
+    return nodename(name or default_name, host or gethostname())
 
 
 def node_format(s: str, name: str, **extra: str) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
@@ -80,6 +80,8 @@ class WorkerArguments(TypedDict, total=False):
     """Whether to drop what waits in the queues before starting."""
     quiet: bool
     """Whether to print nothing."""
+    extra_options: Mapping[str, Any]
+    """What else receivers of ``celeryd_init`` are told: of the log, and the app's own options."""
     beside: Sequence[Callable[[asyncio.Event], Awaitable[None]]]
     """What runs on the worker's loop as long as it works, for example a scheduler: ends when the
     event is set, and ends the worker when it fails."""
@@ -147,6 +149,13 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Whether to wait for a broker that is away when the worker starts."""
     purge: bool
     quiet: bool
+    extra_options: Mapping[str, Any]
+
+    def told(self) -> dict[str, Any]:
+        """What receivers of ``celeryd_init`` see."""
+        options: dict[str, Any] = msgspec.structs.asdict(self)
+        options.update(options.pop("extra_options"))
+        return options
 
 
 def resolve(given: WorkerArguments, conf: Settings) -> WorkerOptions:
@@ -210,6 +219,7 @@ def resolve(given: WorkerArguments, conf: Settings) -> WorkerOptions:
         connect_retries=_connect_retries(conf),
         purge=given.get("purge", False),
         quiet=given.get("quiet", False),
+        extra_options=given.get("extra_options") or {},
     )
 
 

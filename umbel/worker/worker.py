@@ -325,7 +325,7 @@ class Worker:
         self._loaded = True
         if signals.celeryd_init.receivers:
             signals.celeryd_init.send(
-                sender=self.hostname, instance=self, conf=self.app.conf, options=self.options
+                sender=self.hostname, instance=self, conf=self.app.conf, options=self.options.told()
             )
         limits = {
             "task_time_limit": self.options.time_limit,

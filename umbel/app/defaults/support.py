@@ -66,10 +66,6 @@ MISSING: tuple[Missing, ...] = (
     ),
     # -- harmless to do without
     Missing(
-        "schedulers answer no remote control; 'umbel schedule list' shows what they do",
-        ("beat_enable_remote_control", "beat_remote_control_max_tick_age"),
-    ),
-    Missing(
         "connections are found again without them, and every kind of queue is served alike",
         (
             "broker_channel_error_retry",
