@@ -61,7 +61,7 @@ class GreenChild:
 
     def serve(self) -> None:
         """Run what comes, until nothing more comes."""
-        self._data.sendall(frame(BORN))
+        self._data.sendall(frame(BORN, encode([os.getpid()])))
         if self._kind == "eventlet":
             signals.eventlet_pool_started.send(sender=self)
         self._runner.open(self._interrupts)

@@ -18,6 +18,7 @@ from umbel.pools.limits import say_soft
 from umbel.pools.outbox import Outbox
 from umbel.pools.prefork.births import Births
 from umbel.pools.prefork.channel import (
+    BORN,
     OUTCOMES,
     READY,
     RETURNED,
@@ -297,6 +298,8 @@ class GreenPool:
             # Told to end; whether they do is their affair, but the child goes on.
             for key in decode_keys(payload):
                 member.ending.pop(key, None)
+        elif kind == BORN:
+            self.child_started(member.number, *decode_keys(payload))
         elif kind == READY:
             member.ready = True
             self._dispatch()

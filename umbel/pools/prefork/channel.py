@@ -45,7 +45,8 @@ SPENT: Final = 5
 """To the parent: it has grown too large, will start nothing more, and returns what it is given.
 The payload is ``list[int]``: KiB that it has, KiB that it may have."""
 BORN: Final = 6
-"""To the parent: the interpreter and the program are there; the runner is opened next."""
+"""To the parent: the interpreter and the program are there; the runner is opened next. The payload
+is ``list[int]``, its process id: whoever forked it may tell later."""
 TAKEN: Final = 7
 """To the parent: ``list[int]``, the keys of requests that run from now on, side by side."""
 

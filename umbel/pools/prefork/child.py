@@ -103,7 +103,7 @@ class Child:
         """Run what comes, until nothing more comes."""
         interrupts = SlotInterrupts(self._slots, self._slot)
         interrupts.open()
-        self._data.sendall(frame(BORN))
+        self._data.sendall(frame(BORN, encode([os.getpid()])))
         self._runner.open(interrupts)
         threading.Thread(target=self._obey, name="umbel-control", daemon=True).start()
         self._data.sendall(frame(READY))

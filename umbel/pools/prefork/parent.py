@@ -372,8 +372,8 @@ class PreforkPool:
             if self._unwanted:
                 self._forget_ended()
         elif kind == BORN:
-            member.is_born = True
-            member.awaited_since = _CLOCK.monotonic()
+            self.child_started(member.number, *decode_keys(payload))
+            member.is_born, member.awaited_since = True, _CLOCK.monotonic()
         elif kind == READY:
             member.ready = True
             self._oversight.came_up(member)

@@ -1,0 +1,65 @@
+"""Prefork pools for tests, and what tests see of their processes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Literal
+
+import psutil
+import pytest
+
+from umbel.pools.prefork import PreforkPool
+from umbel.protocols import Runner
+from umbel.testing.conformance.subject import Contract
+
+__all__ = ["Forked", "renewed", "runs", "until"]
+
+_PATIENCE = 20.0
+
+
+async def until(claim: Callable[[], bool]) -> None:
+    """Wait for the claim to become true."""
+    async with asyncio.timeout(_PATIENCE):
+        while not claim():  # noqa: ASYNC110 - processes set no event
+            await asyncio.sleep(0.005)
+
+
+def runs(pid: int) -> bool:
+    """Whether the process exists and is no zombie."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def renewed(pool: PreforkPool, before: list[int]) -> bool:
+    """Whether the pool is full again, without these processes."""
+    return len(pool.pids) == pool.size and not set(before) & set(pool.pids)
+
+
+class Forked(Contract):
+    processes = True
+    start_method: Literal["fork", "spawn", "forkserver"] = "fork"
+
+    @pytest.fixture
+    async def make_pool(self) -> AsyncIterator[Callable[..., object]]:
+        pools: list[PreforkPool] = []
+
+        async def make(
+            make_runner: Callable[[], Runner], *, size: int = 1, **options: int
+        ) -> PreforkPool:
+            pool = PreforkPool(
+                make_runner,
+                size,
+                start_method=self.start_method,
+                **options,  # type: ignore[arg-type]
+            )
+            pool.prepare()
+            await pool.start()
+            pools.append(pool)
+            return pool
+
+        yield make
+        for pool in pools:
+            await pool.stop(grace=0)
