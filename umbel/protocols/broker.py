@@ -52,8 +52,9 @@ class Broker(Protocol):
     """Carries messages from producers to workers, each at least once.
 
     Every operation takes a batch. All methods are safe to cancel: a cancelled call has
-    either happened or not, and no message is lost or left without a lease. Calls may
-    overlap on one event loop; an instance belongs to one loop.
+    either happened or not, which the next call of the instance finds decided, and no message
+    is lost or left without a lease. Calls may overlap on one event loop; an instance belongs
+    to one loop.
 
     Raises (all methods):
         BrokerUnavailable: No connection, after the driver's own reconnection gave up.
