@@ -53,8 +53,9 @@ SOME = [
     ("rabbitmq", "early", "prefork"),
     ("rabbitmq", "late", "threads"),
 ]
-# The goal, on a machine that does nothing else; what is proved is that nobody waits for a minute.
-IN_TIME = 2.0 if os.environ.get("FETCHING") == "all" else 20.0
+# Two seconds are the goal, and what 100 tasks of ten milliseconds take on a machine with something
+# else to do, too. Everywhere else more is allowed: a minute is what those wait that wait in vain.
+IN_TIME = 2.0 if os.environ.get("FETCHING") == "all" else 5.0
 ALL = list(itertools.product(BROKERS, NAMES, POOLS))
 
 
@@ -81,16 +82,11 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     site.close()
 
 
-KNOWN = pytest.mark.xfail(
-    reason="once in twenty runs, short tasks come late to a prefork worker", strict=False
+@pytest.mark.parametrize(
+    ("site", "name", "pool"),
+    ALL if os.environ.get("FETCHING") == "all" else SOME,
+    indirect=["site"],
 )
-CASES = [
-    pytest.param(*case, marks=KNOWN if case[0] != "rabbitmq" and case[2] == "prefork" else ())
-    for case in (ALL if os.environ.get("FETCHING") == "all" else SOME)
-]
-
-
-@pytest.mark.parametrize(("site", "name", "pool"), CASES, indirect=["site"])
 def test_short_tasks_sent_after_a_long_one_are_done_at_once_by_another_worker(
     site: Site, name: str, pool: str
 ) -> None:
