@@ -13,7 +13,16 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import gettempdir
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile(
+    # How long an example takes says how busy the machine is.
+    "umbel",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("umbel")
 
 RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID")
 """Common to the processes of one run; None when there is only one process."""

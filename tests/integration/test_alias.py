@@ -52,3 +52,21 @@ print(chain(flaky.s(4), double.s()).delay().get(timeout=20))
 """)
         project.wait_for("heard of 8")
     assert printed == "8\n"
+
+
+@pytest.mark.parametrize("pool", [("-P", "gevent"), ("--pool-start-method", "spawn", "-c", "1")])
+def test_the_default_app_runs_in_every_kind_of_pool(tmp_path: Path, pool: tuple[str, ...]) -> None:
+    if "gevent" in pool:
+        pytest.importorskip("gevent")
+    bare = BareInterpreter(tmp_path / "bare")
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "celeryconfig.py").write_text("imports = ('jobs',)")
+    (folder / "jobs.py").write_text(
+        "from celery import shared_task\n\n@shared_task\ndef double(x):\n    return 2 * x\n"
+    )
+    project = Project(folder, bare, {"CELERY_BROKER_URL": f"sqlite:///{tmp_path}/work.db"})
+
+    with project.worker("worker", "-l", "INFO", *pool):
+        printed = project.client("from jobs import double; print(double.delay(4).get(timeout=20))")
+    assert printed == "8\n"

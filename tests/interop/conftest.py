@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any, NamedTuple
 
 import celery
 import pytest
 
 from umbel import Umbel
+from umbel.compat.release import __version__
 from umbel.testing.servers import ServerMissing, rabbitmq_server, redis_server, required
 
 PROGRAMS = Path(__file__).parent / "programs"
@@ -259,3 +263,35 @@ def lines_of() -> Callable[[Path, int], list[str]]:
             time.sleep(0.05)
 
     return lines_of
+
+
+@pytest.fixture(scope="session")
+def source() -> Path:
+    """Celery's source distribution, unpacked: from the folder that ``UMBEL_CELERY_SOURCE`` names,
+    else from the package index by pip; where there is neither, the tests are skipped."""
+    given = os.environ.get("UMBEL_CELERY_SOURCE")
+    if given:
+        return Path(given)
+    kept = Path(gettempdir()) / f"umbel-celery-{__version__}"
+    if not kept.exists():
+        _fetch(kept)
+    return kept
+
+
+def _fetch(kept: Path) -> None:
+    pip = shutil.which("pip") or pytest.skip("no pip to fetch Celery's source distribution with")
+    wanted = f"celery=={__version__}"
+    command = [pip, "download", wanted, "--no-binary", "celery", "--no-deps", "--quiet"]
+    with TemporaryDirectory(dir=kept.parent) as folder:
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=90, check=False
+        )
+        if done.returncode:
+            pytest.skip(f"the package index has not given Celery's source: {done.stderr[-300:]}")
+        with tarfile.open(next(Path(folder).glob("celery-*.tar.gz"))) as archive:
+            archive.extractall(folder, filter="data")
+        try:
+            # Whoever comes first: several processes may run these tests.
+            (Path(folder) / f"celery-{__version__}").rename(kept)
+        except OSError:
+            assert kept.exists()

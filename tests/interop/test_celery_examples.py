@@ -1,62 +1,28 @@
 """Celery's own examples run under the alias as they are, without Celery: workers and clients.
 
-They are taken from Celery's source distribution: from the folder that ``UMBEL_CELERY_SOURCE``
-names, else from the package index by pip; where there is neither, the tests are skipped.
+gevent's and resultgraph are not among them: they import ``celery.task``, which Celery 5 has not.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-import os
 import shutil
-import subprocess
-import tarfile
+import threading
 from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from tempfile import TemporaryDirectory, gettempdir
 
 import pytest
 
 from tests.bare import BareInterpreter, Project
-from umbel.compat.release import __version__
 from umbel.testing.certificates import identity
 from umbel.testing.servers import ServerMissing, redis_server, required
 
 pytestmark = pytest.mark.slow
 
 PROGRAMS = Path(__file__).parent / "programs"
-
-
-@pytest.fixture(scope="module")
-def source() -> Path:
-    """Celery's source distribution, unpacked."""
-    given = os.environ.get("UMBEL_CELERY_SOURCE")
-    if given:
-        return Path(given)
-    kept = Path(gettempdir()) / f"umbel-celery-{__version__}"
-    if not kept.exists():
-        _fetch(kept)
-    return kept
-
-
-def _fetch(kept: Path) -> None:
-    pip = shutil.which("pip") or pytest.skip("no pip to fetch Celery's source distribution with")
-    wanted = f"celery=={__version__}"
-    command = [pip, "download", wanted, "--no-binary", "celery", "--no-deps", "--quiet"]
-    with TemporaryDirectory(dir=kept.parent) as folder:
-        done = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=90, check=False
-        )
-        if done.returncode:
-            pytest.skip(f"the package index has not given Celery's source: {done.stderr[-300:]}")
-        with tarfile.open(next(Path(folder).glob("celery-*.tar.gz"))) as archive:
-            archive.extractall(folder, filter="data")
-        try:
-            # Whoever comes first: several processes may run these tests.
-            (Path(folder) / f"celery-{__version__}").rename(kept)
-        except OSError:
-            assert kept.exists()
 
 
 @pytest.fixture(scope="module")
@@ -174,3 +140,81 @@ revoke_example.revoke_then_run()
 """)
         stamping.wait_for("(revoked by header: {'mystamp': 'I am a stamp!'})")
     assert "Traceback" not in stamping.log.read_text()
+
+
+def test_django(example: Callable[[str], Project]) -> None:
+    django = example("django")
+    # As the guide has it for whole environments.
+    (django.folder / "site").mkdir()
+    alias = django.folder / "site" / "sitecustomize.py"
+    alias.write_text("import umbel\numbel.install_as_celery()\n")
+    django.env = {**django.env, "PYTHONPATH": str(alias.parent)}
+    type_in = """
+import runpy, sys
+sys.argv = ["typed_in.py", "README.rst"]
+runpy.run_path({program!r}, run_name="__main__")
+"""
+    django.run("manage.py", "migrate")
+
+    with django.worker("-A", "proj", "worker", "-l", "INFO"):
+        shell = ("manage.py", "shell", "-v", "0", "-c")
+        typed = django.run(*shell, type_in.format(program=str(PROGRAMS / "typed_in.py")))
+        printed = django.run(
+            *shell,
+            """
+from demoapp.models import Widget
+from demoapp.tasks import add, count_widgets, rename_widget
+widget = Widget.objects.create(name="old")
+rename_widget.delay_on_commit(widget.pk, "new")
+print(add.delay(2, 3).get(timeout=20), count_widgets.delay().get(timeout=20))
+""",
+        )
+        django.wait_for("demoapp.tasks.rename_widget")
+
+    # ``delay_on_commit`` returns nothing, with Celery neither.
+    assert json.loads(typed.splitlines()[-1]) == [["res.get()", "AttributeError"]]
+    assert printed == "5 1\n"
+    assert "Traceback" not in django.log.read_text()
+
+
+@pytest.fixture
+def pages(tmp_path: Path) -> Iterator[str]:
+    """A web server with three pages, of 1,000, 2,000 and 3,000 characters."""
+    folder = tmp_path / "pages"
+    folder.mkdir()
+    for number in (1, 2, 3):
+        (folder / f"{number}.txt").write_text("x" * 1000 * number)
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_eventlet(example: Callable[[str], Project], pages: str) -> None:
+    pytest.importorskip("pybloom_live")
+    crawler = example("eventlet")
+
+    with crawler.worker("worker", "-l", "INFO", "--concurrency=500", "--pool=eventlet"):
+        printed = crawler.client(f"""
+from tasks import urlopen
+from celery import group
+print(urlopen.delay("{pages}/1.txt").get(timeout=20))
+result = group(urlopen.s(f"{pages}/{{page}}.txt") for page in (1, 2, 3)).apply_async()
+print(sorted(incoming["result"] for _, incoming in result.iter_native(timeout=20)))
+""")
+        many = crawler.client(f"""
+from bulk_task_producer import ProducerPool
+from celery import current_app
+from tasks import urlopen
+pool = ProducerPool(current_app._get_current_object(), size=20)
+receipts = [pool.apply_async(urlopen, ("{pages}/2.txt",), {{}}) for _ in range(50)]
+for receipt in receipts:
+    receipt.wait(timeout=20)
+print(sum(receipt.result.get(timeout=20) for receipt in receipts))
+""")
+
+    assert printed == "1000\n[1000, 2000, 3000]\n"
+    assert many.splitlines()[-1] == "100000"

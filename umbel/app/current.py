@@ -28,6 +28,7 @@ __all__ = [
     "forget_app",
     "get_current_app",
     "get_default_app",
+    "is_default_of_process",
     "kept",
     "make_default_with",
     "note_finalized",
@@ -59,6 +60,7 @@ _current: _Current | _Everywhere = _Current()
 _default: Umbel | None = None
 _default_mutex = threading.RLock()
 _make: Callable[[], Umbel] | None = None
+_made: Umbel | None = None
 
 _finalized: WeakSet[Umbel] = WeakSet()
 _finalized_mutex = threading.Lock()
@@ -145,11 +147,18 @@ def make_default_with(make: Callable[[], Umbel]) -> None:
 
 
 def _make_default() -> Umbel:
+    global _made  # noqa: PLW0603 - the one default app
     with _default_mutex:
         if _default is None:
             assert _make is not None, "umbel.app.base has not been imported"
-            set_default_app(_make())
+            _made = _make()
+            set_default_app(_made)
         return cast("Umbel", _default)
+
+
+def is_default_of_process(app: Umbel) -> bool:
+    """Whether nobody made ``app``, so that any process without another one has the same."""
+    return app is _made
 
 
 def note_finalized(app: Umbel) -> None:

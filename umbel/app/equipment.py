@@ -58,6 +58,10 @@ class Equipment(Workflows):
             kept = self._derived["Task"] = (self.task_cls, made)
         return kept[1]
 
+    @Task.setter
+    def Task(self, task_cls: Any) -> None:  # noqa: N802 - as above
+        self.task_cls = task_cls
+
     @property
     def accept(self) -> frozenset[str]:
         """The content types that messages may have."""

@@ -341,6 +341,7 @@ NAMES: dict[str, str] = {
         DecodeError="umbel.exceptions:DecodeError",
         EncodeError="umbel.exceptions:EncodeError",
         OperationalError="umbel.exceptions:OperationalError",
+        TimeoutError="builtins:TimeoutError",
     ),
     **_each(
         "kombu.serialization",
@@ -380,7 +381,11 @@ NAMES: dict[str, str] = {
         register_type="umbel.serialization.json:register_type",
     ),
     **_each("kombu.utils.objects", cached_property="functools:cached_property"),
-    **_each("kombu.utils.url", maybe_sanitize_url="umbel.app.drivers:safe_url"),
+    **_each(
+        "kombu.utils.url",
+        maybe_sanitize_url="umbel.app.drivers:safe_url",
+        safequote="umbel.compat.texts:safequote",
+    ),
     **_each("kombu.utils.uuid", uuid=_NEW_ID),
 }
 """Path there → ``module:attribute`` here."""

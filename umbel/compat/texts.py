@@ -1,13 +1,14 @@
-"""Texts of values and bytes, as ``kombu.utils.encoding`` and ``kombu.utils.json`` make them."""
+"""Texts of values and bytes, as ``kombu.utils.encoding``, ``.json`` and ``.url`` make them."""
 
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 from umbel.exceptions import DecodeError
 from umbel.serialization import json
 
-__all__ = ["bytes_to_str", "json_dumps", "json_loads", "safe_str", "str_to_bytes"]
+__all__ = ["bytes_to_str", "json_dumps", "json_loads", "safe_str", "safequote", "str_to_bytes"]
 
 
 def bytes_to_str(s: Any) -> Any:
@@ -28,6 +29,15 @@ def safe_str(s: object, errors: str = "replace") -> str:
         return str(s)
     except Exception as problem:  # noqa: BLE001 - it is to be shown, come what may
         return f"<Unrepresentable {type(s)!r}: {problem!r}>"
+
+
+def safequote(text: str) -> str:
+    """A text as a part of a URL: user, password.
+
+    >>> safequote("a/b@c")
+    'a%2Fb%40c'
+    """
+    return quote(text, safe="")
 
 
 def json_dumps(s: object) -> str:

@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from umbel.exceptions import BackendUnavailable
 from umbel.exceptions import TimeoutError as ResultTimeout
 from umbel.result.outages import Outage
@@ -163,7 +161,7 @@ class Gathering:
                 continue
             meta = read(record)
             if on_message is not None:
-                on_message(msgspec.structs.asdict(meta))
+                on_message(meta.as_document())
             if is_ready:
                 del missing[record.id]
                 self._watched.discard(record.id)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
-import msgspec
-
 from umbel.exceptions import ImproperlyConfigured
 from umbel.result.base import ResultBase
 from umbel.result.blocking import assert_will_not_block
@@ -287,7 +285,7 @@ class ResultSet(ResultBase):
         those of :meth:`join_native`."""
         for metas in self._batches(timeout, interval, on_message, on_interval, propagate=False):
             for meta in metas:
-                yield meta.task_id, msgspec.structs.asdict(meta)
+                yield meta.task_id, meta.as_document()
 
     async def aget(
         self,

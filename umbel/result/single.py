@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-import msgspec
-
 from umbel.exceptions import ImproperlyConfigured
 from umbel.exceptions import TimeoutError as ResultTimeout
 from umbel.result.base import ResultBase, result_from_tuple, stands_for
@@ -316,7 +314,7 @@ class AsyncResult(Tree, Generic[R]):
 
     # Not documented, but what packages for Celery show progress by.
     def _get_task_meta(self) -> dict[str, Any]:
-        return msgspec.structs.asdict(self._meta())
+        return self._meta().as_document()
 
     def leaves(self) -> Iterator[AsyncResult[Any]]:
         """Itself."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-import msgspec
-
 from umbel.exceptions import TimeoutError as ResultTimeout
 from umbel.result.outages import Outage
 from umbel.states import READY_STATES
@@ -160,7 +158,7 @@ def _seen(
         return None
     meta = source.codec.read(record)
     if on_message is not None:
-        on_message(msgspec.structs.asdict(meta))
+        on_message(meta.as_document())
     return meta if meta.status in READY_STATES else None
 
 

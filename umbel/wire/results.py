@@ -93,6 +93,13 @@ class ResultMeta(msgspec.Struct, frozen=True, kw_only=True):
     stamps: dict[str, Any] = {}
     """Stamp by name, for the names in the document's ``stamped_headers``."""
 
+    def as_document(self) -> dict[str, Any]:
+        """As Celery's backends hand it out: stamps lie between the other fields, which win."""
+        fields = msgspec.structs.asdict(self)
+        stamps = fields.pop("stamps")
+        named = {"stamped_headers": list(stamps)} if stamps else {}
+        return {**stamps, **fields, **named}
+
 
 class ResultCodec:
     """Writes results as Celery's backends do, and reads what they wrote.

@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from umbel import signals
+from umbel.app.current import get_current_app, is_default_of_process
 from umbel.result.blocking import forbid_waiting
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def runner_of_app(app: Umbel, hostname: str) -> Runner:
 
 
 class Origin:
-    """Where another interpreter finds an app: the name of a module-level variable.
+    """Where another interpreter finds an app: the name of a module-level variable, or nowhere,
+    where it is the default app, which every interpreter has.
 
     The app itself can be sent, but not its tasks: they are made by importing the modules that
     they are in, and those name the app that they find, not the one that was sent.
@@ -67,6 +69,10 @@ class Origin:
         self.app = app
         self.changes: dict[str, Any] = app.conf.changes
         self.logging = app.log.given
+        self.module = self.name = ""
+        self.main: str | None = None
+        if is_default_of_process(app):
+            return
         for module in list(sys.modules.values()):
             # Ours remember which app is the current one.
             if module.__name__.partition(".")[0] == "umbel":
@@ -95,12 +101,7 @@ class Origin:
         Raises:
             LookupError: The module has no such variable here.
         """
-        if self.main is not None:
-            _import_main(self.main)
-        found = getattr(importlib.import_module(self.module), self.name, None)
-        if found is None:
-            raise LookupError(f"{self.module} has no {self.name} in the new interpreter")
-        app: Umbel = found
+        app = self._look_up() if self.module else get_current_app()
         app.set_current()
         app.conf.update(self.changes)
         app.loader.import_default_modules()
@@ -108,6 +109,14 @@ class Origin:
         if self.logging is not None:
             app.log.setup(**self.logging)
         return app
+
+    def _look_up(self) -> Umbel:
+        if self.main is not None:
+            _import_main(self.main)
+        found: Umbel | None = getattr(importlib.import_module(self.module), self.name, None)
+        if found is None:
+            raise LookupError(f"{self.module} has no {self.name} in the new interpreter")
+        return found
 
 
 def runner_of_origin(origin: Origin, hostname: str) -> Runner:

@@ -128,6 +128,16 @@ def test_the_apps_task_attribute_is_a_base_that_knows_the_app(app: Shop) -> None
     assert app.tasks["print"].delay("x").id == app.letter.id
 
 
+def test_an_app_can_be_given_another_base_of_tasks(app: Shop) -> None:
+    class Counted(Task):  # type: ignore[type-arg]
+        counted = True
+
+    app.Task = Counted
+
+    assert issubclass(app.Task, Counted)
+    assert app.task(name="buy")(lambda: None).counted  # type: ignore[attr-defined]
+
+
 def test_a_class_based_task_is_registered_by_instance_or_class(app: Shop) -> None:
     class Sum(Task[..., Any]):
         def run(self, *numbers: int) -> int:

@@ -164,6 +164,9 @@ def test_extended_fields_and_stamps_come_back_on_both_sides() -> None:
     assert (meta.result, meta.kwargs) == (5, {"k": 1})
     assert meta.stamps["mon"] == ["a"]
     assert (theirs["name"], theirs["mon"], theirs["result"]) == ("t.add", ["a"], 5)
+    ours = meta.as_document()
+    assert (ours["name"], ours["mon"], ours["result"]) == ("t.add", ["a"], 5)
+    assert set(ours["stamped_headers"]) == {"mon", "result"}
     assert b"t.add" not in codec().succeeded(Ran(), 5, extra=extra).body
 
 
