@@ -79,6 +79,7 @@ _CONTRIB = {
     "celery.contrib": "",
     "celery.contrib.abortable": "umbel.contrib.abortable",
     "celery.contrib.django": "",
+    "celery.contrib.migrate": "umbel.contrib.migrate",
     "celery.contrib.django.task": "umbel.contrib.django.task",
     "celery.contrib.pytest": "umbel.contrib.pytest",
     "celery.contrib.rdb": "umbel.contrib.rdb",
