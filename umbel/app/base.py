@@ -70,7 +70,7 @@ class Umbel(TaskDecorators, Equipment):
         self,
         main: str | None = None,
         loader: str | type[Loader] | None = None,
-        backend: str | None = None,
+        backend: str | type[Any] | None = None,
         amqp: Any = None,
         events: Any = None,
         log: Any = None,
@@ -95,7 +95,7 @@ class Umbel(TaskDecorators, Equipment):
         Args:
             main: Takes the place of ``__main__`` in the names of tasks of a script.
             loader: Instead of :attr:`loader_cls`.
-            backend: ``result_backend``.
+            backend: ``result_backend``, or the class of one made for Celery.
             broker: ``broker_url``.
             include: Modules that workers import.
             log: Instead of :attr:`log_cls`.
@@ -136,7 +136,7 @@ class Umbel(TaskDecorators, Equipment):
         self._make_signals()
         self.loader = get_loader_cls(loader or self.loader_cls)(self)
         self.conf = Settings(
-            _changes(changes, kwargs, broker=broker, backend=backend, include=include),
+            _changes(changes, kwargs, broker=broker, backend=self._named(backend), include=include),
             self._read_configuration,
         )
         self._make_clients()

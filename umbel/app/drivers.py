@@ -22,11 +22,13 @@ __all__ = [
     "Replies",
     "default_database",
     "driver_of",
+    "is_own",
     "keeps_results",
     "make_backend",
     "make_broker",
     "make_console",
     "make_fanout",
+    "make_legacy_backend",
     "make_mailbox",
     "make_rpc_backend",
     "safe_url",
@@ -102,6 +104,16 @@ def driver_of(url: str) -> str:
         )
         raise ImproperlyConfigured(message)
     return driver
+
+
+def is_own(backend: str) -> bool:
+    """Whether ``result_backend`` is one of umbel's: others are looked up by their names.
+
+    >>> is_own("redis://localhost/0"), is_own("django-db")
+    (True, False)
+    """
+    scheme = backend.partition("://")[0].lower()
+    return scheme in _DRIVER_BY_SCHEME or scheme in {"rpc", "disabled"}
 
 
 def keeps_results(broker_url: str) -> bool:
@@ -315,6 +327,21 @@ def make_backend(
             max_retries=max_retries,
             chord_expires=chord_expires,
         )
+    return backend
+
+
+def make_legacy_backend(
+    make: Callable[[], Any],
+    revive: Callable[[Any], Any],
+    *,
+    clock: Clock,
+    counting: ResultBackend | None,
+) -> ResultBackend:
+    """What serves a result backend made for Celery; see
+    :class:`umbel.drivers.legacy.backend.LegacyBackend`."""
+    backend: ResultBackend = _load("legacy", "backend").LegacyBackend(
+        make, revive=revive, counting=counting, clock=clock
+    )
     return backend
 
 

@@ -13,6 +13,7 @@ from umbel.canvas.signature import maybe_signature
 from umbel.clock import SystemClock
 from umbel.execution.tools import Tools
 from umbel.model import Retention
+from umbel.result.base import result_from_tuple
 from umbel.serialization import registry as serializers
 from umbel.wire.results import ResultCodec
 
@@ -83,13 +84,16 @@ class Equipment(Workflows):
     def _make_codec(self, conf: Settings) -> ResultCodec:
         accept = conf.result_accept_content or conf.accept_content or ()
         failure = conf.result_failure_expires if conf.is_set("result_failure_expires") else None
+        foreign = self.foreign_backend is not None
+        form = self.backend.serializer if foreign else conf.result_serializer
         return ResultCodec(
-            serializer=conf.result_serializer,
-            accept=serializers.content_types([*accept, conf.result_serializer]),
+            serializer=form,
+            accept=serializers.content_types([*accept, form]),
+            whole=foreign,
             expires=_seconds(conf.result_expires),
             failure_expires=_seconds(conf.result_expires if failure is None else failure),
             extended=conf.result_extended,
-            compression=conf.result_compression,
+            compression=None if foreign else conf.result_compression,
             limit=self.decompress_limit,
             clock=self.wall_clock,
             addressed=drivers.sends_results(self.backend_url),
@@ -302,12 +306,33 @@ class Equipment(Workflows):
                 options=self._broker_options(),
                 connect_timeout=self.conf.broker_connection_timeout or 4.0,
             )
+        if self.foreign_backend is not None:
+            return drivers.make_legacy_backend(
+                self._make_own_backend,
+                lambda found: result_from_tuple(found, self),
+                clock=self.wall_clock,
+                counting=self._make_counting_backend(),
+            )
+        return self._make_backend_at(self.backend_url, self._backend_options())
+
+    def _make_counting_backend(self) -> ResultBackend | None:
+        """What counts the members of chords where the result backend cannot."""
+        said: Mapping[str, Any] = self.conf.result_backend_transport_options or {}
+        url: str | None = said.get("chord_backend")
+        if url is not None:
+            return self._make_backend_at(url, {})
+        if not drivers.keeps_results(self.broker_url):
+            return None
+        options = {n: v for n, v in self._broker_options().items() if n != "global_keyprefix"}
+        return self._make_backend_at(self.broker_url, options)
+
+    def _make_backend_at(self, url: str, options: Mapping[str, Any]) -> ResultBackend:
         conf = self.conf
         kept = conf.result_chord_expires
         return drivers.make_backend(
-            self.backend_url,
+            url,
             clock=self.wall_clock,
-            options=self._backend_options(),
+            options=options,
             project=self.project,
             chord_expires=_seconds(conf.result_expires if kept is None else kept) or 0.0,
         )

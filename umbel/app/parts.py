@@ -43,6 +43,8 @@ class Parts:
     router: Router
     periodic: dict[str, dict[str, Any]]
     """What ``add_periodic_task`` was told, by the entry's name; beside ``beat_schedule``."""
+    backend_cls: Any = None
+    """A result backend made for Celery, as a class or its name: instead of ``result_backend``."""
     strict_typing: bool
     finalized: bool
     """Whether the tasks are complete: discovered, shared ones made, annotated."""
@@ -103,6 +105,9 @@ class Parts:
     @property
     def backend_url(self) -> str:
         """Where results are kept: ``result_backend``, else the broker where it can keep them."""
+        if self.backend_cls is not None:
+            named = self.backend_cls
+            return named if isinstance(named, str) else f"{named.__module__}:{named.__qualname__}"
         if self.conf.is_set("result_backend"):
             url = self.conf.result_backend
             return drivers.DISABLED if url in {None, "", "disabled"} else str(url)

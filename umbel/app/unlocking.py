@@ -16,7 +16,7 @@ from umbel.wire import chords
 if TYPE_CHECKING:
     from umbel.app.base import Umbel
 
-__all__ = ["UnlockChord"]
+__all__ = ["UnlockChord", "carry_out"]
 
 
 class UnlockChord(Task[..., None]):
@@ -68,7 +68,7 @@ class UnlockChord(Task[..., None]):
             index=None,
             root_id=self.request.root_id,
         )
-        app.portal.call(_carry_out, app, app.composer(arrival, full))
+        app.portal.call(carry_out, app, app.composer(arrival, full))
 
     def _is_too_late(self, interval: float | None) -> bool:
         """Whether members that had ended when this began would have expired by now."""
@@ -81,7 +81,8 @@ async def _load(app: Umbel, ids: Sequence[str]) -> dict[str, ResultRecord]:
     return await (await app.connections.backend()).load(ids)
 
 
-async def _carry_out(app: Umbel, composed: Composed) -> None:
+async def carry_out(app: Umbel, composed: Composed) -> None:
+    """Send, store and count what a full chord comes to."""
     backend = await app.connections.backend()
     if composed.expect:
         await backend.expect(dict(composed.expect))
@@ -89,5 +90,5 @@ async def _carry_out(app: Umbel, composed: Composed) -> None:
     await backend.store(composed.records)
     arrival_by_chord = {arrival.chord_id: arrival for arrival in composed.arrivals}
     for full in await backend.arrive(composed.arrivals):
-        await _carry_out(app, app.composer(arrival_by_chord[full.id], full))
+        await carry_out(app, app.composer(arrival_by_chord[full.id], full))
         await backend.seal([full.id])

@@ -307,5 +307,7 @@ def scheduler_class(named: Any) -> Any:
 
 def _needs_cleanup(app: Umbel) -> bool:
     """Whether results have to be deleted by a task: elsewhere, they expire by themselves."""
+    if app.foreign_backend is not None:
+        return not app.backend.supports_autoexpire
     url = app.backend_url
     return bool(app.conf.result_expires) and url.startswith("sqlite") and driver_of(url) == "sqlite"

@@ -27,6 +27,7 @@ _APP = {
     "celery.app.autoretry": "",
     "celery.app.backends": "umbel.compat.app.backends",
     "celery.app.amqp": "umbel.app.amqp",
+    "celery.app.backends": "umbel.app.backends.finding",
     "celery.app.base": "umbel.app.base",
     "celery.app.builtins": "",
     "celery.app.control": "umbel.app.control umbel.app.inspection",
@@ -41,7 +42,7 @@ _APP = {
     "celery.apps": "",
     "celery.apps.worker": "",
     "celery.backends": "",
-    "celery.backends.base": "",
+    "celery.backends.base": "umbel.app.backends",
     "celery.beat": "umbel.beat",
     "celery.canvas": "umbel.canvas",
     "celery.exceptions": "umbel.exceptions",
@@ -238,7 +239,13 @@ NAMES: dict[str, str] = {
         sanitize_url="umbel.app.drivers:safe_url",
     ),
     **_each("celery.apps.worker", Worker="umbel.worker.worker:Worker"),
-    **_each("celery.backends.base", DisabledBackend="umbel.app.no_results:NoResults"),
+    **_each(
+        "celery.backends.base",
+        BaseBackend="umbel.app.backends:Backend",
+        BaseDictBackend="umbel.app.backends:Backend",
+        BaseKeyValueStoreBackend="umbel.app.backends:KeyValueStoreBackend",
+        get_current_task="umbel.execution.context:current_task",
+    ),
     "celery.contrib.testing.worker._start_worker_thread": (
         "umbel.contrib.testing.worker:start_worker_thread"
     ),

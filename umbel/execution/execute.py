@@ -25,7 +25,7 @@ from umbel.exceptions import (
     TooLarge,
 )
 from umbel.execution import errbacks, failures, hooks, retries, tracing
-from umbel.execution.context import Run, enter, leave
+from umbel.execution.context import Run, custom_headers, enter, leave
 from umbel.execution.coroutines import Loops
 from umbel.execution.failures import ExceptionInfo, logger
 from umbel.execution.membership import member
@@ -381,7 +381,10 @@ def _extra(run: Run) -> dict[str, object] | None:
     if not run.tools.codec.extended:
         return None
     request = run.request
+    # Beside the message's headers, what the task has put there.
+    headers = {"headers": custom_headers(vars(run.context))} if run.tools.codec.whole else {}
     return {
+        **headers,
         "name": request.task,
         "args": run.body.args,
         "kwargs": run.body.kwargs,

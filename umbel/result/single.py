@@ -44,6 +44,7 @@ class AsyncResult(Tree, Generic[R]):
     """Whether nothing is kept of what the task returns: :meth:`get` returns None at once."""
     # A group may have a hundred thousand of them: what few have is not set on each.
     _callbacks: Callbacks | None = None
+    _backend: Any = None
 
     def __init__(
         self,
@@ -62,12 +63,18 @@ class AsyncResult(Tree, Generic[R]):
             message = f"AsyncResult requires valid id, not {id!r}"
             raise ValueError(message)
         self.id = id
-        self.backend = backend
+        if backend is not None:
+            self._backend = backend
         self.app = app
         self.parent = parent
         self._name = task_name
         # The final state; once there it is never asked for again.
         self._final: ResultMeta | None = None
+
+    @property
+    def backend(self) -> Any:
+        """The app's result backend, under Celery's names."""
+        return self._backend if self._backend is not None else self._source().backend
 
     @property
     def task_id(self) -> str:
@@ -423,7 +430,7 @@ class AsyncResult(Tree, Generic[R]):
         return NotImplemented
 
     def __copy__(self) -> AsyncResult[R]:
-        return AsyncResult(self.id, self.backend, self._name, self.app, self.parent)
+        return AsyncResult(self.id, self._backend, self._name, self.app, self.parent)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The app does not travel: whoever unpickles looks through their own.

@@ -48,6 +48,11 @@ class ResultSource(Protocol):
         ...
 
     @property
+    def backend(self) -> Any:
+        """The result backend under Celery's names."""
+        ...
+
+    @property
     def codec(self) -> ResultCodec:
         """Reads results."""
         ...

@@ -27,6 +27,7 @@ __all__ = [
     "read_document",
     "reformed",
     "sealed",
+    "unsealed",
 ]
 
 _MAGIC = b"\0celery-compressed\0"
@@ -64,7 +65,7 @@ def read_document(
         TooLarge: It unpacks to more than ``limit`` bytes.
         DecodeError: It is no document.
     """
-    body = _unsealed(body, limit)
+    body = unsealed(body, limit)
     content_type = _content_type(body, serializer)
     document = registry.loads(body, content_type, serializer.content_encoding, accept=accept)
     if is_list(document) and len(document) == 4 and document[0] == 1:
@@ -81,7 +82,7 @@ def peek_state(body: bytes, *, limit: int = DEFAULT_LIMIT) -> str:
         TooLarge: It unpacks to more than ``limit`` bytes.
         DecodeError: It has no state.
     """
-    body = _unsealed(body, limit)
+    body = unsealed(body, limit)
     try:
         if body[:1] == b"{":
             return _read_status(body).status
@@ -145,7 +146,7 @@ def reformed(body: bytes, change: Callable[[Any], object], *, limit: int = DEFAU
     Raises:
         DecodeError: It is no document.
     """
-    plain = _unsealed(body, limit)
+    plain = unsealed(body, limit)
     serializer = registry.serializer(_form(plain))
     changed = serializer.dumps(change(serializer.loads(plain)))
     if plain is body:
@@ -164,7 +165,13 @@ def _form(body: bytes) -> str:
     return "yaml" if _YAML_STATUS.search(body) else "msgpack"
 
 
-def _unsealed(body: bytes, limit: int) -> bytes:
+def unsealed(body: bytes, limit: int) -> bytes:
+    """The document in a body that may be compressed.
+
+    Raises:
+        TooLarge: It unpacks to more than ``limit`` bytes.
+        DecodeError: It is damaged.
+    """
     if not body.startswith(_MAGIC):
         return body
     end = body.find(b"\0", len(_MAGIC), len(_MAGIC) + _LONGEST_MIME)

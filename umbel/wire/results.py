@@ -113,6 +113,8 @@ class ResultCodec:
         compression: As ``result_compression``.
         limit: Bytes that a compressed result may unpack to.
         addressed: Whether records say whom they are for: the backend sends them.
+        whole: Whether they say all that is known of the call, its headers too: the backend,
+            which decides what it keeps, is told of it.
     """
 
     def __init__(
@@ -127,6 +129,7 @@ class ResultCodec:
         limit: int = DEFAULT_LIMIT,
         clock: Clock = _SYSTEM,
         addressed: bool = False,
+        whole: bool = False,
     ) -> None:
         self._addressed = addressed
         self._serializer = registry.serializer(serializer)
@@ -137,7 +140,8 @@ class ResultCodec:
         )
         self._expires = expires or None
         self._failure_expires = failure_expires or self._expires
-        self._extended = extended
+        self._extended = extended or whole
+        self.whole = whole
         self._compression = compression
         self._limit = limit
         self._clock = clock

@@ -191,10 +191,10 @@ def test_a_setting_whose_absence_would_change_what_becomes_of_tasks_is_refused(
 
 def test_a_setting_that_is_harmless_to_do_without_is_named_in_one_warning() -> None:
     with pytest.warns(UmbelWarning) as caught:
-        Settings({"worker_lost_wait": 3, "result_cache_max": 1, "broker_pool_limit": 1})
+        Settings({"worker_lost_wait": 3, "worker_timer_precision": 2, "broker_pool_limit": 1})
 
     [warning] = caught
-    for name in ("worker_lost_wait", "result_cache_max", "broker_pool_limit"):
+    for name in ("worker_lost_wait", "worker_timer_precision", "broker_pool_limit"):
         assert name in str(warning.message)
 
 

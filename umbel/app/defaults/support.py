@@ -43,11 +43,6 @@ MISSING: tuple[Missing, ...] = (
         refused=True,
     ),
     Missing(
-        "other result backends than the built-in ones are not in this release",
-        ("override_backends",),
-        refused=True,
-    ),
-    Missing(
         "an address is one URL: set broker_url, for example redis://user:password@host:6379/0",
         (
             "broker_host",
@@ -94,15 +89,9 @@ MISSING: tuple[Missing, ...] = (
         ("worker_enable_prefetch_count_reduction",),
     ),
     Missing(
-        "storing a result is always retried",
-        ("result_backend_always_retry",),
-    ),
-    Missing(
         "umbel has no such part",
         (
             "deprecated_settings",
-            "result_backend_thread_safe",
-            "result_cache_max",
             "task_remote_tracebacks",
             "task_repr_maxlevels",
             "worker_lost_wait",
@@ -121,7 +110,6 @@ MISSING: tuple[Missing, ...] = (
             "azureblockblob_retry_increment_base",
             "azureblockblob_retry_initial_backoff_sec",
             "azureblockblob_retry_max_attempts",
-            "cache_backend",
             "cache_backend_options",
             "cassandra_auth_kwargs",
             "cassandra_auth_provider",

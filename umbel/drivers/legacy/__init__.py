@@ -1,0 +1,1 @@
+"""Result backends made for Celery, served as umbel's."""
