@@ -25,7 +25,6 @@ _APP = {
     "celery.app": "",
     "celery.app.annotations": "umbel.compat.app.annotations",
     "celery.app.autoretry": "",
-    "celery.app.backends": "umbel.compat.app.backends",
     "celery.app.amqp": "umbel.app.amqp",
     "celery.app.backends": "umbel.app.backends.finding",
     "celery.app.base": "umbel.app.base",

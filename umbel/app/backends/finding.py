@@ -15,7 +15,16 @@ from umbel.app.current import get_current_app
 from umbel.exceptions import ImproperlyConfigured
 from umbel.utils.imports import symbol_by_name
 
-__all__ = ["by_name", "by_url"]
+__all__ = ["BACKEND_ALIASES", "by_name", "by_url"]
+
+BACKEND_ALIASES = {
+    "disabled": "umbel.app.backends.disabled:DisabledBackend",
+    **dict.fromkeys(
+        ("memory", "redis", "rediss", "rpc", "sentinel", "sqlite"),
+        "umbel.app.backends.native:NativeBackend",
+    ),
+}
+"""The classes that stand for umbel's own result backends, by the schemes of their URLs."""
 
 _GROUPS = ("umbel.result_backends", "celery.result_backends")
 
@@ -29,13 +38,9 @@ def by_name(backend: Any = None, loader: Any = None, extension_namespace: str = 
     if not isinstance(backend, str | None):
         return backend
     name = backend or "disabled"
-    if name == "disabled":
-        # Only for the few that ask for it: backends import this module.
-        from umbel.app.backends.disabled import DisabledBackend
-
-        return DisabledBackend
     loader = loader or get_current_app().loader
     given: dict[str, Any] = {
+        **BACKEND_ALIASES,
         **(loader.app.conf.override_backends or {}),
         **(getattr(loader, "override_backends", None) or {}),
     }
