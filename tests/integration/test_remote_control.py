@@ -322,6 +322,49 @@ async def test_commands_of_ones_own_are_carried_out(quick: Umbel) -> None:
             del Panel.data[name], Panel.meta[name]
 
 
+async def test_a_command_may_change_how_many_messages_a_worker_holds(quick: Umbel) -> None:
+    """Celery's own example of a command, and what else its consumer's ``qos`` can do."""
+
+    @control_command(args=[("n", int)], signature="[N=1]")
+    def increase_prefetch_count(state: Any, n: int = 1) -> Any:
+        state.consumer.qos.increment_eventually(n)
+        return {"ok": "prefetch count incremented"}
+
+    @inspect_command()
+    def current_prefetch_count(state: Any) -> Any:
+        return {"prefetch_count": state.consumer.qos.value}
+
+    @control_command()
+    def hold_less(state: Any, n: int) -> Any:
+        return state.consumer.qos.decrement_eventually(n), state.consumer.qos.update()
+
+    gate = threading.Event()
+
+    @quick.task(name="wait")
+    def wait() -> None:
+        gate.wait(20)
+
+    async def held() -> int:
+        return sum([len(await ask_one(quick, kind)) for kind in ("active", "reserved")])
+
+    try:
+        async with working(quick, prefetch_multiplier=2):
+            assert await ask_one(quick, "current_prefetch_count") == {"prefetch_count": 2}
+            assert "ok" in await ask_one(quick, "increase_prefetch_count", n=3)
+            assert await ask_one(quick, "current_prefetch_count") == {"prefetch_count": 5}
+            assert (await ask_one(quick, "stats"))["prefetch_count"] == 5
+            assert await ask_one(quick, "hold_less", n=4) == [1, 1]
+            for _ in range(3):
+                await wait.adelay()
+            await until(lambda: _is(held(), 1))
+            assert await ask_one(quick, "hold_less", n=4) == [1, 1]
+            assert await held() == 1
+            gate.set()
+    finally:
+        for name in ("increase_prefetch_count", "current_prefetch_count", "hold_less"):
+            del Panel.data[name], Panel.meta[name]
+
+
 async def test_a_worker_may_be_deaf(quick: Umbel) -> None:
     quick.conf.worker_enable_remote_control = False
 

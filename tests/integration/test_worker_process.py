@@ -149,3 +149,30 @@ def test_root_is_warned_unless_it_insists(tmp_path: Path) -> None:
         assert "C_FORCE_ROOT" not in site.log.read_text()
     finally:
         site.close()
+
+
+PRICES = """
+from tasks import app
+
+now = {0}
+
+
+@app.task(name="price")
+def price():
+    return now
+"""
+
+
+def test_a_restarted_pool_has_read_changed_modules_again(site: Site) -> None:
+    code = site.folder / "prices.py"
+    code.write_text(PRICES.format(1))
+    tasks = site.folder / "tasks.py"
+    tasks.write_text(tasks.read_text() + "\napp.conf.worker_pool_restarts = True\nimport prices\n")
+    site.ready("-c", "1")
+    assert site.app.send_task("price").get(timeout=30) == 1
+
+    # Longer: Python tells a changed file by its size and its second.
+    code.write_text(PRICES.format(1000))
+    [reply] = site.app.control.pool_restart(modules=["prices"], reload=True, reply=True, timeout=20)
+    assert list(reply.values()) == [{"ok": "reload started"}]
+    site.until(lambda: site.app.send_task("price").get(timeout=30) == 1000, "the new price")

@@ -118,7 +118,6 @@ class Umbel(TaskDecorators, Equipment):
         self.finalized = self._finalizing = False
         self.autofinalize = autofinalize
         self.steps: dict[str, set[Any]] = {"worker": set(), "consumer": set()}
-        # Options of click by command: "worker", "beat", "events", or "preload" for all.
         self.user_options: defaultdict[str, set[Any]] = defaultdict(set)
         if task_cls is not None:
             self.task_cls = symbol_by_name(task_cls) if isinstance(task_cls, str) else task_cls

@@ -137,7 +137,7 @@ class InlinePool:
         if size != 1:
             raise ValueError(f"the solo pool runs one task at a time; asked for {size}")
 
-    async def restart(self) -> None:
+    async def restart(self, modules: Sequence[str] = (), *, reload: bool = False) -> None:
         """Nothing to do: there are no processes."""
 
     async def stop(self, *, grace: float) -> list[Request]:

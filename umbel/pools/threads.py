@@ -94,7 +94,7 @@ class ThreadPool:
             self._crew.resize(size)
         self._room_changed()
 
-    async def restart(self) -> None:
+    async def restart(self, modules: Sequence[str] = (), *, reload: bool = False) -> None:
         """Nothing to do: there are no processes."""
 
     async def stop(self, *, grace: float) -> list[Request]:

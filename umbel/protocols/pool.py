@@ -138,9 +138,14 @@ class Pool(Protocol):
     async def resize(self, size: int) -> None:
         """Grow or shrink; shrinking waits for busy slots."""
 
-    async def restart(self) -> None:
+    async def restart(self, modules: Sequence[str] = (), *, reload: bool = False) -> None:
         """Replace the processes that run tasks, each when it has nothing more to do. Does
-        nothing where there are none."""
+        nothing where there are none.
+
+        Args:
+            modules: What the new processes are to have imported; the caller has done so here.
+            reload: Whether to import again what was imported already.
+        """
 
     async def stop(self, *, grace: float) -> list[Request]:
         """Let what runs finish within ``grace`` seconds, then cancel it; returns every request

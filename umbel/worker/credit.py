@@ -43,6 +43,7 @@ class Credit:
         self._pool = pool
         self._prefetch = prefetch
         self._multiplier = multiplier
+        self._most: int | None = None
         self._stalled = False
         self._active = active
         self._unsettled = unsettled
@@ -66,6 +67,23 @@ class Credit:
     def ended(self) -> None:
         """A task has ended."""
         self._stalled = False
+        self.changed()
+
+    @property
+    def most(self) -> int:
+        """How many messages there may be here at once, running ones included."""
+        if self._most is not None:
+            return self._most
+        if self._multiplier is not None:
+            return self._pool.size * self._multiplier
+        return len(self._active) + max(0, self._pool.free)
+
+    def limit(self, most: int | None) -> None:
+        """Have at most so many from now on, as far as the pool takes them; None: as configured.
+
+        What is here already stays.
+        """
+        self._most = most
         self.changed()
 
     async def wait(self) -> None:
@@ -96,6 +114,8 @@ class Credit:
         room, size, active = self._pool.free, self._pool.size, len(self._active)
         if self._stalled or not self._prefetch:
             room = min(room, size - active)
+        elif self._most is not None:
+            room = min(room, self._most - active)
         elif self._multiplier is not None:
             room = min(room, size * self._multiplier - active)
         return room - len(self._under_way)

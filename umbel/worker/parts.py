@@ -88,7 +88,7 @@ class Parts:
             on.codec, on.mourn, self._events, max_deliveries=on.max_deliveries
         )
         self._handover = Handover()
-        self._credit = Credit(
+        self.credit = self._credit = Credit(
             on.pool,
             prefetch=on.prefetch,
             multiplier=on.prefetch_multiplier,

@@ -103,9 +103,9 @@ class ScaledPool:
         """Change the size, until the autoscaler thinks otherwise."""
         await self._pool.resize(size)
 
-    async def restart(self) -> None:
+    async def restart(self, modules: Sequence[str] = (), *, reload: bool = False) -> None:
         """Replace the processes."""
-        await self._pool.restart()
+        await self._pool.restart(modules, reload=reload)
 
     async def stop(self, *, grace: float) -> list[Request]:
         """Stop the pool."""

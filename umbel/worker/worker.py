@@ -408,7 +408,7 @@ class Worker:
         patience = Patience(app.wall_clock, retries=self.options.connect_retries)
         parts = self._parts = Parts(surroundings, self.state, patience)
         self._introduce(queues)
-        consumer = self.consumer = Consumer(self, pool, source, company)
+        consumer = self.consumer = Consumer(self, pool, source, company, parts)
         async with company.kept(consumer), running(self._companions()):
             logger.info("%s ready.", self.hostname)
             if signals.worker_ready.receivers:

@@ -146,3 +146,25 @@ async def test_a_full_buffer_of_results_stops_the_fetching_loudly(
     assert await waiting == 8
     assert [record.levelname for record in caplog.records] == ["CRITICAL", "WARNING"]
     assert "None of them is lost" in caplog.messages[0]
+
+
+async def test_somebody_may_set_how_many_there_are_at_once() -> None:
+    asked = credit(Slots(size=2, free=100), active=range(3))
+    assert (asked.most, asked.room()) == (103, 100)
+
+    asked.limit(5)
+    assert (asked.most, asked.room()) == (5, 2)
+    asked.limit(1)
+    assert asked.room() < 0
+    asked.limit(1000)
+    assert asked.room() == 100
+    asked.limit(None)
+    assert asked.room() == 100
+
+
+async def test_what_somebody_has_set_wins_over_the_multiplier() -> None:
+    asked = credit(Slots(size=2, free=100), multiplier=4)
+    assert (asked.most, asked.room()) == (8, 8)
+
+    asked.limit(9)
+    assert (asked.most, asked.room()) == (9, 9)

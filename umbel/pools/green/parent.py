@@ -169,7 +169,7 @@ class GreenPool:
         self._size = size
         self._room_changed()
 
-    async def restart(self) -> None:
+    async def restart(self, modules: Sequence[str] = (), *, reload: bool = False) -> None:
         """Have another child take over; this one ends when it has nothing left."""
         for member in list(self._members.values()):
             self._retire(member)

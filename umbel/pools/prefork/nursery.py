@@ -6,14 +6,16 @@ import asyncio
 import contextlib
 import functools
 import gc
+import json
 import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
 from umbel.pools.prefork.child import Traits
@@ -25,6 +27,7 @@ from umbel.pools.prefork.zygote import (
     CONTINUED,
     EXITED,
     ORDER,
+    REFRESH,
     REPORT,
     STARTED,
     STOPPED,
@@ -80,6 +83,10 @@ class Nursery(Protocol):
 
     def start(self, number: int, slot: int, ends: tuple[socket.socket, socket.socket]) -> None:
         """Ask for a child that has the ``ends`` of its channels; closes them here."""
+
+    def refresh(self, modules: Sequence[str], *, reload: bool) -> None:
+        """See that children that are started from now on have imported these modules, again
+        where ``reload`` says so."""
 
     def close(self) -> None:
         """End what makes children."""
@@ -150,6 +157,18 @@ class ZygoteNursery:
         except OSError as error:
             # Told on the loop's next turn: the caller is not done with starting it.
             self._loop_().call_soon(self._fail, number, f"the zygote does not listen: {error}")
+
+    def refresh(self, modules: Sequence[str], *, reload: bool) -> None:
+        """Have both zygotes import the modules."""
+        if not modules:
+            return
+        with tempfile.TemporaryFile() as file:
+            file.write(json.dumps([list(modules), reload]).encode())
+            file.flush()
+            for line in self._lines:
+                # One that is gone says so on its own line.
+                with contextlib.suppress(OSError):
+                    socket.send_fds(line.sock, [ORDER.pack(REFRESH, 0, 0)], [file.fileno()])
 
     def close(self) -> None:
         """End the zygotes."""
@@ -301,6 +320,9 @@ class SpawnNursery:
         threading.Thread(
             target=_wait, args=arguments, name=f"umbel-wait-{number}", daemon=True
         ).start()
+
+    def refresh(self, modules: Sequence[str], *, reload: bool) -> None:
+        """Nothing to do: every child imports everything anew."""
 
     def close(self) -> None:
         """Nothing to end."""

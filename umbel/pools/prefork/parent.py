@@ -242,11 +242,11 @@ class PreforkPool:
             self._retire(member)
         self._room_changed()
 
-    async def restart(self) -> None:
+    async def restart(self, modules: Sequence[str] = (), *, reload: bool = False) -> None:
         """Replace every child; a busy one when its task is done."""
-        for member in list(self._members.values()):
-            if not member.retiring:
-                self._retire(member)
+        self._nursery.refresh(modules, reload=reload)
+        for member in [member for member in self._members.values() if not member.retiring]:
+            self._retire(member)
 
     async def stop(self, *, grace: float) -> list[Request]:
         """Take back what has not started, wait ``grace`` seconds for what has, then kill it.

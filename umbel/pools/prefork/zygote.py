@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import array
 import gc
+import importlib
+import json
 import logging
 import os
 import select
@@ -29,6 +31,7 @@ __all__ = [
     "EXITED",
     "FAILED",
     "ORDER",
+    "REFRESH",
     "REPORT",
     "STARTED",
     "STOPPED",
@@ -44,6 +47,8 @@ CHILD: Final = 1
 """Fork a child; comes with its ends of the data and the control channel."""
 ZYGOTE: Final = 2
 """Fork another zygote; comes with its end of the channel to the parent."""
+REFRESH: Final = 3
+"""Import modules; comes with a file: their names, and whether to import them again, as JSON."""
 
 REPORT = Struct("=IIii")
 """What, the number of the child, its process id, and the wait status or the error number."""
@@ -54,7 +59,7 @@ STOPPED: Final = 4
 """By SIGSTOP or the terminal; it runs nothing until it is continued."""
 CONTINUED: Final = 5
 
-_FDS_BY_ORDER = {CHILD: 2, ZYGOTE: 1}
+_FDS_BY_ORDER = {CHILD: 2, ZYGOTE: 1, REFRESH: 1}
 _DEAF = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
 
 
@@ -133,7 +138,10 @@ class Zygote:
             del self._orders[: ORDER.size]
             count = _FDS_BY_ORDER[what]
             fds_, self._fds = self._fds[:count], self._fds[count:]
-            self._fork(what, number, slot, [socket.socket(fileno=fd) for fd in fds_])
+            if what == REFRESH:
+                _refresh(fds_[0])
+            else:
+                self._fork(what, number, slot, [socket.socket(fileno=fd) for fd in fds_])
         return bool(data)
 
     def _fork(self, what: int, number: int, slot: int, ends: list[socket.socket]) -> None:
@@ -196,6 +204,24 @@ class Zygote:
         except (BrokenPipeError, ConnectionResetError):
             # The parent is gone; the next read says so.
             return
+
+
+def _refresh(fd: int) -> None:
+    """Import what the file names; what cannot be imported is left as it was."""
+    with os.fdopen(fd, "rb") as file:
+        # Both zygotes have it: the place in it is theirs together.
+        modules, reload = json.loads(os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0))
+    for name in modules:
+        try:
+            if reload and name in sys.modules:
+                importlib.reload(sys.modules[name])
+            else:
+                importlib.import_module(name)
+        except Exception:
+            # Whatever the user's modules do.
+            logger.exception("Cannot import %s for the children of the pool", name)
+    gc.collect()
+    gc.freeze()
 
 
 def _noted(number: int, frame: object) -> None:

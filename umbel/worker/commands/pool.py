@@ -43,12 +43,13 @@ async def pool_restart(
         raise ValueError("Pool restarts not enabled")
     if reloader is not None:
         raise ValueError("a reloader cannot be sent: it is code")
-    for name in _modules(modules):
+    names = _modules(modules)
+    for name in names:
         if reload and name in sys.modules:
             importlib.reload(sys.modules[name])
         else:
             importlib.import_module(name)
-    await state.consumer.pool.restart()
+    await state.consumer.pool.restart(names, reload=bool(reload))
     return ok("reload started")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from umbel.protocols import Pool
     from umbel.worker.admission import Accepted
     from umbel.worker.company import Company
+    from umbel.worker.credit import Credit
+    from umbel.worker.parts import Parts
     from umbel.worker.source import Source
     from umbel.worker.worker import Worker
 
@@ -28,22 +30,52 @@ running_consumers: WeakSet[Consumer] = WeakSet()
 
 
 class QoS:
-    """How many messages the worker holds, running ones included."""
+    """How many messages the worker may hold, running ones included.
 
-    def __init__(self, pool: Pool, active: Mapping[int, Accepted]) -> None:
-        self._pool = pool
-        self._active = active
+    Source:
+        kombu reference, ``kombu.common.QoS``: names. Celery user guide, Workers, "Writing your own
+        remote control commands": what they are used for.
+    """
+
+    def __init__(self, credit: Credit, nudge: Callable[[], None]) -> None:
+        """Make one.
+
+        Args:
+            nudge: Called when the number has changed: what is being asked for is too many.
+        """
+        self._credit = credit
+        self._nudge = nudge
 
     @property
     def value(self) -> int:
-        """What it holds now and could take."""
-        return len(self._active) + max(0, self._pool.free)
+        """The number; unless somebody has set it, what the worker holds now and could take."""
+        return self._credit.most
+
+    def increment_eventually(self, n: int = 1) -> int:
+        """Hold more from now on, as far as the pool takes them; returns the number."""
+        return self.set(self.value + max(n, 0))
+
+    def decrement_eventually(self, n: int = 1) -> int:
+        """Hold fewer, but one, once those that are too many are done; returns the number."""
+        return self.set(max(1, self.value - n))
+
+    def set(self, pcount: int) -> int:
+        """Hold so many; 0: as many as is worth while. Returns the number."""
+        self._credit.limit(pcount or None)
+        self._nudge()
+        return self.value
+
+    def update(self) -> int:
+        """The number, which is in force as soon as it is set."""
+        return self.value
 
 
 class Consumer:
     """The running worker, under the names that Celery's commands know it by."""
 
-    def __init__(self, worker: Worker, pool: Pool, source: Source, company: Company) -> None:
+    def __init__(
+        self, worker: Worker, pool: Pool, source: Source, company: Company, parts: Parts
+    ) -> None:
         self.controller = worker
         self.app: Umbel = worker.app
         self.hostname: str = worker.hostname
@@ -52,7 +84,7 @@ class Consumer:
         self.gossip = company.gossip()
         """None: the worker does not listen to others."""
         self._source = source
-        self.qos = QoS(pool, worker.state.active)
+        self.qos = QoS(parts.credit, parts.nudge)
         self.loop = asyncio.get_running_loop()
         """The worker's."""
 
