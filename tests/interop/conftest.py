@@ -23,6 +23,9 @@ from umbel import Umbel
 from umbel.compat.release import __version__
 from umbel.testing.servers import ServerMissing, rabbitmq_server, redis_server, required
 
+collect_ignore = ["programs/fixtures"]
+"""Tests that other tests run."""
+
 PROGRAMS = Path(__file__).parent / "programs"
 BIN = Path(sys.executable).parent
 PATIENCE = 30.0
