@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from umbel.app.base import Umbel
     from umbel.beat.service import Service
 
-__all__ = ["beat"]
+__all__ = ["Beat", "beat"]
 
 _NAME = "celerybeat"
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
@@ -70,7 +70,7 @@ def beat(
     hostname: str | None,
     detach: bool,
     executable: str | None,
-    **options: str | None,
+    **options: Any,
 ) -> None:
     """Send periodic tasks until told to end. Run as many as you like: one leads, the others
     stand by and take over within seconds.
@@ -81,26 +81,108 @@ def beat(
     app.conf.update(dict(setting_of_argument(text, "beat_") for text in settings))
     if log_json:
         app.conf.worker_log_json = True
-    surroundings = Surroundings.of(app.conf, "beat", **options)
     if detach:
+        surroundings = Surroundings.of(app.conf, "beat", **options)
         into_background(session, surroundings, _NAME, executable or app.conf.beat_executable)
         return
-    # The service imports asyncio and the schedules: nothing else here needs them.
-    from umbel.beat.service import Service
+    Beat(
+        max_interval,
+        app,
+        no_color=session.no_color,
+        loglevel=loglevel,
+        schedule=schedule,
+        scheduler=scheduler,
+        quiet=session.quiet,
+        remote_control=remote_control,
+        hostname=hostname,
+        **options,
+    ).run()
 
-    app.loader.import_default_modules()
-    service = Service(app, max_interval, schedule, scheduler, remote_control, hostname)
-    outputs = sys.stdout, sys.stderr
-    with prepare(surroundings, _NAME) as logfile:
-        app.log.setup(
-            loglevel,
-            logfile,
-            redirect_stdouts=False,
-            colorize=False if session.no_color else None,
+
+class Beat:
+    """``umbel beat`` for programs.
+
+    Args:
+        max_interval: The most seconds between two looks.
+        app: None: the current one.
+        no_color: None: colours where there is a terminal.
+        loglevel: A name or number.
+        logfile: None: standard error.
+        schedule: The file that periodic tasks are kept in.
+        scheduler: The class of the scheduler; ``scheduler_cls`` too.
+        redirect_stdouts: Whether what is printed goes to the log.
+        redirect_stdouts_level: At which level.
+        quiet: Whether it says nothing when it starts.
+        surroundings: ``pidfile``, ``uid``, ``gid`` and ``umask``; the settings else.
+
+    Source:
+        Celery internals reference, ``celery.apps.beat``.
+    """
+
+    def __init__(
+        self,
+        max_interval: float | None = None,
+        app: Umbel | None = None,
+        *,
+        no_color: bool | None = None,
+        loglevel: str | int = "WARN",
+        logfile: str | None = None,
+        schedule: str | None = None,
+        scheduler: Any = None,
+        scheduler_cls: Any = None,
+        redirect_stdouts: bool = False,
+        redirect_stdouts_level: str | None = None,
+        quiet: bool = False,
+        remote_control: bool | None = None,
+        hostname: str | None = None,
+        **surroundings: Any,
+    ) -> None:
+        # The app imports nearly all of umbel: --help needs none of it.
+        from umbel.app.current import app_or_default
+
+        self.app = app_or_default(app)
+        self.max_interval = max_interval
+        self.no_color = no_color
+        self.loglevel = loglevel
+        self.schedule = schedule
+        self.scheduler_cls = scheduler or scheduler_cls
+        self.redirect_stdouts = redirect_stdouts
+        self.redirect_stdouts_level = redirect_stdouts_level
+        self.quiet = quiet
+        self.remote_control = remote_control
+        self.hostname = hostname
+        self._surroundings = Surroundings.of(self.app.conf, "beat", logfile=logfile, **surroundings)
+
+    def run(self) -> None:
+        """Send periodic tasks until told to end by a signal of the OS."""
+        # The service imports asyncio and the schedules: nothing else here needs them.
+        from umbel.beat.service import Service
+
+        app = self.app
+        app.loader.import_default_modules()
+        service = Service(
+            app,
+            self.max_interval,
+            self.schedule,
+            self.scheduler_cls,
+            self.remote_control,
+            self.hostname,
         )
-        session.say(_introduction(app, service, loglevel, logfile))
-        _run(service)
-        sys.stdout, sys.stderr = outputs
+        outputs = sys.stdout, sys.stderr
+        with prepare(self._surroundings, _NAME) as logfile:
+            app.log.setup(
+                self.loglevel,
+                logfile,
+                redirect_stdouts=self.redirect_stdouts,
+                redirect_level=self.redirect_stdouts_level or "WARNING",
+                colorize=False if self.no_color else None,
+            )
+            if not self.quiet:
+                click.echo(_introduction(app, service, str(self.loglevel), logfile))
+            try:
+                _run(service)
+            finally:
+                sys.stdout, sys.stderr = outputs
 
 
 def _run(service: Service) -> None:

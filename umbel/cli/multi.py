@@ -12,7 +12,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from typing import IO
 
 import click
 
@@ -25,7 +27,7 @@ from umbel.compat.platforms.pidfile import is_alive
 from umbel.exceptions import UmbelError
 from umbel.utils.text import pluralize
 
-__all__ = ["multi"]
+__all__ = ["MultiTool", "multi"]
 
 _USAGE = """\
 usage: umbel multi start <node1 node2 nodeN|count> [worker options]
@@ -73,6 +75,17 @@ def multi(session: Session, /, arguments: Sequence[str]) -> int:
     """Start, stop and restart several workers in the background."""
     # Options before the word 'multi' are the workers', as if they stood behind.
     before = session.argv[: len(session.argv) - len(arguments) - 1]
+    return _execute(arguments, before, no_color=session.no_color)
+
+
+def _execute(
+    arguments: Sequence[str],
+    before: Sequence[str] = (),
+    *,
+    no_color: bool = False,
+    command: str | None = None,
+    env: Mapping[str, str] | None = None,
+) -> int:
     end = arguments.index("--") if "--" in arguments else len(arguments)
     words = [*arguments[:end], *before, *arguments[end:]]
     said = {_RESERVED[word] for word in words if word in _RESERVED}
@@ -80,30 +93,85 @@ def multi(session: Session, /, arguments: Sequence[str]) -> int:
     tool = _Multi(
         quiet="quiet" in said,
         verbose="verbose" in said,
-        colored=not (session.no_color or "no_color" in said),
+        colored=not (no_color or "no_color" in said),
+        command=command,
+        env=env,
     )
-    command = arguments[0] if arguments else ""
-    if command not in _COMMANDS:
-        if command:
-            click.echo(f"Invalid command: {command}", err=True)
+    name = arguments[0] if arguments else ""
+    if name not in _COMMANDS:
+        if name:
+            click.echo(f"Invalid command: {name}", err=True)
         click.echo(_USAGE)
         return _FAILED
-    if command not in _QUIET_COMMANDS and "nosplash" not in said:
+    if name not in _QUIET_COMMANDS and "nosplash" not in said:
         tool.note(tool.style(f"umbel multi v{__version__}", fg="cyan"))
-    return _COMMANDS[command](tool, words[1:])
+    return _COMMANDS[name](tool, words[1:])
+
+
+class MultiTool:
+    """``umbel multi`` for programs.
+
+    Args:
+        env: The workers' environment; None: this process's.
+        cmd: What is started, for Python; None: ``-m umbel worker --detach``.
+        stdout: A file, instead of the standard output; ``fh`` too.
+        options: ``nosplash``, ``quiet``, ``verbose``, ``no_color``.
+
+    Source:
+        Celery reference, ``celery.bin.multi``.
+    """
+
+    def __init__(
+        self,
+        env: Mapping[str, str] | None = None,
+        cmd: str | None = None,
+        fh: IO[str] | None = None,
+        stdout: IO[str] | None = None,
+        stderr: IO[str] | None = None,
+        **options: bool,
+    ) -> None:
+        self.env = env
+        self.cmd = cmd
+        self.stdout = stdout or fh
+        self.stderr = stderr
+        self._said = [f"--{name.replace('_', '-')}" for name, on in options.items() if on]
+
+    def execute_from_commandline(self, argv: Sequence[str], cmd: str | None = None) -> int:
+        """Run a command; returns its exit code.
+
+        Args:
+            argv: With the program's name.
+        """
+        with (
+            redirect_stdout(self.stdout or sys.stdout),
+            redirect_stderr(self.stderr or sys.stderr),
+        ):
+            words = [word for word in argv[1:] if word not in _RESERVED]
+            said = [word for word in argv[1:] if word in _RESERVED]
+            return _execute(words, [*self._said, *said], command=cmd or self.cmd, env=self.env)
 
 
 class _Multi:
     """The commands."""
 
-    def __init__(self, *, quiet: bool, verbose: bool, colored: bool) -> None:
+    def __init__(
+        self,
+        *,
+        quiet: bool,
+        verbose: bool,
+        colored: bool,
+        command: str | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self._command = command
+        self._env = env
         self._quiet = quiet
         self._verbose = verbose
         self._colored = colored
 
     def start(self, words: list[str]) -> int:
         """Start workers."""
-        nodes = _nodes(words)
+        nodes = self._nodes(words)
         self.note("> Starting nodes...")
         codes: list[int] = []
         for node in nodes:
@@ -114,13 +182,13 @@ class _Multi:
     def stop(self, words: list[str]) -> int:
         """Tell workers to end."""
         number, words = _signal_in(words)
-        self._signal(_nodes(words), number, self._down)
+        self._signal(self._nodes(words), number, self._down)
         return 0
 
     def stopwait(self, words: list[str]) -> int:
         """Tell workers to end, and wait until they have."""
         number, words = _signal_in(words)
-        self._wait(self._signal(_nodes(words), number, self._down), self._ended)
+        self._wait(self._signal(self._nodes(words), number, self._down), self._ended)
         return 0
 
     def restart(self, words: list[str]) -> int:
@@ -136,13 +204,13 @@ class _Multi:
             self._ended(node)
             again(node)
 
-        self._wait(self._signal(_nodes(words), number, again), ended)
+        self._wait(self._signal(self._nodes(words), number, again), ended)
         return int(any(codes))
 
     def kill(self, words: list[str]) -> int:
         """End workers at once; what they were doing is done again or failed by others."""
         number = getattr(signal, "SIGKILL", signal.SIGTERM)
-        for node in _nodes(words):
+        for node in self._nodes(words):
             pid = pid_in(node.pidfile)
             if pid is None:
                 self._down(node)
@@ -153,30 +221,33 @@ class _Multi:
 
     def names(self, words: list[str]) -> int:
         """Print the names of the workers."""
-        return _print(node.name for node in _nodes(words))
+        return _print(node.name for node in self._nodes(words))
 
     def show(self, words: list[str]) -> int:
         """Print the commands that would start the workers."""
-        return _print(shlex.join(node.argv) for node in _nodes(words))
+        return _print(shlex.join(node.argv) for node in self._nodes(words))
 
     def get(self, words: list[str]) -> int:
         """Print the arguments of one of the workers."""
         if not words:
             raise click.UsageError("get what? umbel multi get <node> <n1 n2 nN|count>")
-        found = [node for node in _nodes(words[1:]) if node.name == words[0]]
+        found = [node for node in self._nodes(words[1:]) if node.name == words[0]]
         return _print(shlex.join(node.arguments) for node in found) if found else _FAILED
 
     def expand(self, words: list[str]) -> int:
         """Print a template, filled in for each of the workers."""
         if not words:
             raise click.UsageError("expand what? umbel multi expand <template> <n1 n2 nN|count>")
-        return _print(node.expand(words[0]) for node in _nodes(words[1:]))
+        return _print(node.expand(words[0]) for node in self._nodes(words[1:]))
 
     def help(self, _words: list[str]) -> int:
         """Print how it is used."""
         return _print([_USAGE])
 
     # Inside -------------------------------------------------------------------------------
+
+    def _nodes(self, words: Sequence[str]) -> list[Node]:
+        return nodes_of(parse(words, _takes_value), self._command)
 
     def _start(self, node: Node) -> int:
         for path in (node.pidfile, node.logfile):
@@ -192,7 +263,9 @@ class _Multi:
             self.note(f"  {shlex.join(node.argv)}")
         # What it prints belongs after what we have.
         sys.stdout.flush()
-        code = subprocess.run(node.argv, check=False).returncode  # noqa: S603 - what was typed in
+        code = subprocess.run(  # noqa: S603 - what was typed in
+            node.argv, env=self._env, check=False
+        ).returncode
         if code:
             how = f"was terminated by signal {-code}" if code < 0 else f"exited with code {code}"
             self.note(f"* Child {how}")
@@ -273,10 +346,6 @@ _COMMANDS: dict[str, Callable[[_Multi, list[str]], int]] = {
     "help": _Multi.help,
 }
 _QUIET_COMMANDS = {"names", "expand", "get", "show", "help"}
-
-
-def _nodes(words: Sequence[str]) -> list[Node]:
-    return nodes_of(parse(words, _takes_value))
 
 
 def _takes_value(option: str) -> bool | None:

@@ -18,7 +18,7 @@ import msgspec
 from umbel.exceptions import UmbelError
 from umbel.utils.nodenames import gethostname, host_format, node_format
 
-__all__ = ["Node", "Parsed", "nodes_of", "parse"]
+__all__ = ["Node", "Parsed", "make_node", "nodes_of", "parse"]
 
 _DEFAULTS = {
     "--pidfile": "/var/run/celery/%n.pid",
@@ -139,7 +139,7 @@ def nodes_of(parsed: Parsed, command: str | None = None) -> list[Node]:
         whole = _node_name(name, range_prefix if counted else prefix, suffix)
         short = whole.partition("@")[0] if "@" in name else name
         own = by_name.get(whole) or by_name.get(name) or by_name.get(short) or {}
-        made.append(_node(whole, {**options, **own}, command, append, parsed.rest))
+        made.append(make_node(whole, {**options, **own}, command, append, parsed.rest))
     return made
 
 
@@ -178,9 +178,17 @@ def _names_at(place: str, names: Sequence[str], *, counted: bool) -> list[str]:
     return found
 
 
-def _node(
+def make_node(
     name: str, options: Options, command: str, append: str | None, rest: Sequence[str]
 ) -> Node:
+    """A worker by its name.
+
+    Args:
+        options: Those that are missing are added.
+        command: What is started, for the interpreter.
+        append: What is put behind the arguments, with templates.
+        rest: What is put behind the options.
+    """
     executable = str(Path(options.get("--executable") or sys.executable).expanduser())
     for long, default in _DEFAULTS.items():
         if long not in options and _SHORT_BY_LONG[long] not in options:
