@@ -156,3 +156,23 @@ async def test_free_slots_are_filled_while_another_is_busy_for_long(tmp_path: Pa
         await worker.settled(20)
         bench.may_end.release()
     await bench.app.aclose()
+
+
+async def test_a_worker_whose_slots_are_busy_does_not_take_itself_for_stalled(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with bench.working() as worker:
+        await bench.long.adelay(1)
+        await bench.until(lambda: bench.running == [1])
+        for number in range(6):
+            await bench.short.adelay(number)
+            await bench.calm()
+
+        # Long enough for a worker that has free slots to connect anew, and to give up.
+        for _ in range(100):
+            await bench.pass_time(3.0)
+        assert await bench.stats() == QueueStats(ready=6, leased=1)
+
+        bench.may_end.release()
+        await worker.settled(8)
+        assert "slots are free" not in caplog.text

@@ -100,9 +100,15 @@ class Credit:
 
     async def available(self) -> int:
         """Wait until it is worth receiving; returns how many messages."""
-        while (room := self.room()) < self._worthwhile(room):
+        while not self.is_worth_asking:
             await self.wait_for_room()
-        return room
+        return self.room()
+
+    @property
+    def is_worth_asking(self) -> bool:
+        """Whether there is a place for so many that a round trip pays."""
+        room = self.room()
+        return room >= self._worthwhile(room)
 
     def room(self) -> int:
         """How many more messages there is a place for now."""

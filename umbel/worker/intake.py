@@ -103,6 +103,8 @@ class Intake:
         while True:
             while self._handover.rulings:
                 await self._credit.wait()
+            if not self._credit.is_worth_asking:
+                self._state.pulse.sated()
             room = min(await self._credit.available(), self._capabilities.batch_limit)
             self._asked = room
             turns = self._state.rates.take(room) if self._state.rates.any else None
@@ -169,6 +171,7 @@ class Intake:
                 return [(accepted.request, accepted.delivery) for accepted in due]
             wait = min(wait, holding.next_due - now)
             if holding.is_full:
+                self._state.pulse.sated()
                 await self._clock.sleep(wait)
                 return []
         return self._understand(await self._receive(room, wait))

@@ -47,6 +47,10 @@ class Pulse:
         """It has stopped asking, for reasons of its own."""
         self._asked_at = None
 
+    def sated(self) -> None:
+        """It has no room: whatever waits now waits for its tasks, not for the broker."""
+        self._hungry_since = None
+
     @property
     def hungry_for(self) -> float:
         """Seconds that it has had room, and nothing came."""
