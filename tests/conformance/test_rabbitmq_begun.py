@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, suppress
+from datetime import UTC, datetime
 from itertools import count
 
 import amqp
@@ -12,6 +13,7 @@ import pytest
 
 from umbel.clock import SystemClock
 from umbel.drivers.rabbitmq.broker import RabbitMQBroker
+from umbel.drivers.rabbitmq.salvage import gathering
 from umbel.exceptions import BrokerUnavailable
 from umbel.model import Delivery
 from umbel.testing.conformance.messages import ids, message, take
@@ -40,10 +42,11 @@ async def start(rabbitmq: RabbitMQServer) -> AsyncIterator[Start]:
     """One more worker's broker, over a port of one's choice."""
     async with AsyncExitStack() as stack:
 
-        async def start(port: int = 0) -> RabbitMQBroker:
+        async def start(port: int = 0, **options: object) -> RabbitMQBroker:
             broker = RabbitMQBroker(
                 f"amqp://guest:guest@127.0.0.1:{port or rabbitmq.port}//",
                 clock=SystemClock(),
+                transport_options=options,
                 max_retries=0,
                 notice_within=NOTICED,
             )
@@ -97,6 +100,37 @@ async def test_what_a_dead_worker_had_begun_comes_once_more_and_says_so(
     assert lost.message == begun.message
     assert await other.ack(found) == []
     assert await other.receive([queue], limit=9, wait=NOTICED) == []
+
+
+async def test_what_a_frozen_worker_had_begun_comes_though_it_was_first_in_line_for_losses(
+    rabbitmq: RabbitMQServer, start: Start, queue: str
+) -> None:
+    with Proxy(rabbitmq.port) as proxy:
+        frozen = await start(proxy.port, heartbeat=1)
+        await frozen.publish([message("begun", routing_key=queue)])
+        taken = await take(frozen, 1, queue)
+        assert await frozen.begin(taken) == []
+        other = await start()
+        assert await other.receive([queue], limit=1, wait=0.2) == []
+        # Neither end is told; what comes for it goes nowhere.
+        proxy.blackhole()
+
+        [found] = await take_begun(other, queue, 1)
+
+    assert (found.message.id, found.begun) == ("begun", True)
+
+
+def test_notes_that_have_been_with_somebody_else_are_gathered_for_a_shorter_time() -> None:
+    died = b'{"x-death":[{"count":1,"time":"2026-11-21T12:00:00+00:00"}]}'
+    noon = datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp()
+
+    assert gathering(died, now=noon, most=8.0) == 8.0
+    assert gathering(died, now=noon + 5, most=8.0) == 3.0
+    assert gathering(died, now=noon + 20, most=8.0) == 1.0
+    # A clock that is behind, and what cannot be read.
+    assert gathering(died, now=noon - 100, most=8.0) == 8.0
+    for unclear in (b"{}", b'{"x-death":[]}', b'{"x-death":"often"}', b"nothing"):
+        assert gathering(unclear, now=noon, most=8.0) == 8.0
 
 
 async def test_a_living_worker_keeps_what_it_has_begun(

@@ -34,6 +34,11 @@ class Ledger:
                 counted[int(number)] += 1
         return counted
 
+    def last(self, event: str) -> int:
+        """The number that had ``event`` last."""
+        lines = (line.partition(" ") for line in self.path.read_text().splitlines())
+        return [int(number) for kind, _, number in lines if kind == event][-1]
+
 
 class Tree:
     """A worker and everything it forks: a process group of its own."""

@@ -15,7 +15,7 @@ from .ledger import until
 from .scenarios import Outcome, Play, Scenario, Stage, with_fleet
 from .site import CONCURRENCY, Fleet
 
-__all__ = ["OUTAGES"]
+__all__ = ["OUTAGES", "with_backend"]
 
 _SERVERS = ("redis", "rabbitmq")
 _RESTARTS = 5
@@ -208,7 +208,7 @@ def _hogged(stage: Stage, fleet: Fleet) -> Outcome:
     return outcome
 
 
-def _with_backend(play: Callable[[Stage, Fleet, RedisServer], Outcome]) -> Play:
+def with_backend(play: Callable[[Stage, Fleet, RedisServer], Outcome], *, size: int = 1) -> Play:
     """Results in a Redis of their own, whatever the broker is."""
 
     def run(stage: Stage) -> Outcome:
@@ -219,7 +219,7 @@ def _with_backend(play: Callable[[Stage, Fleet, RedisServer], Outcome]) -> Play:
             site.app = Umbel(
                 "faults", broker=site.broker, backend=site.backend, set_as_current=False
             )
-            fleet = Fleet(site)
+            fleet = Fleet(site, size)
             try:
                 return play(stage, fleet, backend)
             finally:
@@ -293,7 +293,7 @@ OUTAGES = (
     Scenario("F26 ETA beyond its lease", with_fleet(_beyond_its_lease)),
     Scenario("F30 holds the GIL, prefork", with_fleet(_hogged, size=2)),
     Scenario("F30 holds the GIL, threads", with_fleet(_hogged, "-P", "threads", size=2)),
-    Scenario("F42 backend away 10 s", _with_backend(_backend_away)),
-    Scenario("F44 get() as backend restarts", _with_backend(_waited_for)),
+    Scenario("F42 backend away 10 s", with_backend(_backend_away)),
+    Scenario("F44 get() as backend restarts", with_backend(_waited_for)),
     Scenario("F57 sent twice with one id", with_fleet(_twice_by_hand)),
 )

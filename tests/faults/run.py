@@ -14,11 +14,13 @@ from pathlib import Path
 
 from umbel.testing.servers import ServerMissing
 
+from .lives import LIVES
 from .outages import OUTAGES
 from .scenarios import SCENARIOS, Outcome, Scenario, Stage
 from .site import BROKERS, somewhere
 from .wires import WIRES
 
+ALL = (*SCENARIOS, *WIRES, *OUTAGES, *LIVES)
 HEAD = ("fault", "broker", "sent", "lost", "run twice", "never ended", "reported", "recovery")
 
 
@@ -32,7 +34,7 @@ def main() -> int:
     options = parser.parse_args()
     failed = False
     print(line(HEAD), flush=True)
-    for scenario in (*SCENARIOS, *WIRES, *OUTAGES):
+    for scenario in ALL:
         if options.only and not scenario.name.startswith(
             tuple(f"{each} " for each in options.only)
         ):

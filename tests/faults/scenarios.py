@@ -13,9 +13,10 @@ from typing import Any
 from umbel.exceptions import WorkerLostError
 
 from .ledger import until
-from .site import Fleet, Site
+from .site import CONCURRENCY, Fleet, Site
 
-__all__ = ["SCENARIOS", "Outcome", "Play", "Scenario", "Stage", "kill_cycles", "with_fleet"]
+__all__ = ["SCENARIOS", "Outcome", "Play", "Scenario", "Stage"]
+__all__ += ["all_at_work", "kill_cycles", "killed_under_load", "with_fleet"]
 
 
 @dataclass
@@ -55,6 +56,8 @@ class Stage:
     rng: random.Random = field(default_factory=lambda: random.Random(20261121))
     results: list[Any] = field(default_factory=list)
     fault_at: float = 0.0
+    recovered: float | None = None
+    """Seconds from the last fault, where the scenario knows better than :meth:`finish`."""
     ends_before: int = 0
     allowed: int = 0
     """Runs that may be repeated: those under way when a fault struck."""
@@ -93,12 +96,23 @@ class Stage:
         before = self.site.starts()
         until(lambda: self.site.starts() >= before + more, timeout, "tasks start")
 
+    def wait_out(self) -> None:
+        """Until whatever somebody held is another's, and has ended."""
+        least = time.monotonic() + self.site.lease * 1.5 + 2
+        while not (all_ended := all(each.ready() for each in self.results)):
+            if time.monotonic() > self.fault_at + 60:
+                break
+            time.sleep(0.1)
+        if all_ended:
+            self.recovered = time.monotonic() - self.fault_at
+        time.sleep(max(0.0, least - time.monotonic()))
+
     def finish(self, fleet: Fleet, timeout: float = 90) -> Outcome:
         """Wait until everything has ended, and count."""
         outcome = Outcome(sent=len(self.results) - len(self.forgiven))
         waiting = [each for n, each in enumerate(self.results) if n not in self.forgiven]
         deadline = time.monotonic() + timeout
-        recovered: float | None = None
+        recovered = self.recovered
         while waiting and time.monotonic() < deadline:
             fleet.tend()
             if recovered is None and self._has_recovered():
@@ -156,7 +170,9 @@ def with_fleet(play: Callable[[Stage, Fleet], Outcome], *arguments: str, size: i
     return run
 
 
-def _killed_under_load(task: str) -> Callable[[Stage, Fleet], Outcome]:
+def killed_under_load(task: str) -> Callable[[Stage, Fleet], Outcome]:
+    """Killed as it works, and started again."""
+
     def play(stage: Stage, fleet: Fleet) -> Outcome:
         stage.send(task, int(200 * stage.scale) + 40, 0.02)
         for _ in range(int(3 * stage.scale) + 1):
@@ -270,13 +286,26 @@ def _crash_points(task: str) -> Play:
     return play
 
 
+def all_at_work(stage: Stage, fleet: Fleet) -> None:
+    """Until every worker has run something."""
+    wanted = {tree.process.pid for tree in fleet.trees}
+
+    def are_all() -> bool:
+        stage.send("who", 2 * CONCURRENCY, 0.1)
+        until(lambda: all(each.ready() for each in stage.results), 60, "they end")
+        return wanted <= {os.getpgid(pid) for pid in stage.site.ledger.count("pid")}
+
+    until(are_all, 60, "every worker works")
+
+
 def _frozen(stage: Stage, fleet: Fleet) -> Outcome:
+    all_at_work(stage, fleet)
     stage.send("late", 30, 0.3)
-    stage.started(3)
+    stage.started(2 * CONCURRENCY)
     frozen = fleet.trees[0]
     os.killpg(frozen.process.pid, signal.SIGSTOP)
     stage.struck(2)
-    time.sleep(stage.site.lease * 1.5 + 2)
+    stage.wait_out()
     os.killpg(frozen.process.pid, signal.SIGCONT)
     return stage.finish(fleet)
 
@@ -299,8 +328,8 @@ def _eta(stage: Stage, fleet: Fleet) -> Outcome:
 
 
 SCENARIOS = (
-    Scenario("F1 worker killed, late", with_fleet(_killed_under_load("late"))),
-    Scenario("F2 worker killed, early", with_fleet(_killed_under_load("early"))),
+    Scenario("F1 worker killed, late", with_fleet(killed_under_load("late"))),
+    Scenario("F2 worker killed, early", with_fleet(killed_under_load("early"))),
     Scenario("F3 child killed", with_fleet(_child_killed)),
     Scenario("F4 parent killed", with_fleet(_parent_killed)),
     Scenario("F5 TERM", with_fleet(_ended("TERM"))),

@@ -9,13 +9,10 @@ import pytest
 
 from umbel.exceptions import WorkerLostError
 
+from .lives import POISONS
 from .site import Fleet, Site
 
 GOOD = int(os.environ.get("UMBEL_GOOD", "60"))
-POISONS = (
-    *("exits", "segfaults", "kills_itself", "eats_memory", "overflows"),
-    "kills_its_worker",
-)
 
 LONG = pytest.mark.skipif(
     not os.environ.get("UMBEL_LONG_TESTS"), reason="takes half a minute: set UMBEL_LONG_TESTS=1"

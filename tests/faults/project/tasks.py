@@ -8,6 +8,7 @@ import resource
 import signal
 import sys
 import time
+from typing import Any
 
 from umbel import Umbel
 
@@ -39,6 +40,36 @@ def early(number: int, seconds: float = 0.0) -> int:
     """At most once."""
     note("start", number)
     time.sleep(seconds)
+    note("end", number)
+    return number
+
+
+@app.task(acks_late=True, reject_on_worker_lost=True)
+def who(number: int, seconds: float = 0.0) -> int:
+    """At least once; says which process has run it."""
+    note("start", number)
+    note("pid", os.getpid())
+    time.sleep(seconds)
+    note("end", number)
+    return os.getpid()
+
+
+@app.task(bind=True, acks_late=True, reject_on_worker_lost=True, max_retries=None)
+def tries(self: Any, number: int, times: int) -> int:
+    """Tries again so many times; only the last one counts."""
+    # Shorter ones are acknowledged in batches, and run again in batches.
+    time.sleep(0.002)
+    if self.request.retries < times:
+        raise self.retry(countdown=0)
+    note("start", number)
+    note("end", number)
+    return number
+
+
+@app.task(acks_late=True, reject_on_worker_lost=True, rate_limit="20/s")
+def limited(number: int) -> int:
+    """At least once, and not too often."""
+    note("start", number)
     note("end", number)
     return number
 

@@ -126,6 +126,7 @@ class RabbitMQBroker:
             self._incoming,
             self._topology,
             self._publisher,
+            clock=clock,
             name=name,
             # Turned four times in its life, a note is followed by nothing younger than this.
             gather_for=notice_within / 2,

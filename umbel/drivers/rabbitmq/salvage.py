@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from datetime import datetime
 
 import msgspec
 from pamqp import commands
@@ -19,13 +20,25 @@ from umbel.drivers.rabbitmq.publishing import Publisher
 from umbel.drivers.rabbitmq.topology import Topology
 from umbel.exceptions import DecodeError
 from umbel.model import Delivery, Message
+from umbel.protocols import Clock
 
-__all__ = ["Salvage"]
+__all__ = ["Salvage", "gathering"]
 
 logger = logging.getLogger(__name__)
 
 _DIED = b"\x07x-death"
 """The field of a note that grew old; one without it was left by a worker that ended in order."""
+
+
+_LEAST_GATHERING = 1.0
+
+
+class _Death(msgspec.Struct, frozen=True):
+    time: datetime
+
+
+class _Headers(msgspec.Struct, frozen=True):
+    deaths: list[_Death] = msgspec.field(name="x-death", default_factory=list)
 
 
 class _Wreck:
@@ -63,9 +76,11 @@ class Salvage:
         topology: Topology,
         publisher: Publisher,
         *,
+        clock: Clock,
         name: str,
         gather_for: float,
     ) -> None:
+        self._clock = clock
         self._client = client
         self._topology = topology
         self._publisher = publisher
@@ -168,10 +183,10 @@ class Salvage:
         if queue is None or channel is None:
             return
         try:
-            fields = contents.Properties(arrived.header).fields
-            owner = str(fields.get("correlation_id", ""))
+            fields = contents.Properties(arrived.header)
+            owner = str(fields.fields.get("correlation_id", ""))
             wreck = self._wrecks.get((owner, queue)) or _Wreck(owner, queue)
-            if fields.get("content_type") == DONE:
+            if fields.fields.get("content_type") == DONE:
                 wreck.done.update(msgspec.msgpack.decode(arrived.body, type=list[str]))
             else:
                 for note in _read(arrived.body):
@@ -184,6 +199,10 @@ class Salvage:
         wreck.numbers.append(arrived.tag)
         if wreck.timer is None:
             delay = self._gather_for if _DIED in arrived.header else 0.0
+            if delay and arrived.redelivered:
+                # Who had it was frozen, or cut off without a word, and RabbitMQ took half a
+                # minute to see that: what was to follow is here.
+                delay = gathering(fields.headers, now=self._clock.time(), most=delay)
             loop = asyncio.get_running_loop()
             wreck.timer = loop.call_later(delay, self._ripen, wreck)
 
@@ -236,6 +255,22 @@ class Salvage:
         self._wrecks.clear()
         self._wreck_by_receipt.clear()
         self._ripe_by_queue.clear()
+
+
+def gathering(headers: bytes, *, now: float, most: float) -> float:
+    """Seconds to wait for more notes after one that grew old a while ago.
+
+    Args:
+        headers: Of the note, as RabbitMQ's ``x-death`` has completed them.
+        now: Unix seconds.
+        most: Seconds to wait after one that has just grown old, or nobody knows when.
+    """
+    try:
+        [death, *_] = msgspec.json.decode(headers, type=_Headers).deaths
+    except (msgspec.DecodeError, ValueError):
+        return most
+    # RabbitMQ's clock may differ from ours.
+    return min(most, max(_LEAST_GATHERING, most - (now - death.time.timestamp())))
 
 
 def _read(body: bytes) -> list[Note]:
