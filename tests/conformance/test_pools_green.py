@@ -22,6 +22,7 @@ from umbel.testing.conformance.pool import (
     Gate,
     MakePool,
     PoolContract,
+    begun,
     collect,
     feed,
     request,
@@ -87,7 +88,7 @@ class Green:
         pool = await make_pool(ContractRunner, size=5)
         await pool.submit([request(key, "hold", gate.body) for key in range(3)])
         await gate.reached(3)
-        [running, *_] = pool.running()
+        [running, *_] = await begun(pool, 3)
 
         os.kill(running.pid, signal.SIGKILL)
         found = await collect(pool, 3)

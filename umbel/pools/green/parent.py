@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import signal as signals
-from collections import deque
 from collections.abc import Callable, Sequence
 
 from umbel.clock import SystemClock
-from umbel.model import Outcome, Request
-from umbel.pools.grace import unwatched, within
+from umbel.model import Request
 from umbel.pools.green.child import be_eventlet_child, be_gevent_child
 from umbel.pools.green.hubs import PATCHING, HubKind
 from umbel.pools.green.member import GreenMember
 from umbel.pools.limits import say_soft
-from umbel.pools.outbox import Outbox
-from umbel.pools.prefork.births import Births
 from umbel.pools.prefork.channel import (
     BORN,
     OUTCOMES,
@@ -27,9 +22,11 @@ from umbel.pools.prefork.channel import (
     decode_outcomes,
 )
 from umbel.pools.prefork.child import Traits
+from umbel.pools.prefork.endings import report_end
 from umbel.pools.prefork.fresh import Be, Birth
+from umbel.pools.prefork.household import Household
 from umbel.pools.prefork.nursery import SpawnNursery
-from umbel.pools.prefork.process import STACK_SIGNAL, exit_reason
+from umbel.pools.prefork.process import STACK_SIGNAL
 from umbel.pools.prefork.slots import Slots
 from umbel.pools.verdicts import cancelled, lost, overdue
 from umbel.protocols import Runner, Running
@@ -40,15 +37,11 @@ logger = logging.getLogger(__name__)
 
 _CLOCK = SystemClock()
 _BE: dict[HubKind, Be] = {"gevent": be_gevent_child, "eventlet": be_eventlet_child}
-_LOOK = 0.05
-"""Seconds between two looks at time limits; only while something runs."""
 _PATIENCE = 5.0
 """Seconds after which a greenlet that was told to end holds up all others: it never waits."""
-_FAREWELL = 5.0
-"""Seconds a child has for closing its runner."""
 
 
-class GreenPool:
+class GreenPool(Household[GreenMember]):
     """Runs requests in greenlets, thousands at once, all in one child process.
 
     The child is a new interpreter that patches the standard library before it imports anything,
@@ -58,6 +51,8 @@ class GreenPool:
 
     POSIX only.
     """
+
+    _look_every = 0.05
 
     def __init__(
         self, make_runner: Callable[[], Runner], size: int, *, kind: HubKind, name: str = "worker"
@@ -70,31 +65,17 @@ class GreenPool:
         Raises:
             ValueError: ``make_runner`` cannot be pickled.
         """
-        self._size = size
-        self._slots = Slots.in_file()
+        slots = Slots.in_file()
         birth = Birth.of(
             make_runner,
-            self._slots,
+            slots,
             Traits(name),
             be=_BE[kind],
             process="GreenPoolWorker",
             first=PATCHING[kind],
         )
-        self._nursery = SpawnNursery(birth)
-        self._members: dict[int, GreenMember] = {}
-        self._born = 0
-        self._pending: deque[Request] = deque()
-        self._outbox = Outbox()
-        self._unfinished: list[Request] = []
+        super().__init__(size, slots, SpawnNursery(birth))
         self._cancelled: set[int] = set()
-        self._births = Births()
-        self._stopping = False
-        self._killing = False
-        self._stopped = False
-        self._look_later: asyncio.TimerHandle | None = None
-        self._fill_later: asyncio.TimerHandle | None = None
-        self._change = asyncio.Event()
-        self._room_changed: Callable[[], None] = unwatched
 
     @property
     def size(self) -> int:
@@ -112,26 +93,6 @@ class GreenPool:
     def prepare(self) -> None:
         """Nothing to fork."""
 
-    async def start(self) -> None:
-        """Start the child; returns when it has opened its runner, or died trying."""
-        self._nursery.attach(asyncio.get_running_loop(), self)
-        self._fill()
-        first = set(self._members)
-        while any(n in first and not member.ready for n, member in self._members.items()):
-            await self._changed()
-
-    async def submit(self, requests: Sequence[Request]) -> None:
-        """Hand the requests to the child."""
-        self._pending.extend(requests)
-        self._dispatch()
-
-    async def outcomes(self) -> list[Outcome]:
-        """Wait until something has finished, then return everything that has.
-
-        Empty after ``stop``, once everything was handed out.
-        """
-        return await self._outbox.take()
-
     def running(self) -> list[Running]:
         """What the child has started and not finished."""
         return [
@@ -146,10 +107,6 @@ class GreenPool:
         for request in taken:
             self._pending.remove(request)
         return taken
-
-    def watch(self, changed: Callable[[], None]) -> None:
-        """Call ``changed`` when the pool has been resized."""
-        self._room_changed = changed
 
     async def cancel(self, keys: Sequence[int], *, signal: str | None = None) -> None:
         """Drop requests that have not started; with any ``signal``, raise ``TaskCancelled``
@@ -175,68 +132,14 @@ class GreenPool:
             self._retire(member)
         self._fill()
 
-    async def stop(self, *, grace: float) -> list[Request]:
-        """Take back what has not started, wait ``grace`` seconds for what has, then kill it.
-
-        May be cancelled and called again, with less grace.
-        """
-        self._stopping = True
-        if not self._stopped:
-            for member in list(self._members.values()):
-                self._retire(member)
-            try:
-                async with within(grace):
-                    while any(member.held for member in self._members.values()):
-                        await self._changed()
-            except TimeoutError:
-                self._killing = True
-            await self._ended()
-            for timer in (self._look_later, self._fill_later):
-                if timer is not None:
-                    timer.cancel()
-            self._slots.close()
-            self._stopped = True
-            self._outbox.close()
-        unfinished = [*self._pending, *self._unfinished]
-        self._pending.clear()
-        self._unfinished.clear()
-        return unfinished
-
-    async def _ended(self) -> None:
-        for _ in range(2):
-            for member in self._members.values():
-                if self._killing:
-                    member.kill(signals.SIGKILL)
-            try:
-                async with asyncio.timeout(_FAREWELL):
-                    while self._members:
-                        await self._changed()
-            except TimeoutError:
-                self._killing = True
-        for member in list(self._members.values()):
-            # Not even SIGKILL ends it, the kernel is to blame: go without it.
-            self.child_exited(member.number, None)
-
-    async def _changed(self) -> None:
-        self._change.clear()
-        await self._change.wait()
-
-    def child_started(self, number: int, pid: int) -> None:
-        """The child has a process."""
-        member = self._members.get(number)
-        if member is not None:
-            member.pid = pid
-            if self._killing:
-                member.kill(signals.SIGKILL)
-
     def child_exited(self, number: int, status: int | None) -> None:
         """The process is gone, and everything that ran in it; another takes its place."""
         member = self._members.get(number)
         if member is None:
             return
-        member.part()
+        member.close()
         del self._members[number]
-        reason = self._report_end(member, status)
+        reason = report_end(member, f"GreenPoolWorker-{number}", status)
         now = _CLOCK.monotonic()
         for key, request in reversed(member.held.items()):
             since = member.since.get(key)
@@ -270,18 +173,7 @@ class GreenPool:
     def childless(self, reason: str) -> None:
         """Never said by the nursery that this pool has."""
 
-    def _report_end(self, member: GreenMember, status: int | None) -> str:
-        reason, words = exit_reason(status), member.words()
-        name = f"GreenPoolWorker-{member.number}"
-        if member.retiring and status == 0:
-            logger.debug("Process %r pid:%s exited with %r", name, member.pid, reason)
-            return reason
-        logger.error("Process %r pid:%s exited with %r", name, member.pid, reason)
-        if words:
-            logger.error("Process %r said: %s", name, words)
-        return reason if not words or "\n" in words else f"{reason}: {words}"
-
-    def _receive(self, member: GreenMember, kind: int, payload: memoryview) -> None:
+    def _receive(self, member: GreenMember, kind: int, seconds: float, payload: memoryview) -> None:
         """A frame from a child."""
         if kind == OUTCOMES:
             done = [one for one in decode_outcomes(payload) if member.forget(one.key) is not None]
@@ -319,14 +211,8 @@ class GreenPool:
                     self._outbox.put(failures)
                 return
 
-    def _watch(self) -> None:
-        if self._look_later is None and not self._stopped:
-            # A bare timer, not a task: it runs only while there is something to see.
-            self._look_later = asyncio.get_running_loop().call_later(_LOOK, self._look)
-
     def _look(self) -> None:
         """See whose time is over."""
-        self._look_later = None
         now = _CLOCK.monotonic()
         for member in self._members.values():
             for key, since in list(member.since.items()):
@@ -367,28 +253,10 @@ class GreenPool:
 
     def _fill(self) -> None:
         """Have a child that takes requests, now or when it may be started again."""
-        self._fill_later = None
         if self._stopping or any(not member.retiring for member in self._members.values()):
             return
-        loop = asyncio.get_running_loop()
-        wait = self._births.not_before - _CLOCK.monotonic()
-        if wait > 0:
-            # A bare timer: there is nothing to await, and stopping makes it do nothing.
-            self._fill_later = loop.call_later(wait, self._fill)
-            return
-        self._born += 1
-        member = self._members[self._born] = GreenMember(self._born, self._slots)
-        member.born = _CLOCK.monotonic()
-
-        def on_frame(kind: int, _seconds: float, payload: memoryview) -> None:
-            self._receive(member, kind, payload)
-
-        def on_end() -> None:
-            # It is dead or about to be; the nursery says how. Until then it gets nothing.
-            member.ready = False
-
-        ends = member.connect(loop, on_frame, on_end)
-        self._nursery.start(member.number, member.slot, ends)
+        if not self._must_wait:
+            self._bear(GreenMember(next(self._numbers), self._slots))
 
     def _retire(self, member: GreenMember) -> None:
         member.retiring = True

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from umbel.model import Outcome, Request
+from umbel.pools.prefork.kin import Kin
 from umbel.pools.prefork.member import Member
 from umbel.pools.prefork.process import exit_reason
 from umbel.pools.verdicts import cancelled, lost, overdue
@@ -15,7 +16,7 @@ __all__ = ["outcomes_of_end", "report_end"]
 logger = logging.getLogger(__name__)
 
 
-def report_end(member: Member, name: str, status: int | None) -> str:
+def report_end(member: Kin, name: str, status: int | None) -> str:
     """Write into the log how the process ended, and what it had to say; returns the reason."""
     reason = exit_reason(status)
     words = member.words()

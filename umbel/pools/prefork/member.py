@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import signal as signals
-import socket
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from umbel.model import Outcome, Request
 from umbel.pools.pace import Pace
-from umbel.pools.prefork.channel import REQUESTS, Link, frame
-from umbel.pools.prefork.hearing import Hearing
-from umbel.pools.prefork.sifting import encoded
+from umbel.pools.prefork.kin import Kin
 from umbel.pools.prefork.slots import NONE, Slots
 from umbel.protocols import Running
 
@@ -38,24 +33,15 @@ class Sentence:
     executed: bool = False
 
 
-class Member:
+class Member(Kin):
     """What was handed to one child and has no outcome yet, and how much more it may have."""
 
     def __init__(
         self, number: int, slot: int, slots: Slots, *, prefetch: int | None, budget: int | None
     ) -> None:
-        self.number = number
-        self.slot = slot
-        self.held: dict[int, Request] = {}
-        """By key, in the order in which the child will start them."""
-        self.pid: int | None = None
-        self.born = 0.0
-        """On the monotonic clock."""
+        super().__init__(number, slot, slots)
         self.is_born = False
         """Whether it has got as far as opening its runner."""
-        self.ready = False
-        self.retiring = False
-        """Gets nothing more, and ends when it has nothing left."""
         self.returning = False
         """Has been told to hand back what it has not started, and has not answered."""
         self.stuck = False
@@ -69,12 +55,9 @@ class Member:
         """Since when it should have been ready; None: it is."""
         self.stopped_since: float | None = None
         """Since when it runs nothing because of a SIGSTOP; None: it does not."""
-        self._slots = slots
         self._prefetch = prefetch
         self._budget = budget
         self._pace = Pace()
-        self._link: Link | None = None
-        self._hearing: Hearing | None = None
 
     @property
     def room(self) -> int:
@@ -106,32 +89,14 @@ class Member:
         """Whether it has run as many tasks as it may."""
         return self._budget is not None and self._budget <= 0 and not self.held
 
-    def connect(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        on_frame: Callable[[int, float, memoryview], None],
-        on_end: Callable[[], None],
-    ) -> tuple[socket.socket, socket.socket]:
-        """Make the channels; returns the child's ends."""
-        data, its_data = socket.socketpair()
-        control, its_control = socket.socketpair()
-        self._hearing = Hearing(loop, control)
-        self._link = Link(loop, data, on_frame, on_end)
-        self._slots.clear(self.slot)
-        return its_data, its_control
-
     def give(self, requests: Sequence[Request]) -> list[Outcome]:
         """Hand requests over; returns outcomes for those that cannot be encoded."""
-        assert self._link is not None, "connect() comes first"
-        requests, payload, failures = encoded(requests)
-        held = self.held
+        failures = super().give(requests)
         for request in requests:
-            held[request.key] = request
             if request.time_limit is not None or request.soft_time_limit is not None:
-                self.limited += 1
+                self.limited += request.key in self.held
         if self._budget is not None:
-            self._budget -= len(requests)
-        self._link.send(frame(REQUESTS, payload))
+            self._budget -= len(requests) - len(failures)
         return failures
 
     def take(self, outcomes: list[Outcome], seconds: float) -> list[Outcome]:
@@ -183,25 +148,6 @@ class Member:
             self.send_signal(signals.SIGUSR1)
         return first
 
-    def send_signal(self, number: signals.Signals) -> None:
-        """Send a signal to its process, if it has one."""
-        if self.pid is None:
-            # Not yet forked, or not yet known; child_started does it when a stop asks for it.
-            return
-        try:
-            os.kill(self.pid, number)
-        except ProcessLookupError:
-            return
-
-    def kill(self, number: signals.Signals) -> None:
-        """Send a signal that it obeys, whichever it is."""
-        self._slots.ordered[self.slot] = 1
-        self.send_signal(number)
-
-    def words(self) -> str:
-        """What it has said since it was last asked: a stack, or why it ends."""
-        return "" if self._hearing is None else self._hearing.words()
-
     @property
     def is_speaking(self) -> bool:
         """Whether it has said nothing yet, or something since this was asked last."""
@@ -236,19 +182,9 @@ class Member:
         """Seconds since it started what it started last."""
         return now - self._slots.times[self.slot]
 
-    def finish(self) -> None:
-        """Let it end; only when it holds nothing."""
-        self.retiring = True
-        if self._link is not None:
-            self._link.finish()
-
     def part(self) -> tuple[list[Request], list[Request]]:
         """It is dead: read its last words; returns what it had started, and what it had not."""
-        if self._link is not None:
-            self._link.drain()
-            self._link.close()
-        if self._hearing is not None:
-            self._hearing.close()
+        self.close()
         requests = list(self.held.values())
         last = self.started()
         self.held.clear()

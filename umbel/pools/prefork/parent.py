@@ -7,13 +7,9 @@ import logging
 import signal as signals
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from itertools import count
 
 from umbel.clock import SystemClock
-from umbel.model import Outcome, Request
-from umbel.pools.grace import unwatched, within
-from umbel.pools.outbox import Outbox
-from umbel.pools.prefork.births import Births
+from umbel.model import Request
 from umbel.pools.prefork.channel import (
     BORN,
     OUTCOMES,
@@ -24,6 +20,7 @@ from umbel.pools.prefork.channel import (
 )
 from umbel.pools.prefork.child import Traits
 from umbel.pools.prefork.endings import outcomes_of_end, report_end
+from umbel.pools.prefork.household import FAREWELL, Household
 from umbel.pools.prefork.member import Member, deal
 from umbel.pools.prefork.nursery import StartMethod, make_nursery
 from umbel.pools.prefork.oversight import Oversight
@@ -38,13 +35,9 @@ __all__ = ["PreforkPool"]
 logger = logging.getLogger(__name__)
 
 _CLOCK = SystemClock()
-_LOOK = 0.025
-"""Seconds between two looks at what the children are doing; only while they do something."""
-_FAREWELL = 5.0
-"""Seconds a child has for closing its runner."""
 
 
-class PreforkPool:
+class PreforkPool(Household[Member]):
     """Runs requests in child processes, one at a time in each.
 
     Short requests are handed over in batches, and handed back when one of them turns out to be
@@ -54,6 +47,8 @@ class PreforkPool:
 
     POSIX only.
     """
+
+    _look_every = 0.025
 
     def __init__(
         self,
@@ -78,34 +73,19 @@ class PreforkPool:
             max_memory_per_child: KiB; a child that has more is replaced when its task is done.
             alive_timeout: Seconds that a child may take to open its runner.
         """
-        self._size = size
+        slots = Slots() if start_method == "fork" else Slots.in_file()
+        traits = Traits(name, max_memory_per_child)
+        super().__init__(size, slots, make_nursery(start_method, make_runner, slots, traits))
         self._prefetch = prefetch
         self._max_tasks = max_tasks_per_child
-        self._slots = Slots() if start_method == "fork" else Slots.in_file()
-        traits = Traits(name, max_memory_per_child)
-        self._nursery = make_nursery(start_method, make_runner, self._slots, traits)
         process = "SpawnPoolWorker" if start_method == "spawn" else "ForkPoolWorker"
         self._oversight = Oversight(process, alive_timeout)
         self._free_slots = deque(range(SLOTS))
-        self._members: dict[int, Member] = {}
-        self._numbers = count(1)
-        # In order; before everything that is submitted later.
-        self._pending: deque[Request] = deque()
-        self._outbox = Outbox()
         # Keys that were cancelled while a child held them, and the signal they are to get.
         self._unwanted: dict[int, signals.Signals | None] = {}
         self._recall = Recall()
-        self._unfinished: list[Request] = []
         self._prepared = False
-        self._stopping = False
-        self._killing = False
-        self._stopped = False
         self._childless = False
-        self._births = Births()
-        self._look_later: asyncio.TimerHandle | None = None
-        self._fill_later: asyncio.TimerHandle | None = None
-        self._change = asyncio.Event()
-        self._room_changed: Callable[[], None] = unwatched
 
     @property
     def size(self) -> int:
@@ -147,23 +127,7 @@ class PreforkPool:
         """
         if not self._prepared:
             raise RuntimeError("PreforkPool.prepare() must be called before the event loop runs")
-        self._nursery.attach(asyncio.get_running_loop(), self)
-        self._fill()
-        first = set(self._members)
-        while any(n in first and not member.ready for n, member in self._members.items()):
-            await self._changed()
-
-    async def submit(self, requests: Sequence[Request]) -> None:
-        """Hand the requests to the children that have the least to do."""
-        self._pending.extend(requests)
-        self._dispatch()
-
-    async def outcomes(self) -> list[Outcome]:
-        """Wait until something has finished, then return everything that has.
-
-        Empty after ``stop``, once everything was handed out.
-        """
-        return await self._outbox.take()
+        await super().start()
 
     def running(self) -> list[Running]:
         """What the children have started and not finished."""
@@ -193,10 +157,6 @@ class PreforkPool:
             if not answered:
                 self._take_back(reversed(taken))
         return taken
-
-    def watch(self, changed: Callable[[], None]) -> None:
-        """Call ``changed`` whenever there may be more room without an outcome having come."""
-        self._room_changed = changed
 
     async def cancel(self, keys: Sequence[int], *, signal: str | None = None) -> None:
         """Drop requests that have not started; send ``signal`` to the processes of those that
@@ -247,68 +207,6 @@ class PreforkPool:
         self._nursery.refresh(modules, reload=reload)
         for member in [member for member in self._members.values() if not member.retiring]:
             self._retire(member)
-
-    async def stop(self, *, grace: float) -> list[Request]:
-        """Take back what has not started, wait ``grace`` seconds for what has, then kill it.
-
-        May be cancelled and called again, with less grace.
-        """
-        self._stopping = True
-        if not self._stopped:
-            for member in list(self._members.values()):
-                self._retire(member)
-            try:
-                async with within(grace):
-                    await self._emptied()
-            except TimeoutError:
-                self._killing = True
-            await self._ended()
-            for timer in (self._look_later, self._fill_later):
-                if timer is not None:
-                    timer.cancel()
-            self._nursery.close()
-            self._slots.close()
-            self._stopped = True
-            self._outbox.close()
-        # Those that never started first; a killed child's are the last.
-        unfinished = [*self._pending, *self._unfinished]
-        self._pending.clear()
-        self._unfinished.clear()
-        return unfinished
-
-    async def _emptied(self) -> None:
-        while any(member.held for member in self._members.values()):
-            await self._changed()
-
-    async def _ended(self) -> None:
-        """Wait for the processes; those that do not end are killed."""
-        if self._killing:
-            for member in self._members.values():
-                if member.held:
-                    member.kill(signals.SIGKILL)
-        for _ in range(2):
-            try:
-                async with asyncio.timeout(_FAREWELL):
-                    while self._members:
-                        await self._changed()
-            except TimeoutError:
-                for member in self._members.values():
-                    member.kill(signals.SIGKILL)
-        for member in list(self._members.values()):
-            # Not even SIGKILL ends it, the kernel is to blame: go without it.
-            self.child_exited(member.number, None)
-
-    async def _changed(self) -> None:
-        self._change.clear()
-        await self._change.wait()
-
-    def child_started(self, number: int, pid: int) -> None:
-        """The child has a process."""
-        member = self._members.get(number)
-        if member is not None:
-            member.pid = pid
-            if self._killing:
-                member.kill(signals.SIGKILL)
 
     def child_exited(self, number: int, status: int | None) -> None:
         """The process is gone: decide what becomes of what it held, and replace it."""
@@ -406,15 +304,8 @@ class PreforkPool:
             self._outbox.put(failures)
         self._watch()
 
-    def _watch(self) -> None:
-        """See that the children are looked at soon."""
-        if self._look_later is None and not self._stopped:
-            # A bare timer, not a task: it runs only while there is something to see.
-            self._look_later = asyncio.get_running_loop().call_later(_LOOK, self._look)
-
     def _look(self) -> None:
         """Look after the children."""
-        self._look_later = None
         now = _CLOCK.monotonic()
         again = bool(self._pending)
         for member in self._members.values():
@@ -450,38 +341,21 @@ class PreforkPool:
         if self._stopping or self._childless:
             return
         missing = self._size - sum(not member.retiring for member in self._members.values())
-        wait = self._births.not_before - _CLOCK.monotonic()
-        if missing > 0 and wait > 0:
-            if self._fill_later is None:
-                loop = asyncio.get_running_loop()
-                # A bare timer: there is nothing to await, and stopping makes it do nothing.
-                self._fill_later = loop.call_later(wait, self._fill_now)
+        if missing <= 0 or self._must_wait:
             return
         for _ in range(missing):
-            self._bear()
-
-    def _fill_now(self) -> None:
-        self._fill_later = None
-        self._fill()
-
-    def _bear(self) -> None:
-        self._births.announce(self)
-        number = next(self._numbers)
-        slot = self._free_slots.popleft()
-        member = Member(number, slot, self._slots, prefetch=self._prefetch, budget=self._max_tasks)
-        member.born = member.awaited_since = _CLOCK.monotonic()
-        self._members[number] = member
+            self._births.announce(self)
+            slot = self._free_slots.popleft()
+            member = Member(
+                next(self._numbers),
+                slot,
+                self._slots,
+                prefetch=self._prefetch,
+                budget=self._max_tasks,
+            )
+            member.awaited_since = _CLOCK.monotonic()
+            self._bear(member)
         self._watch()
-
-        def on_frame(kind: int, seconds: float, payload: memoryview) -> None:
-            self._receive(member, kind, seconds, payload)
-
-        def on_end() -> None:
-            # It is dead or about to be; the nursery says how. Until then it gets nothing.
-            member.ready = False
-
-        ends = member.connect(asyncio.get_running_loop(), on_frame, on_end)
-        self._nursery.start(number, slot, ends)
 
     def _retire(self, member: Member) -> None:
         """Let a child end as soon as it holds nothing, and have another in its place."""
@@ -493,7 +367,7 @@ class PreforkPool:
         if not self._stopping:
             self._fill()
             # It may hang in what it closes; its requests are all done.
-            asyncio.get_running_loop().call_later(_FAREWELL, self._put_down, member)
+            asyncio.get_running_loop().call_later(FAREWELL, self._put_down, member)
 
     def _put_down(self, member: Member) -> None:
         if self._members.get(member.number) is member:

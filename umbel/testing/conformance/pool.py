@@ -26,13 +26,23 @@ from umbel.testing.conformance.running import (
     ContractRunner,
     Gate,
     MakePool,
+    begun,
     collect,
     feed,
     request,
 )
 from umbel.testing.conformance.subject import Contract
 
-__all__ = ["ContractRunner", "Gate", "MakePool", "PoolContract", "collect", "feed", "request"]
+__all__ = [
+    "ContractRunner",
+    "Gate",
+    "MakePool",
+    "PoolContract",
+    "begun",
+    "collect",
+    "feed",
+    "request",
+]
 
 
 class PoolContract(Contract):
@@ -176,7 +186,7 @@ class PoolContract(Contract):
         await pool.submit([request(1, self.hold, gate.body)])
         await gate.reached(1)
 
-        [running] = pool.running()
+        [running] = await begun(pool)
         gate.open()
         await collect(pool, 1)
 

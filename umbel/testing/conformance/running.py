@@ -13,7 +13,7 @@ from typing import Protocol
 
 from umbel.exceptions import SoftTimeLimitExceeded, TaskCancelled
 from umbel.model import Failed, Message, Outcome, Request, ResultRecord, Revoked, Succeeded
-from umbel.protocols import Interrupts, Pool, Runner
+from umbel.protocols import Interrupts, Pool, Runner, Running
 
 __all__ = [
     "PATIENCE",
@@ -21,6 +21,7 @@ __all__ = [
     "ContractRunner",
     "Gate",
     "MakePool",
+    "begun",
     "collect",
     "feed",
     "request",
@@ -82,6 +83,15 @@ async def feed(pool: Pool, requests: Sequence[Request]) -> dict[int, Outcome]:
             for outcome in await pool.outcomes():
                 assert outcome.key not in found, f"a second outcome: {outcome!r}"
                 found[outcome.key] = outcome
+    return found
+
+
+async def begun(pool: Pool, count: int = 1) -> list[Running]:
+    """What runs, once the pool has heard that so many do: where tasks run in other processes, they
+    may do something before their parent knows that they have begun."""
+    async with asyncio.timeout(PATIENCE):
+        while len(found := pool.running()) < count:  # noqa: ASYNC110 - tells no event
+            await asyncio.sleep(POLL)
     return found
 
 
