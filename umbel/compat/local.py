@@ -59,9 +59,9 @@ class Proxy(current.Proxy[Any]):
 
     def __getattribute__(self, name: str) -> Any:
         if name == "__dict__":
-            return vars(self._get_current_object())
+            return self._get_current_object().__dict__
         if name in {"__doc__", "__module__", "__qualname__"}:
-            own = object.__getattribute__(self, "__dict__")
+            own: dict[str, Any] = object.__getattribute__(self, "__dict__")
             return own[name] if name in own else getattr(self._get_current_object(), name)
         return super().__getattribute__(name)
 
@@ -79,11 +79,11 @@ class Proxy(current.Proxy[Any]):
 
 
 def _unary(function: Callable[[Any], Any]) -> Callable[[Proxy], Any]:
-    return lambda proxy: function(proxy._get_current_object())  # noqa: SLF001 - Celery's name
+    return lambda proxy: function(proxy._get_current_object())  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
 def _binary(function: Callable[[Any, Any], Any]) -> Callable[[Proxy, Any], Any]:
-    return lambda proxy, other: function(proxy._get_current_object(), other)  # noqa: SLF001 - as above
+    return lambda proxy, other: function(proxy._get_current_object(), other)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
 def _function(name: str) -> Any:
@@ -138,4 +138,4 @@ class PromiseProxy(Proxy):
 
 def maybe_evaluate(obj: Any) -> Any:
     """What a promise stands for; anything else is what it is."""
-    return obj._get_current_object() if type(obj) is PromiseProxy else obj  # noqa: SLF001 - as above
+    return obj._get_current_object() if type(obj) is PromiseProxy else obj  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]

@@ -31,6 +31,7 @@ from umbel.app.producer import PublishPolicy
 from umbel.exceptions import UmbelError
 from umbel.model import Delivery, Queue
 from umbel.serialization.registry import content_types
+from umbel.serialization.shapes import is_dict, is_list
 from umbel.utils.nodenames import worker_direct
 from umbel.utils.text import str_to_list
 from umbel.wire import headers
@@ -434,7 +435,7 @@ class _Reader:
 
 def expand_dest(ret: Any, exchange: Any, routing_key: str | None) -> tuple[Any, Any]:
     """A pair of exchange and routing key as it is; those that are given, for anything else."""
-    if isinstance(ret, tuple | list) and len(ret) == 2:
+    if is_list(ret) and len(ret) == 2:
         return ret[0], ret[1]
     return exchange, routing_key
 
@@ -457,7 +458,7 @@ def prepare_queues(queues: Any) -> dict[str, str]:
     """
     if isinstance(queues, str):
         queues = queues.split(",")
-    if isinstance(queues, Mapping):
+    if is_dict(queues):
         return dict(queues)
     pairs = [str(each).partition(":") for each in queues or ()]
     return {name: to or name for name, _, to in pairs}
@@ -502,8 +503,12 @@ def _to_queues(kwargs: dict[str, Any]) -> dict[str, Any]:
     app = app_or_default(kwargs.get("app"))
     named = kwargs.get("transform")
     if named is None:
-        kwargs["transform"] = lambda to: app.router.select([to])[0] if isinstance(to, str) else to
+        kwargs["transform"] = partial(_queue, app)
     return kwargs
+
+
+def _queue(app: Umbel, to: Any) -> Any:
+    return app.router.select([to])[0] if isinstance(to, str) else to
 
 
 def _queues(app: Umbel, named: Sequence[Any] | None) -> list[Queue]:

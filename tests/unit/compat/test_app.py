@@ -66,20 +66,12 @@ def test_the_default_app_is_whichever_it_is() -> None:
         assert app.default_app.main == "default one"
 
 
-@pytest.mark.parametrize(
-    ("url", "name"),
-    [
-        ("redis://host/1", "RedisBackend"),
-        ("rediss://host/1", "RedisBackend"),
-        ("sqlite:///x.db", "SQLiteBackend"),
-        ("cache+memory://", "MemoryBackend"),
-        ("rpc://", "RpcBackend"),
-    ],
-)
-def test_umbels_own_backends_are_found_by_their_urls(url: str, name: str) -> None:
+@pytest.mark.parametrize("url", ["redis://host/1", "rediss://host/1", "sqlite:///x.db", "rpc://"])
+def test_umbels_own_backends_are_found_by_their_urls(url: str) -> None:
     found, kept = backends.by_url(url)
 
-    assert (found.__name__, kept) == (name, url)
+    assert kept == url
+    assert issubclass(found, StandIn("celery.backends.base").Backend)
 
 
 def test_no_backend_is_the_one_that_keeps_nothing() -> None:

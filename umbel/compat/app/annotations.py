@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from umbel.serialization.shapes import is_dict, is_list
 from umbel.utils.functional import firstmethod, mlazy
 from umbel.utils.imports import instantiate
 
@@ -31,12 +32,12 @@ def prepare(annotations: Any) -> Sequence[Any]:
     """The setting as a list of objects with ``annotate`` and ``annotate_any``."""
     if annotations is None:
         return ()
-    given = annotations if isinstance(annotations, list | tuple) else (annotations,)
+    given: Sequence[Any] = annotations if is_list(annotations) else (annotations,)
     return [_prepared(one) for one in given]
 
 
 def _prepared(one: Any) -> Any:
-    if isinstance(one, dict):
+    if is_dict(one):
         return MapAnnotation(one)
     return mlazy(instantiate, one) if isinstance(one, str) else one
 

@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from umbel.app.defaults import SETTINGS, Setting
+from umbel.serialization.shapes import is_dict
 from umbel.utils.serialization import strtobool
 
 __all__ = [
@@ -128,7 +129,7 @@ def flatten(
     while waiting:
         prefix, options = waiting.pop(0)
         for key, option in options.items():
-            if isinstance(option, dict):
+            if is_dict(option):
                 waiting.append((f"{prefix}{key}_", option))
             else:
                 yield from keyfilter(prefix, key, option)

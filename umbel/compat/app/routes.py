@@ -7,12 +7,13 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from umbel.compat.utils.views import lpmerge
 from umbel.exceptions import QueueNotFound
 from umbel.model import Queue
 from umbel.routing.routes import NOWHERE, compile_routes
+from umbel.serialization.shapes import is_list
 from umbel.utils.functional import maybe_evaluate, mlazy
 from umbel.utils.imports import symbol_by_name
 
@@ -46,13 +47,13 @@ def prepare(routes: Any) -> Sequence[Any]:
     """The setting as a list of routers."""
     if routes is None:
         return ()
-    given = routes if isinstance(routes, list | tuple) else (routes,)
+    given: Sequence[Any] = routes if is_list(routes) else (routes,)
     return [_prepared(one) for one in given]
 
 
 def _prepared(one: Any) -> Any:
     if isinstance(one, Mapping | list | tuple):
-        return MapRoute(one)
+        return MapRoute(cast("Any", one))
     return mlazy(expand_router_string, one) if isinstance(one, str) else one
 
 
@@ -73,8 +74,8 @@ class Router:
         app: Any = None,
     ) -> None:
         self.app = app
-        self.queues = {} if queues is None else queues
-        self.routes = [] if routes is None else routes
+        self.queues: Mapping[str, Any] = {} if queues is None else queues
+        self.routes: Sequence[Any] = [] if routes is None else routes
         self.create_missing = create_missing
 
     def route(

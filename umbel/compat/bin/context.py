@@ -18,6 +18,7 @@ from umbel.app.current import get_current_app
 from umbel.compat.moved import CeleryCommandException, try_import
 from umbel.compat.platforms.machine import EX_UNAVAILABLE
 from umbel.exceptions import OperationalError
+from umbel.serialization.shapes import is_dict, is_list
 from umbel.utils.text import indent
 
 __all__ = ["CLIContext", "handle_remote_command_error", "highlight"]
@@ -92,9 +93,9 @@ class CLIContext:
 
     def pretty(self, n: Any) -> tuple[str, str]:
         """A reply for people: ``OK`` or ``ERROR``, and what it says."""
-        if isinstance(n, list):
+        if is_list(n) and not isinstance(n, tuple):
             return self.OK, self.pretty_list(n)
-        if isinstance(n, dict):
+        if is_dict(n):
             if "ok" in n or "error" in n:
                 return self.pretty_dict_ok_error(n)
             text = json.dumps(n, sort_keys=True, indent=4)

@@ -10,7 +10,7 @@ import math
 import signal
 from collections.abc import Callable, Iterable, Mapping
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 __all__ = [
     "SIGMAP",
@@ -80,7 +80,7 @@ class Signals:
         """
         if isinstance(name, int):
             return name
-        if not isinstance(name, str) or not name.isupper():
+        if not getattr(name, "isupper", bool)():
             raise TypeError("signal name must be uppercase string.")
         number: int = getattr(signal, name if name.startswith("SIG") else f"SIG{name}")
         return number
@@ -109,7 +109,8 @@ class Signals:
         **sigmap: Handler,
     ) -> None:
         """Set several handlers."""
-        for name, handler in {**dict(_d_ or {}), **sigmap}.items():
+        handlers: dict[str, Handler] = dict(cast("Any", _d_) or {})
+        for name, handler in {**handlers, **sigmap}.items():
             self[name] = handler
 
 

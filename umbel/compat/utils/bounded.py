@@ -15,6 +15,8 @@ from itertools import count
 from queue import Empty as QueueIsEmpty
 from typing import Any
 
+from umbel.serialization.shapes import is_dict, is_list
+
 __all__ = ["BufferMap", "Evictable", "LimitedSet", "Messagebuffer"]
 
 _PER_CALL = 100
@@ -102,9 +104,9 @@ class LimitedSet(MutableSet[Any]):
             for item in other:
                 self._put(item, moment_by_item[item])
             self.purge()
-        elif isinstance(other, dict):
+        elif is_dict(other):
             for item, moment in other.items():
-                added = moment[0] if isinstance(moment, tuple | list) else moment
+                added = moment[0] if is_list(moment) else moment
                 if not isinstance(added, float):
                     raise ValueError(  # noqa: TRY004 - Celery's
                         f"Expecting float timestamp, got type {type(added)!r} with value: {added}"

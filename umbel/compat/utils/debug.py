@@ -138,7 +138,7 @@ def cry(out: Any = None, sepchr: str = "=", seplen: int = 49) -> str:
     out = io.StringIO() if out is None else out
     thread_by_id = {thread.ident: thread for thread in threading.enumerate()}
     rule = f"{sepchr * seplen}\n"
-    for ident, frame in sys._current_frames().items():  # noqa: SLF001 - the only way
+    for ident, frame in sys._current_frames().items():  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         if ident not in thread_by_id:
             # Of another process, before a fork.
             continue

@@ -76,14 +76,16 @@ class _regen(UserList[Any], list[Any]):  # type: ignore[misc]  # noqa: N801 - se
         return len(self._taken) + operator.length_hint(self._source)
 
     @property
-    def data(self) -> list[Any]:
+    def data(
+        self,
+    ) -> list[Any]:
         """All items."""
         while not self._is_done and self._take():
             pass
         return self._taken
 
     @data.setter
-    def data(self, items: Any) -> None:
+    def data(self, items: Any) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         self._taken, self._is_done = list(items), True
 
     def __repr__(self) -> str:

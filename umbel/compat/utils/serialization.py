@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import takewhile
 from typing import Any, NoReturn
 
+from umbel.serialization.shapes import is_dict, is_list
 from umbel.utils.saferepr import saferepr
 
 __all__ = [
@@ -163,12 +164,10 @@ def jsonify(
 
     if obj is None or isinstance(obj, builtin_types):
         return obj
-    if isinstance(obj, tuple | list):
-        items: Iterable[Any] = obj
-        return [below(item) for item in items]
-    if isinstance(obj, dict):
-        pairs: Iterable[tuple[Any, Any]] = obj.items()
-        return {k: below(v, k) for k, v in pairs if keyfilter is None or keyfilter(k)}
+    if is_list(obj):
+        return [below(item) for item in obj]
+    if is_dict(obj):
+        return {k: below(v, k) for k, v in obj.items() if keyfilter is None or keyfilter(k)}
     if isinstance(obj, dt.datetime | dt.time | dt.date):
         return _moment(obj)
     if isinstance(obj, dt.timedelta):

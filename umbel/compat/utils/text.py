@@ -11,6 +11,7 @@ import re
 from pprint import pformat
 from typing import Any
 
+from umbel.serialization.shapes import is_dict, is_list
 from umbel.utils.text import ensure_sep
 
 __all__ = [
@@ -57,9 +58,9 @@ def match_case(s: str, other: str) -> str:
 
 def pretty(value: Any, width: int = 80, nl_width: int = 80, sep: str = "\n", **kw: Any) -> str:
     """A value for a terminal; dicts and tuples begin a line of their own."""
-    if isinstance(value, dict):
+    if is_dict(value):
         return f"{sep} {pformat(value, 4, nl_width)[1:]}"
-    if isinstance(value, tuple):
+    if is_list(value) and isinstance(value, tuple):
         return f"{sep}    {pformat(value, width=nl_width, **kw)}"
     return pformat(value, width=width, **kw)
 

@@ -91,14 +91,14 @@ class DictAttribute(MutableMapping[str, Any]):
 
     # An object is equal to itself only, whatever its attributes are.
     __eq__ = object.__eq__
-    __hash__ = object.__hash__
+    __hash__ = object.__hash__  # pyright: ignore[reportAssignmentType]
 
 
 def force_mapping(m: Any) -> Any:
     """A mapping as it is; the attributes of anything else, and of what Django wraps lazily."""
     wrapped = getattr(m, "_wrapped", None) if _is_lazy_settings(m) else None
     found = m if wrapped is None else wrapped
-    return found if isinstance(found, Mapping) else DictAttribute(found)
+    return cast("Any", found) if isinstance(found, Mapping) else DictAttribute(found)
 
 
 def _is_lazy_settings(value: object) -> bool:
@@ -234,7 +234,7 @@ class ChainMap(MutableMapping[Any, Any]):
         return f"{type(self).__name__}({', '.join(map(repr, self._all))})"
 
     __eq__ = object.__eq__
-    __hash__ = object.__hash__
+    __hash__ = object.__hash__  # pyright: ignore[reportAssignmentType]
 
 
 class ConfigurationView(ChainMap, AttributeDictMixin):
