@@ -99,10 +99,18 @@ class Answering:
                 loop.call_soon_threadsafe(ending.set)
         self._thread.join(_FAREWELL)
 
+    @property
+    def max_tick_age(self) -> float:
+        """Seconds that a look at the schedule may be ago; 0: any number."""
+        return self._most
+
+    def tick_age(self) -> float:
+        """Seconds since the last look at the schedule."""
+        return self._app.wall_clock.monotonic() - self._looked_at()
+
     def is_stuck(self) -> bool:
         """Whether nobody has looked at the schedule for too long."""
-        age = self._app.wall_clock.monotonic() - self._looked_at()
-        return bool(self._most) and age > self._most
+        return bool(self._most) and self.tick_age() > self._most
 
     def _run(self) -> None:
         asyncio.run(self._until_stopped())
@@ -150,7 +158,7 @@ class Answering:
             # No answer is the only one that a probe takes for an error.
             logger.warning(
                 "beat: Not answering a ping: the schedule has not been looked at for %.0f seconds.",
-                app.wall_clock.monotonic() - self._looked_at(),
+                self.tick_age(),
             )
             return
         try:

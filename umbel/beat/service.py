@@ -85,7 +85,8 @@ class Service:
             app.conf.beat_enable_remote_control if remote_control is None else remote_control
         )
         self.hostname = hostname
-        self._looked_at = 0.0
+        self.looked_at = 0.0
+        """When the schedule was last looked at, on the clock's ``monotonic``."""
         self._scheduler: Scheduler | None = None
         self._stopping = threading.Event()
         self._stopped = threading.Event()
@@ -122,9 +123,8 @@ class Service:
         node = Answering(
             self.app,
             hostname=self.hostname,
-            interval=self.max_interval
-            or (_INTERVAL if self.is_own else self.scheduler.max_interval),
-            looked_at=lambda: self._looked_at,
+            interval=self.longest_interval,
+            looked_at=lambda: self.looked_at,
         )
         node.start()
         try:
@@ -132,9 +132,14 @@ class Service:
         finally:
             node.stop()
 
+    @property
+    def longest_interval(self) -> float:
+        """Seconds at most between two looks at the schedule."""
+        return self.max_interval or (_INTERVAL if self.is_own else self.scheduler.max_interval)
+
     def look(self) -> None:
         """Note that the schedule has been looked at."""
-        self._looked_at = self.app.wall_clock.monotonic()
+        self.looked_at = self.app.wall_clock.monotonic()
 
     def stop(self, wait: bool = False) -> None:
         """End; may be called in any thread, and in a handler of signals.

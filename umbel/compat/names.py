@@ -44,7 +44,7 @@ _APP = {
     "celery.apps.worker": "",
     "celery.backends": "",
     "celery.backends.base": "umbel.app.backends",
-    "celery.beat": "umbel.beat",
+    "celery.beat": "umbel.beat umbel.compat.beat",
     "celery.canvas": "umbel.canvas",
     "celery.exceptions": "umbel.exceptions",
     "celery.execute": "",
@@ -148,7 +148,7 @@ _COMMANDS = {
     "celery.bin.result": "",
     "celery.bin.shell": "umbel.cli.shell",
     "celery.bin.upgrade": "umbel.cli.upgrade",
-    "celery.bin.worker": "umbel.cli.worker umbel.compat.bin.types",
+    "celery.bin.worker": "umbel.cli.worker umbel.compat.bin.types umbel.compat.bin.detaching",
 }
 
 _BESIDE = {
@@ -252,6 +252,7 @@ NAMES: dict[str, str] = {
     "celery.contrib.testing.worker._start_worker_thread": (
         "umbel.contrib.testing.worker:start_worker_thread"
     ),
+    **_each("celery.beat", beat_nodename="umbel.beat.answering:beat_nodename"),
     **_each("celery.execute", send_task="umbel.compat.moved:send_task"),
     **_each(
         "celery.exceptions",

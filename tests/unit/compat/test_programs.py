@@ -187,3 +187,52 @@ def test_a_scheduler_runs_as_a_program_until_it_is_told_to_end(tmp_path: Path) -
         process.kill()
         process.communicate()
     assert not (tmp_path / "beat.pid").exists()
+
+
+_DETACHING = """
+import os, sys
+from umbel.compat.bin.detaching import detach
+sys.exit(detach({program!r}, ["-c", "open('said', 'w').write('it runs')"], {log!r}, hostname="w@h"))
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="forks")
+@pytest.mark.parametrize("program", [sys.executable, "/no/such/program"])
+def test_a_program_takes_the_place_of_this_one_in_the_background(
+    program: str, tmp_path: Path
+) -> None:
+    log = str(tmp_path / "%n.log")
+    code = subprocess.run(
+        [sys.executable, "-c", _DETACHING.format(program=program, log=log)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        timeout=100,
+        check=False,
+    ).returncode
+
+    expected = tmp_path / ("said" if program == sys.executable else "w.log")
+    until = time.monotonic() + 40
+    while not (expected.exists() and expected.read_text()) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert code == 0
+    assert ("it runs" if program == sys.executable else "Can't exec") in expected.read_text()
+
+
+def test_a_scheduler_can_be_given_ears_by_hand() -> None:
+    app = umbel.Celery("ears", broker="memory://ears", backend="memory://ears")
+    module = StandIn("celery.beat")
+    service = module.Service(app, max_interval=7, hostname="ears@h")
+    node = module.BeatPidbox(service)
+    service.look()
+    node.start()
+    try:
+        until = time.monotonic() + 40
+        answers: Any = []
+        while not answers and time.monotonic() < until:
+            answers = app.control.ping(timeout=0.3)
+        assert answers == [{"ears@h": {"ok": "pong"}}]
+        assert (node.is_stale(), node.max_tick_age, node.hostname) == (False, 60.0, "ears@h")
+        assert 0 <= node.tick_age() < 60
+    finally:
+        node.stop()
+        app.close()
