@@ -50,7 +50,12 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What was seen of the fleet."""
 
     nodes: Collection[str]
-    """Who has answered: workers, and schedulers of Celery's."""
+    """Who has answered: workers, and schedulers."""
+    beats: Mapping[str, str | None] = {}
+    """The schedulers among them: their names, and what they say they are: ``umbel``, of which any
+    number may run, or something else; None: nothing, as Celery's."""
+    rivals: Collection[str] = ()
+    """Schedulers that workers have seen to take turns: their processes' names."""
     consumed: Collection[str]
     """The queues that workers take from."""
     known: Collection[str]
@@ -195,19 +200,8 @@ def _unsupported(app: Umbel) -> Iterable[Finding]:
 
 def look_at_fleet(facts: Facts) -> list[Finding]:
     """Judge who is there, and who is not."""
-    beats = sorted(node for node in facts.nodes if node.startswith("celerybeat@"))
-    made: list[Finding] = []
-    if len(beats) > 1:
-        made.append(
-            Finding(
-                "error",
-                "two-schedulers",
-                f"{len(beats)} schedulers of Celery's run: {', '.join(beats)}. Every periodic "
-                "task is sent as often.",
-                "End all but one, or use umbel's own schedule.",
-            )
-        )
-    if len(beats) == len(facts.nodes):
+    made = [*_rivals(facts)]
+    if set(facts.nodes) <= set(facts.beats):
         made.append(
             Finding(
                 "error",
@@ -221,6 +215,28 @@ def look_at_fleet(facts: Facts) -> list[Finding]:
     made += _unconsumed(facts)
     made += _unknown(facts)
     return [*made, *_dead(facts)]
+
+
+def _rivals(facts: Facts) -> Iterable[Finding]:
+    alone = sorted(node for node, kind in facts.beats.items() if kind != "umbel")
+    ours = len(facts.beats) - len(alone)
+    if len(alone) + bool(ours) > 1:
+        beside = " beside umbel's own" if ours else ""
+        yield Finding(
+            "error",
+            "two-schedulers",
+            f"schedulers of Celery's kind run{beside}: {', '.join(alone)}. Every periodic task is "
+            "sent by each of them.",
+            "End all but one, or use umbel's own schedule, of which any number may run.",
+        )
+    elif facts.rivals:
+        yield Finding(
+            "error",
+            "two-schedulers",
+            "periodic tasks come from several schedulers by turns: "
+            f"{', '.join(sorted(facts.rivals))} (process id and host).",
+            "End all but one, or use umbel's own schedule, of which any number may run.",
+        )
 
 
 def _unconsumed(facts: Facts) -> Iterable[Finding]:

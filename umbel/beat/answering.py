@@ -55,10 +55,10 @@ def beat_nodename(hostname: str | None = None) -> str:
 
 
 class Answering:
-    """A node of remote control that answers pings. In a thread of its own: it has to notice when
-    the scheduler's does not move.
+    """A node of remote control that answers pings, and ``umbel doctor`` what it is.
 
-    Nothing that comes in here disturbs the scheduler, and other commands are for workers.
+    In a thread of its own: it has to notice when the scheduler's does not move. Nothing that
+    comes in here disturbs the scheduler, and other commands are for workers.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class Answering:
         hostname: str | None,
         interval: float,
         looked_at: Callable[[], float],
+        scheduler: str = "umbel",
     ) -> None:
         """Make one.
 
@@ -75,10 +76,13 @@ class Answering:
             hostname: The node's name, or a part of it.
             interval: Seconds at most between two looks at the schedule.
             looked_at: When the last look was, on the clock's ``monotonic``.
+            scheduler: What it answers to ``scheduler``: ``umbel``, of which any number may run, or
+                the name of a class that is made for Celery.
         """
         self.hostname = beat_nodename(hostname)
         self._app = app
         self._looked_at = looked_at
+        self._answers = {"ping": "pong", "scheduler": scheduler}
         most: float | None = app.conf.beat_remote_control_max_tick_age
         self._most = max(2 * interval, _LEAST_AGE) if most is None else most
         self._thread = threading.Thread(target=self._run, name="umbel-beat-ping", daemon=True)
@@ -148,7 +152,7 @@ class Answering:
         try:
             command, clock = decode_command(message, accept=app.accept)
             app.clock.adjust(clock)
-            asked = command.method == "ping" and is_for(command, self.hostname)
+            asked = command.method in self._answers and is_for(command, self.hostname)
         except (ContentDisallowed, DecodeError) as error:
             logger.error("beat: Cannot decode message: %r", error)  # noqa: TRY400 - it is said above
             return
@@ -164,7 +168,7 @@ class Answering:
         try:
             reply = encode_reply(
                 self.hostname,
-                {"ok": "pong"},
+                {"ok": self._answers[command.method]},
                 to=command.reply_to,
                 ticket=command.ticket,
                 serializer=app.conf.task_serializer,

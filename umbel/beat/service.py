@@ -125,6 +125,7 @@ class Service:
             hostname=self.hostname,
             interval=self.longest_interval,
             looked_at=lambda: self.looked_at,
+            scheduler="umbel" if self.is_own else self.scheduler_cls.__name__,
         )
         node.start()
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +11,7 @@ import click
 from umbel.cli.options import UmbelCommand, as_json, json_option
 from umbel.cli.session import Session, pass_session
 from umbel.exceptions import ImproperlyConfigured, OperationalError, UmbelError
+from umbel.serialization.shapes import is_dict
 from umbel.utils.text import pluralize
 
 if TYPE_CHECKING:
@@ -160,11 +161,17 @@ def _facts(session: Session, app: Umbel, timeout: float) -> Facts:
     ready, dead = session.run(look, app.broker_url)
     ask = app.control.inspect(timeout=timeout)
     nodes: Mapping[str, Any] = ask.ping() or {}
+    stats = _replies(ask.stats())
+    # A scheduler may have any name; those that say nothing of themselves are known by Celery's.
+    said = _kinds(app, [node for node in nodes if node not in stats], timeout)
+    beats = {node for node in nodes if node in said or node.startswith("celerybeat@")}
     consumed = {queue["name"] for held in _values(ask.active_queues()) for queue in held}
     known = {name.partition(" ")[0] for names in _values(ask.registered()) for name in names}
     schedule: Mapping[str, Any] = app.conf.beat_schedule or {}
     return Facts(
         nodes=list(nodes),
+        beats={node: said.get(node) for node in beats},
+        rivals={name for each in stats.values() for name in each.get("rival_schedulers") or ()},
         consumed=consumed,
         known=known,
         ready=ready,
@@ -189,6 +196,30 @@ async def _count_dead(app: Umbel) -> int:
     except UmbelError:
         # This broker keeps none.
         return 0
+
+
+def _kinds(app: Umbel, nodes: Sequence[str], timeout: float) -> dict[str, str]:
+    """What schedulers say they are, by node; those of Celery's say nothing."""
+    if not nodes:
+        return {}
+    replies = app.control.broadcast(
+        "scheduler", destination=list(nodes), reply=True, timeout=timeout
+    )
+    return {
+        node: str(reply["ok"])
+        for each in replies or ()
+        for node, reply in each.items()
+        if is_dict(reply) and "ok" in reply
+    }
+
+
+def _replies(replies: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
+    """What nodes have said of themselves, but for errors."""
+    return {
+        node: reply
+        for node, reply in (replies or {}).items()
+        if is_dict(reply) and "error" not in reply
+    }
 
 
 def _values(replies: Mapping[str, Any] | None) -> list[Any]:

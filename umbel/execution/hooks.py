@@ -160,7 +160,7 @@ def _tell(run: Run, handler: Callable[..., object], *args: Any) -> None:
             task_id=run.request.id,
             args=run.args,
             kwargs=run.kwargs,
-            request=run.context,
+            request=dict(vars(run.context)),
             exception=error,
             traceback=info.tb,
             einfo=info,

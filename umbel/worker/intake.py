@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from umbel import signals
-from umbel.exceptions import DecodeError, InvalidTaskError, SecurityError
+from umbel.exceptions import DecodeError, InvalidTaskError, NotRegistered, SecurityError
 from umbel.model import Delivery, Request
 from umbel.protocols import Clock, Pool
 from umbel.wire import headers
@@ -208,6 +208,7 @@ class Intake:
         source = self._source
         decode, keys, accept, limit = wire.decode, self._keys, source.accept, source.limit
         tell = self._events.sender.tells_tasks
+        self._state.rivals.look(deliveries)
         for delivery in deliveries:
             if delivery.defect is not None:
                 self._drop(delivery, delivery.defect)
@@ -378,7 +379,11 @@ class Intake:
             reports.unknown(request)
             if signals.task_unknown.receivers:
                 signals.task_unknown.send(
-                    sender=self, message=request.message, exc=None, name=request.task, id=request.id
+                    sender=self,
+                    message=request.message,
+                    exc=NotRegistered(request.task),
+                    name=request.task,
+                    id=request.id,
                 )
             self._finish.enter([self._conclusions.unknown(request, delivery)])
 

@@ -10,6 +10,7 @@ from umbel.worker.holding import Holding
 from umbel.worker.pulse import Pulse
 from umbel.worker.ratelimit import RateLimits
 from umbel.worker.revocations import Revocations
+from umbel.worker.rivals import Rivals
 
 __all__ = ["REVOKES_MAX", "REVOKE_EXPIRES", "State"]
 
@@ -23,7 +24,12 @@ class State:
     """The worker's books, in plain dictionaries. Belongs to the worker's loop."""
 
     def __init__(
-        self, holding: Holding, revocations: Revocations, rates: RateLimits, pulse: Pulse
+        self,
+        holding: Holding,
+        revocations: Revocations,
+        rates: RateLimits,
+        pulse: Pulse,
+        rivals: Rivals,
     ) -> None:
         self.rates = rates
         """How often tasks may start, and those that wait here for their turn."""
@@ -37,6 +43,8 @@ class State:
         """How many requests have been started, by the task's name."""
         self.pulse = pulse
         """Whether messages are taken."""
+        self.rivals = rivals
+        """Schedulers that do not know of each other."""
         self.busy = asyncio.Event()
         """Set with every request that is handed to the pool."""
         self.ended = 0

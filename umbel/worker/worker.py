@@ -29,6 +29,7 @@ from umbel.worker.process import causes, loop_factory, may_run
 from umbel.worker.pulse import Pulse
 from umbel.worker.ratelimit import RateLimits
 from umbel.worker.revocations import Revocations
+from umbel.worker.rivals import Rivals
 from umbel.worker.scaling import ScaledPool, make_autoscaler
 from umbel.worker.setup import queues_of
 from umbel.worker.shutdown import How, Shutdown
@@ -87,6 +88,7 @@ class Worker:
             Revocations(app.wall_clock, most=state.REVOKES_MAX, seconds=state.REVOKE_EXPIRES),
             RateLimits(app.wall_clock, enabled=not app.conf.worker_disable_rate_limits),
             Pulse(app.wall_clock),
+            Rivals(app.wall_clock),
         )
         self.vitals = Vitals(
             self.options, self.state.pulse, self.state, clock=app.wall_clock, systemd=Systemd()

@@ -88,12 +88,27 @@ def test_retries_beyond_the_visibility_timeout_are_found(limit: int, count: int)
         ({"consumed": ["other"], "ready": {}}, ("warning", "no-consumer")),
         ({"known": []}, ("warning", "unknown-task")),
         ({"scheduled": {"x": "shop.ad"}}, ("error", "unknown-task")),
-        ({"nodes": ["w@a", "celerybeat@a", "celerybeat@b"]}, ("error", "two-schedulers")),
+        (
+            {"nodes": ["w@a", "x@a", "x@b"], "beats": {"x@a": None, "x@b": "DatabaseScheduler"}},
+            ("error", "two-schedulers"),
+        ),
+        (
+            {"nodes": ["w@a", "x@a", "x@b"], "beats": {"x@a": None, "x@b": "umbel"}},
+            ("error", "two-schedulers"),
+        ),
+        ({"rivals": ["gen1@a", "gen2@b"]}, ("error", "two-schedulers")),
+        ({"nodes": ["x@a"], "beats": {"x@a": "umbel"}}, ("error", "no-workers")),
         ({"dead": 3}, ("warning", "dead-letters")),
     ],
 )
 def test_what_a_fleet_lacks_is_found(facts: dict[str, Any], found: tuple[str, str]) -> None:
     assert abouts(look_at_fleet(Facts(**{**WELL, **facts}))) == [found]
+
+
+def test_any_number_of_umbels_schedulers_and_one_of_celerys_are_well() -> None:
+    beats = {"x@a": "umbel", "x@b": "umbel", "x@c": "umbel"}
+    assert look_at_fleet(Facts(**WELL, beats=beats)) == []
+    assert look_at_fleet(Facts(**WELL, beats={"celerybeat@a": None})) == []
 
 
 def test_it_looks_at_the_broker_and_ends_with_1(run: Run, app: Umbel) -> None:

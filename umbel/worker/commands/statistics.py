@@ -42,6 +42,7 @@ def stats_of(state: ControlState) -> dict[str, Any]:
         "broker": _broker(state),
         "prefetch_count": consumer.qos.value,
         "rusage": _rusage(),
+        "rival_schedulers": worker.state.rivals.names(),
     }
 
 
