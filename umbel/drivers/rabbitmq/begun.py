@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -136,8 +136,10 @@ class Begun:
         self._keeper: asyncio.Task[None] | None = None
         self._full = asyncio.Event()
 
-    def __contains__(self, delivery: Delivery) -> bool:
-        return delivery.tag in self._shelf_by_tag
+    @property
+    def tags(self) -> Container[str]:
+        """Of the deliveries that are kept here."""
+        return self._shelf_by_tag
 
     def count(self, queue: str) -> int:
         """How many messages of a queue were begun and have not ended."""

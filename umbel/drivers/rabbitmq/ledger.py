@@ -74,7 +74,18 @@ class Ledger:
 
     def lost(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Those that are not ours any more."""
-        return [each for each in deliveries if self.number(each) not in self.held]
+        held, prefix = self.held, self.prefix
+        if self._turns or not prefix:
+            return [each for each in deliveries if self.number(each) not in held]
+        # The same, without a call each.
+        at = len(prefix)
+        return [
+            each
+            for each in deliveries
+            if not (tag := each.tag).startswith(prefix)
+            or not (number := tag[at:]).isdecimal()
+            or int(number) not in held
+        ]
 
     def release(self, deliveries: Sequence[Delivery]) -> tuple[list[int], list[Delivery]]:
         """Strike out what is about to be settled: its delivery tags, and what was lost before."""

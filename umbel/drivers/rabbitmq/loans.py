@@ -59,7 +59,7 @@ class Loans:
         A RabbitMQ that takes no messages at the moment is short of room: it must get rid of these
         all the same, and they are noted later.
         """
-        fresh = [each for each in deliveries if not self._is_settled_apart(each)]
+        fresh = self._unacknowledged(deliveries)
         lost = self._consumer.held(fresh)
         ours = fresh
         if lost:
@@ -86,7 +86,7 @@ class Loans:
 
         While RabbitMQ takes no messages it does not count.
         """
-        fresh = [each for each in deliveries if not self._is_settled_apart(each)]
+        fresh = self._unacknowledged(deliveries)
         lost = self._consumer.held(fresh)
         gone = {delivery.tag for delivery in lost}
         deaths = {each.tag: self._consumer.deaths(each) for each in fresh if each.tag not in gone}
@@ -122,7 +122,8 @@ class Loans:
         """
         due = self._clock.time() + delay
         if requeue:
-            apart = [each for each in deliveries if self._is_settled_apart(each)]
+            tags = {each.tag for each in self._unacknowledged(deliveries)}
+            apart = [each for each in deliveries if each.tag not in tags]
             await self._publish_again(apart, due, counts=counts)
         held = await self._strike(deliveries)
         if not requeue or (delay <= 0 and not counts):
@@ -145,29 +146,34 @@ class Loans:
 
     def lost(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Those that were given back already."""
-        return self._consumer.held(
-            [each for each in deliveries if not self._is_settled_apart(each)]
-        )
+        return self._consumer.held(self._unacknowledged(deliveries))
 
-    def _is_settled_apart(self, delivery: Delivery) -> bool:
-        return (
-            delivery in self._begun
-            or delivery in self._holding
-            or delivery in self._salvage
-            or delivery in self._suspects
-        )
+    def _unacknowledged(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Those that RabbitMQ holds for us: the others are noted elsewhere, and acknowledged."""
+        # A worker asks about all it has at every turn: no call each.
+        begun, holding = self._begun.tags, self._holding.tags
+        salvage, suspects = self._salvage.tags, self._suspects.tags
+        return [
+            each
+            for each in deliveries
+            if (tag := each.tag) not in begun
+            and tag not in holding
+            and tag not in salvage
+            and tag not in suspects
+        ]
 
     async def _strike(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """Settle what is noted; returns the rest, which RabbitMQ holds for us unacknowledged."""
-        begun = [delivery for delivery in deliveries if delivery in self._begun]
+        noted = self._begun.tags
+        begun = [delivery for delivery in deliveries if delivery.tag in noted]
         self._begun.strike(begun)
         if len(begun) == len(deliveries):
             return ()
-        held_long = [delivery for delivery in deliveries if delivery in self._holding]
+        held_long = [delivery for delivery in deliveries if delivery.tag in self._holding.tags]
         self._holding.strike(held_long)
-        suspects = [delivery for delivery in deliveries if delivery in self._suspects]
+        suspects = [delivery for delivery in deliveries if delivery.tag in self._suspects.tags]
         self._suspects.strike(suspects)
-        salvaged = [delivery for delivery in deliveries if delivery in self._salvage]
+        salvaged = [delivery for delivery in deliveries if delivery.tag in self._salvage.tags]
         if salvaged:
             await self._salvage.settle(salvaged)
         tags = {delivery.tag for delivery in (*begun, *held_long, *suspects, *salvaged)}

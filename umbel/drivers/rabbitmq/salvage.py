@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from datetime import datetime
 
 import msgspec
@@ -149,8 +149,10 @@ class Salvage:
             del self._ripe_by_queue[queue]
         return taken
 
-    def __contains__(self, delivery: Delivery) -> bool:
-        return delivery.tag in self._wreck_by_receipt
+    @property
+    def tags(self) -> Container[str]:
+        """Of the deliveries that are kept here."""
+        return self._wreck_by_receipt
 
     async def settle(self, deliveries: Sequence[Delivery]) -> None:
         """What was to be said of these has been said.

@@ -10,7 +10,7 @@ What ends in order, or is given back in order, is acknowledged there and leaves 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import msgspec
 
@@ -65,8 +65,10 @@ class Suspects:
         self._coming: dict[str, asyncio.Future[int]] = {}
         self._held_by_tag: dict[str, _Held] = {}
 
-    def __contains__(self, delivery: Delivery) -> bool:
-        return delivery.tag in self._held_by_tag
+    @property
+    def tags(self) -> Container[str]:
+        """Of the deliveries that are kept here."""
+        return self._held_by_tag
 
     def count(self, queue: str) -> int:
         """How many messages of a queue are held here."""
