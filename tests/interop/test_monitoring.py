@@ -187,6 +187,29 @@ def test_both_command_lines_see_both_workers(scene: Scene, side: str) -> None:
     assert scene.run(side, "status", "-t", "0.3", "-d", "nobody@x").returncode == 69
 
 
+def test_how_far_a_worker_scales_can_be_changed_by_either_side(scene: Scene) -> None:
+    log = scene.folder / "scaled.log"
+    arguments = ("worker", "--autoscale", "2,1", "-n", "scaled@x", "-Q", "scaled", "-l", "INFO")
+    worker = begin(log, scene.environment, "umbel", "-A", "umbel_side", *arguments)
+    try:
+        until(lambda: " ready." in log.read_text(), "the start of the worker that scales")
+        for side, most, least, size in (("celery", 5, 3, 3), ("umbel", 2, 2, 2)):
+            limits = (str(most), str(least))
+            done = scene.run(side, "control", "-d", "scaled@x", "-t", "5", "autoscale", *limits)
+            assert done.returncode == 0, done.stderr
+            assert f"autoscale now max={most} min={least}" in done.stdout
+            until(lambda size=size: processes(scene) == size, f"{size} processes")
+    finally:
+        end(worker)
+
+
+def processes(scene: Scene) -> int:
+    """How many the worker that scales has."""
+    done = scene.run("celery", "inspect", "stats", "--json", "-d", "scaled@x", "-t", "5")
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    return len(json.loads(line)["scaled@x"]["pool"]["processes"])
+
+
 def test_both_workers_say_the_same_of_themselves_in_the_same_shape(scene: Scene) -> None:
     for command in ("stats", "active_queues", "conf", "clock", "scheduled", "reserved", "report"):
         replies = scene.ask("celery", "inspect", command)

@@ -43,6 +43,7 @@ __all__ = [
     "terminated",
     "timed_out",
     "unregistered",
+    "worker_lost",
 ]
 
 logger = logging.getLogger("umbel.app.trace")
@@ -128,7 +129,12 @@ def lost(request: Request, reason: str, codec: ResultCodec) -> ResultRecord:
     Args:
         reason: What was seen: ``signal 9 (SIGKILL)``, ``exitcode 1``.
     """
-    return _failure(codec, request, WorkerLostError(f"Worker exited prematurely: {reason}."))
+    return _failure(codec, request, worker_lost(reason))
+
+
+def worker_lost(reason: str) -> WorkerLostError:
+    """What is said of a task whose process is gone; ``reason`` as for :func:`lost`."""
+    return WorkerLostError(f"Worker exited prematurely: {reason}.")
 
 
 def timed_out(request: Request, limit: float | None, codec: ResultCodec) -> ResultRecord:

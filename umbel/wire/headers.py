@@ -5,6 +5,8 @@ The hot path reads the few it needs by itself (:mod:`umbel.wire.tasks`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from umbel.exceptions import DecodeError
@@ -12,7 +14,7 @@ from umbel.model import Message
 from umbel.serialization import json
 from umbel.serialization.shapes import is_dict
 
-__all__ = ["PUBLICATION", "compression", "read", "with_publication"]
+__all__ = ["PUBLICATION", "changed", "compression", "read", "with_publication"]
 
 PUBLICATION = "umbel_publication"
 """The header that says which publication of a task this is, where there may be several: of the
@@ -31,10 +33,18 @@ def read(message: Message) -> dict[str, object]:
     return headers
 
 
+def changed(message: Message, changes: Mapping[str, object]) -> Message:
+    """The same message with some other headers.
+
+    Raises:
+        DecodeError: Those that it has are not a JSON object.
+    """
+    return msgspec.structs.replace(message, headers=json.dumps({**read(message), **changes}))
+
+
 def with_publication(message: Message, publication: str) -> Message:
     """The same message, saying which publication it is."""
-    headers = {**read(message), PUBLICATION: publication}
-    return msgspec.structs.replace(message, headers=json.dumps(headers))
+    return changed(message, {PUBLICATION: publication})
 
 
 def compression(message: Message) -> str | None:

@@ -33,7 +33,7 @@ from umbel.wire.body import (
 )
 from umbel.wire.call import Call
 
-__all__ = ["Body", "decode", "encode", "read_body"]
+__all__ = ["Body", "decode", "encode", "next_try", "read_body"]
 
 _LONGEST_NAME = 1024
 """Characters in a task's name or id; what is longer is no name, and no database key."""
@@ -150,6 +150,24 @@ def decode(
         publication=needed.umbel_publication,
         tell=tell,
     )
+
+
+def next_try(request: Request, due: datetime) -> Message:
+    """The message of another try of a task that could not ask for it itself: as it came, one more
+    retry, due then. Its body is not looked at.
+
+    Raises:
+        InvalidTaskError: It is of protocol 1, which has all of this in the body.
+        DecodeError: Its headers cannot be read.
+    """
+    if request.protocol != 2:
+        raise InvalidTaskError(
+            f"task {request.task}[{request.id}] came by message protocol {request.protocol}: "
+            "only those of protocol 2 can be tried again without being opened"
+        )
+    changes = {"retries": request.retries + 1, "eta": task_v2.iso(due)}
+    message = headers.changed(request.message, changes)
+    return msgspec.structs.replace(message, not_before=due.timestamp())
 
 
 def read_body(request: Request, *, accept: frozenset[str], limit: int) -> Body:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from math import inf
 from typing import Protocol
 
 from msgspec import structs
 
+from umbel.clock import SystemClock
+from umbel.exceptions import DecodeError, InvalidTaskError, Retry
 from umbel.execution import failures
 from umbel.execution.runnable import TaskOptions
 from umbel.model import (
@@ -25,6 +28,9 @@ from umbel.model import (
     Settlement,
     Succeeded,
 )
+from umbel.protocols import Clock
+from umbel.states import RETRY
+from umbel.wire import tasks as wire
 from umbel.wire.results import ResultCodec
 from umbel.worker import reports
 from umbel.worker.admission import Accepted
@@ -36,6 +42,7 @@ __all__ = ["Conclusions", "Mourn"]
 
 _DONE = Ack()
 _GIVE_BACK = Nack(requeue=True)
+_CLOCK = SystemClock()
 _UNKNOWN = TaskOptions()
 """Of tasks that are not here."""
 
@@ -58,6 +65,7 @@ class Conclusions:
         events: TaskEvents | None = None,
         *,
         max_deliveries: int | None = None,
+        clock: Clock = _CLOCK,
     ) -> None:
         """Make one.
 
@@ -67,6 +75,7 @@ class Conclusions:
             max_deliveries: How often a message whose process dies is tried; None: without end.
         """
         self._events = events
+        self._clock = clock
         self._max_deliveries = inf if max_deliveries is None else max_deliveries
         self._codec = codec
         self._mourn = mourn
@@ -95,9 +104,20 @@ class Conclusions:
                 # Never started: anybody may run it.
                 return Settlement(delivery=accepted.delivery, verdict=_GIVE_BACK)
             return self.abandoned(accepted)
-        if not accepted.options.acks_late:
+        options = accepted.options
+        if options.retry_on_worker_lost and _is_lost(outcome):
+            again = self._again(accepted, outcome)
+            if again is not None:
+                return self._settlement(accepted, again, _DONE)
+            if _is_exhausted(accepted):
+                # It fails, whatever else is said of lost processes.
+                options = structs.replace(options, reject_on_worker_lost=False)
+        if not options.acks_late:
             return self._settlement(accepted, outcome, _DONE)
-        decision = verdict(outcome, accepted.options)
+        return self._of_late(accepted, outcome, verdict(outcome, options))
+
+    def _of_late(self, accepted: Accepted, outcome: Outcome, decision: Ack | Nack) -> Settlement:
+        """What the end asks for of one whose message is still there."""
         if isinstance(decision, Nack) and decision.requeue:
             attempt = accepted.delivery.attempt
             if not decision.counts or attempt < self._max_deliveries:
@@ -114,6 +134,35 @@ class Conclusions:
             end = "rejected by the task" if isinstance(outcome, Rejected) else "the task failed"
             decision = Nack(requeue=False, reason=f"{end}: {said}" if said else end)
         return self._settlement(accepted, outcome, decision)
+
+    def _again(self, accepted: Accepted, outcome: Outcome) -> Retried | None:
+        """Another try for a task whose process is gone; None when it has none left, or its message
+        cannot be sent again.
+
+        Source:
+            Celery configuration, ``task_retry_on_worker_lost``: as with ``Task.retry``,
+            ``max_retries`` and ``default_retry_delay`` apply.
+        """
+        request, options = accepted.request, accepted.options
+        if _is_exhausted(accepted):
+            return None
+        delay = options.default_retry_delay
+        due = self._clock.now() + timedelta(seconds=delay)
+        try:
+            message = wire.next_try(request, due)
+        except (InvalidTaskError, DecodeError) as error:
+            reports.not_retried(request, error)
+            return None
+        lost = failures.worker_lost(_last_words(outcome))
+        reports.retried(request, Retry(exc=lost, when=delay))
+        keeps = not _ignores(request, options) or options.store_errors_even_if_ignored
+        return Retried(
+            key=outcome.key,
+            runtime=outcome.runtime,
+            record=self._codec.state(request, RETRY, lost) if keeps else None,
+            message=message,
+            shown=(repr(lost), ""),
+        )
 
     def abandoned(self, accepted: Accepted) -> Settlement:
         """What a request asks for that a cold shutdown ended: another run, where that is left."""
@@ -323,8 +372,17 @@ def _last_words(outcome: Outcome) -> str:
     return outcome.reason if isinstance(outcome, Failed) else ""
 
 
+def _is_lost(outcome: Outcome) -> bool:
+    return isinstance(outcome, Failed) and outcome.cause == "worker-lost"
+
+
+def _is_exhausted(accepted: Accepted) -> bool:
+    most = accepted.options.max_retries
+    return most is not None and accepted.request.retries >= most
+
+
 def _says_nothing(outcome: Outcome) -> bool:
     """Whether the pool, not the task, ended it."""
-    if isinstance(outcome, Failed):
-        return outcome.cause == "worker-lost"
-    return isinstance(outcome, Revoked) and outcome.record is None
+    if isinstance(outcome, Revoked):
+        return outcome.record is None
+    return _is_lost(outcome)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from umbel import signals
+from umbel.exceptions import Retry
 from umbel.model import Delivery, Failed, Request, Revocation
 from umbel.worker.admission import Accepted
 from umbel.worker.request import Request as RequestView
@@ -17,7 +18,9 @@ __all__ = [
     "in_vain",
     "lost_before_start",
     "malformed",
+    "not_retried",
     "received",
+    "retried",
     "revoked",
     "stopped",
     "terminated",
@@ -157,6 +160,23 @@ def given_back(request: Request) -> None:
         "Task %s[%s] was ended by the shutdown, and goes back to its queue.",
         request.task,
         request.id,
+    )
+
+
+def retried(request: Request, reason: Retry) -> None:
+    """One line for a task whose process is gone, and that is tried again.
+
+    Source:
+        ``celery.worker.request``: the line is that of every retry.
+    """
+    values = {"name": request.task, "id": request.id, "exc": str(reason)}
+    logger.info("Task %(name)s[%(id)s] retry: %(exc)s", values, extra={"data": values})
+
+
+def not_retried(request: Request, error: Exception) -> None:
+    """One line for a task whose process is gone, and that cannot be tried again."""
+    logger.error(
+        "Failed to retry task %s[%s] after worker was lost: %r", request.task, request.id, error
     )
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from umbel.clock import ManualClock
+from umbel.exceptions import WorkerLostError
 from umbel.execution.runnable import TaskOptions
 from umbel.model import (
     Ack,
@@ -300,3 +302,68 @@ def test_what_ends_without_a_word_is_told_to_its_chord_and_to_what_was_to_come(
     assert settlement.publish == ((ERROR_CALLBACK,) if calls_back else ())
     assert (settlement.record is None) is ignores
     assert settlement.doubtful is (end == "orphaned")
+
+
+RETRIED = TaskOptions(retry_on_worker_lost=True, max_retries=2, default_retry_delay=30)
+RETRIED_OR_AGAIN = TaskOptions(
+    acks_late=True,
+    reject_on_worker_lost=True,
+    retry_on_worker_lost=True,
+    max_retries=2,
+    default_retry_delay=30,
+)
+
+
+@pytest.mark.parametrize("options", [RETRIED, RETRIED_OR_AGAIN])
+def test_a_task_that_wants_it_is_tried_again_when_its_process_is_lost(
+    options: TaskOptions, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = ManualClock()
+    caplog.set_level(logging.INFO)
+
+    settlement = Conclusions(ResultCodec(), mourn, clock=clock).of(accepted(options), LOST)
+
+    [message] = settlement.publish
+    headers = json.loads(message.headers)
+    assert (message.id, message.body) == ("id", b"[]")
+    assert (message.exchange, message.routing_key) == ("news", "sport")
+    assert headers["retries"] == 1
+    assert message.not_before == clock.time() + 30
+    assert settlement.verdict == Ack()
+    assert settlement.record is not None
+    meta = ResultCodec().read(settlement.record)
+    assert meta.status == "RETRY"
+    assert isinstance(meta.result, WorkerLostError)
+    assert settlement.arrivals == settlement.tail == ()
+    assert "Task t[id] retry: Retry in 30s" in caplog.text
+
+
+@pytest.mark.parametrize("options", [RETRIED, RETRIED_OR_AGAIN])
+def test_it_fails_when_it_has_been_tried_often_enough(
+    conclusions: Conclusions, options: TaskOptions
+) -> None:
+    settlement = conclusions.of(accepted(options, retries=2), LOST)
+
+    assert settlement.verdict == Ack()
+    assert settlement.record is not None
+    assert settlement.record.state == "FAILURE"
+    assert settlement.publish == (ERROR_CALLBACK,)
+
+
+def test_what_cannot_be_sent_again_is_given_back_or_fails_as_before(
+    conclusions: Conclusions, caplog: pytest.LogCaptureFixture
+) -> None:
+    given_back = conclusions.of(accepted(RETRIED_OR_AGAIN, protocol=1), LOST)
+    failed = conclusions.of(accepted(RETRIED, protocol=1), LOST)
+
+    assert given_back.verdict == Nack(requeue=True, counts=True)
+    assert failed.record is not None
+    assert failed.record.state == "FAILURE"
+    assert "Failed to retry task t[id] after worker was lost" in caplog.text
+
+
+def test_a_hard_time_limit_is_no_loss(conclusions: Conclusions) -> None:
+    settlement = conclusions.of(accepted(RETRIED), OVERRUN)
+
+    assert settlement.record is not None
+    assert settlement.record.state == "FAILURE"
