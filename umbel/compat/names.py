@@ -67,7 +67,7 @@ _APP = {
     "celery.security.serialization": "umbel.security.serialization",
     "celery.security.utils": "umbel.compat.security",
     "celery.signals": "umbel.signals",
-    "celery.states": "umbel.states",
+    "celery.states": "umbel.states umbel.compat.utils.functional",
     "celery.worker": "umbel.worker",
     "celery.worker.autoscale": "umbel.worker.autoscale",
     "celery.worker.control": "umbel.worker.control",
@@ -113,7 +113,9 @@ _UTILS = {
     "celery.utils.deprecated": "umbel.compat.utils.deprecated",
     "celery.utils.dispatch": "",
     "celery.utils.dispatch.signal": "",
-    "celery.utils.functional": "umbel.utils.functional umbel.compat.utils.regen",
+    "celery.utils.functional": (
+        "umbel.utils.functional umbel.compat.utils.regen umbel.compat.utils.functional"
+    ),
     "celery.utils.graph": "umbel.utils.graph umbel.compat.utils.dot",
     "celery.utils.imports": "umbel.utils.imports umbel.compat.utils.imports",
     "celery.utils.iso8601": "",
@@ -162,6 +164,7 @@ _BESIDE = {
     "kombu.exceptions": "",
     "kombu.serialization": "",
     "kombu.utils": "",
+    "kombu.utils.compat": "",
     "kombu.utils.encoding": "",
     "kombu.utils.functional": "",
     "kombu.utils.imports": "",
@@ -203,6 +206,9 @@ NAMES: dict[str, str] = {
     ),
     **_each(
         "celery._state",
+        default_app=f"{_APPS}default_app",
+        pop_current_task=f"{_APPS}pop_current_task",
+        push_current_task=f"{_APPS}push_current_task",
         _set_current_app=f"{_CURRENT}set_current_app",
         app_or_default=f"{_CURRENT}app_or_default",
         current_app=f"{_CURRENT}current_app",
@@ -222,6 +228,7 @@ NAMES: dict[str, str] = {
         bugreport=f"{_CURRENT}bugreport",
         shared_task=f"{_CURRENT}shared_task",
     ),
+    **_each("celery.app.base", PendingConfiguration="umbel.app.settings:Settings"),
     **_each("celery.app.autoretry", add_autoretry_behaviour=f"{_APPS}add_autoretry_behaviour"),
     "celery.app.builtins.add_builtin_tasks": "umbel.app.builtins:add_builtin_tasks",
     **_each(
@@ -300,7 +307,11 @@ NAMES: dict[str, str] = {
     ),
     **_each("celery.utils.dispatch", Signal="umbel.signals:Signal"),
     **_each("celery.utils.dispatch.signal", Signal="umbel.signals:Signal"),
-    **_each("celery.utils.nodenames", NODENAME_SEP="umbel.utils.nodenames:NODENAME_SEP"),
+    **_each(
+        "celery.utils.nodenames",
+        NODENAME_DEFAULT="umbel.utils.nodenames:NODENAME_DEFAULT",
+        NODENAME_SEP="umbel.utils.nodenames:NODENAME_SEP",
+    ),
     "celery.utils.threads._LocalStack": "umbel.compat.utils.threads:LocalStack",
     **_each("celery.utils.iso8601", parse_iso8601="umbel.utils.time:maybe_iso8601"),
     **_each("celery.bin.call", call="umbel.cli.calling:call"),
@@ -349,6 +360,8 @@ NAMES: dict[str, str] = {
     **_each("kombu.entity", Exchange="umbel:Exchange", Queue="umbel:Queue"),
     **_each(
         "kombu.exceptions",
+        ChannelError="umbel.exceptions:QueueConflict",
+        ConnectionError="umbel.exceptions:BrokerUnavailable",
         ContentDisallowed="umbel.exceptions:ContentDisallowed",
         DecodeError="umbel.exceptions:DecodeError",
         EncodeError="umbel.exceptions:EncodeError",
@@ -367,6 +380,10 @@ NAMES: dict[str, str] = {
         cached_property="functools:cached_property",
         symbol_by_name="umbel.utils.imports:symbol_by_name",
         uuid=_NEW_ID,
+    ),
+    **_each(
+        "kombu.utils.compat",
+        register_after_fork="umbel.compat.utils.functional:register_after_fork",
     ),
     **_each(
         "kombu.utils.encoding",

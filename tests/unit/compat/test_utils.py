@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from datetime import UTC, datetime
@@ -156,3 +158,30 @@ def test_the_quota_is_the_least_of_the_groups_above_as_in_celery(
 
     assert sysinfo.cgroup_cpu_quota() == peer.cgroup_cpu_quota() == quota
     assert tuple(sysinfo.cpu_budget()) == tuple(peer.cpu_budget())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+def test_what_is_registered_is_called_in_a_forked_process_while_it_is_there() -> None:
+    program = """
+import os
+from umbel.compat.utils.functional import register_after_fork
+class Pool:
+    def reset(self): print("reset", self is pool, flush=True)
+pool, gone = Pool(), Pool()
+register_after_fork(pool, Pool.reset)
+register_after_fork(gone, Pool.reset)
+del gone
+if os.fork() == 0:
+    os._exit(0)
+os.wait()
+"""
+    printed = subprocess.run(
+        [sys.executable, "-c", program],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+    ).stdout
+
+    assert printed == "reset True\n"
