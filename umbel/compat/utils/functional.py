@@ -71,7 +71,7 @@ def lookahead(it: Iterable[T]) -> Iterator[tuple[T, T | None]]:
     """
     first, second = tee(it)
     next(second, None)
-    return zip_longest(first, second)  # type: ignore[return-value]  # the second is shorter
+    return zip_longest(first, second)
 
 
 def arity_greater(fun: Callable[..., Any], n: int) -> Any:
