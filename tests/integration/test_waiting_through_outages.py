@@ -148,3 +148,27 @@ def channels(server: RedisServer) -> bytes:
     with socket.create_connection(("127.0.0.1", server.port), 5) as connection:
         connection.sendall(b"PUBSUB CHANNELS *\r\n")
         return connection.recv(4096)
+
+
+async def test_looking_is_tried_again_if_the_settings_say_so(
+    app: Umbel, server: RedisServer
+) -> None:
+    def look() -> str:
+        return app.AsyncResult("a").state
+
+    await succeed(app, "a")
+    assert await asyncio.to_thread(look) == "SUCCESS"
+    server.kill()
+    with pytest.raises(BackendUnavailable):
+        await asyncio.to_thread(look)
+
+    app.conf.result_backend_always_retry = True
+    looking = asyncio.ensure_future(asyncio.to_thread(look))
+    await asyncio.sleep(0.5)
+    await asyncio.to_thread(server.start)
+    assert await looking == "SUCCESS"
+
+    server.kill()
+    app.conf.result_backend_max_retries = 2
+    with pytest.raises(BackendUnavailable):
+        await asyncio.to_thread(look)

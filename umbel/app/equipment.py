@@ -64,6 +64,12 @@ class Equipment(Workflows):
         self.task_cls = task_cls
 
     @property
+    def read_retries(self) -> float:
+        """How often looking at a result is tried again while the result backend is away."""
+        retries: float = self.conf.result_backend_max_retries
+        return retries if self.conf.result_backend_always_retry else 0
+
+    @property
     def accept(self) -> frozenset[str]:
         """The content types that messages may have."""
         return self._derive(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager
+from math import inf
 from typing import TYPE_CHECKING
 
 from umbel.exceptions import BackendUnavailable
@@ -63,7 +64,7 @@ class Gathering:
         self._missing = dict.fromkeys(ids)
         self._watched: set[str] = set()
         self._deadline: float | None = None
-        self._outage = Outage(bounded=timeout is not None)
+        self._outage = Outage(patience=None if timeout is None else inf)
         self._watch: AbstractAsyncContextManager[AsyncIterator[list[ResultRecord]]] | None = None
         self._changes: AsyncIterator[list[ResultRecord]] | None = None
         self._next: asyncio.Task[list[ResultRecord] | None] | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from math import inf
 from typing import TypeVar
 
 from umbel.exceptions import BackendClosed, BackendUnavailable
@@ -31,13 +32,15 @@ class Outage:
         Celery's Redis backend connects again 20 times, at most a second apart.
     """
 
-    def __init__(self, *, bounded: bool) -> None:
+    def __init__(self, *, patience: float | None = inf, retries: float = inf) -> None:
         """Make one.
 
         Args:
-            bounded: Whether somebody else sees to it that waiting ends.
+            patience: Seconds that it may last; None: half a minute.
+            retries: How many further attempts there may be.
         """
-        self._bounded = bounded
+        self._patience = _PATIENCE if patience is None else patience
+        self._retries = retries
         self.error: BackendUnavailable | None = None
         """Why the backend cannot be reached; None: it answers."""
 
@@ -51,13 +54,13 @@ class Outage:
 
         Raises:
             BackendClosed: It will not come back.
-            BackendUnavailable: Nobody sees to it that this ends, and it has lasted too long.
+            BackendUnavailable: It has lasted too long.
         """
         # Needed only where somebody waits; costs 40 ms to import.
         import asyncio
 
         loop = asyncio.get_running_loop()
-        until, pause = 0.0, _FIRST_PAUSE
+        until, pause, retries = 0.0, _FIRST_PAUSE, 0
         while True:
             try:
                 result = await attempt()
@@ -65,9 +68,12 @@ class Outage:
                 raise
             except BackendUnavailable as error:
                 if self.error is None:
-                    until, pause = loop.time() + _PATIENCE, _FIRST_PAUSE
+                    until, pause, retries = loop.time() + self._patience, _FIRST_PAUSE, 0
                     logger.warning("%s Results are waited for until it is back.", error)
-                elif not self._bounded and loop.time() > until:
+                elif loop.time() > until:
+                    raise
+                retries += 1
+                if retries > self._retries:
                     raise
                 self.error = error
                 await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - spreads load

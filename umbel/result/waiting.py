@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from math import inf
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from umbel.exceptions import TimeoutError as ResultTimeout
@@ -57,6 +58,11 @@ class ResultSource(Protocol):
         """Reads results."""
         ...
 
+    @property
+    def read_retries(self) -> float:
+        """How often looking at a result is tried again while the backend is away."""
+        ...
+
 
 # Set once, by the composition root: results made without an app look through the current one.
 _default: Callable[[], ResultSource] | None = None
@@ -74,9 +80,18 @@ def default_source() -> ResultSource | None:
 
 
 async def load_meta(source: ResultSource, ids: Sequence[str]) -> dict[str, ResultMeta]:
-    """What is stored about the tasks now; unknown ids are absent."""
-    backend = await source.connections.backend()
-    records = await backend.load(ids)
+    """What is stored about the tasks now; unknown ids are absent.
+
+    Raises:
+        BackendUnavailable: As often as it may be tried.
+    """
+
+    async def load() -> dict[str, ResultRecord]:
+        backend = await source.connections.backend()
+        return await backend.load(ids)
+
+    retries = source.read_retries
+    records = await (Outage(retries=retries).survive(load) if retries else load())
     return {task_id: source.codec.read(record) for task_id, record in records.items()}
 
 
@@ -104,7 +119,7 @@ async def wait_for(
     # Needed only where somebody waits; costs 40 ms to import.
     import asyncio
 
-    outage = Outage(bounded=timeout is not None)
+    outage = Outage(patience=None if timeout is None else inf)
     waiting = _ready(source, task_id, on_message, outage, before)
     if timeout is None and on_interval is None:
         return await waiting

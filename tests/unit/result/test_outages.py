@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from umbel.exceptions import BackendClosed, BackendUnavailable
@@ -22,28 +24,29 @@ class Backend:
 
 
 async def test_an_attempt_is_repeated_until_it_succeeds() -> None:
-    outage = Outage(bounded=True)
+    outage = Outage()
 
     assert await outage.survive(Backend(*[BackendUnavailable("gone")] * 2).load) == "there"
 
     assert outage.error is None
 
 
-async def test_without_a_timeout_it_is_borne_for_so_long_only(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("limit", [{"patience": None}, {"patience": 0.0}, {"retries": 1}])
+async def test_it_is_borne_for_so_long_only(
+    monkeypatch: pytest.MonkeyPatch, limit: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(outages, "_PATIENCE", 0.0)
     backend = Backend(*[BackendUnavailable(text) for text in ("one", "two", "three")])
 
     with pytest.raises(BackendUnavailable, match="two"):
-        await Outage(bounded=False).survive(backend.load)
+        await Outage(**limit).survive(backend.load)
 
 
 async def test_what_was_closed_does_not_come_back() -> None:
     with pytest.raises(BackendClosed):
-        await Outage(bounded=True).survive(Backend(BackendClosed("closed")).load)
+        await Outage().survive(Backend(BackendClosed("closed")).load)
 
 
 async def test_other_errors_are_not_borne() -> None:
     with pytest.raises(ValueError, match="odd"):
-        await Outage(bounded=True).survive(Backend(ValueError("odd")).load)
+        await Outage().survive(Backend(ValueError("odd")).load)

@@ -27,14 +27,15 @@ RESULTS = (
         "result_backend_always_retry",
         "bool",
         False,
-        "Whether storing a result is retried when the backend fails.",
+        "Whether looking at a result is tried again, too, while the backend is away; storing one "
+        "always is.",
         "CELERY_RESULT_BACKEND_ALWAYS_RETRY",
     ),
     Setting(
         "result_backend_max_retries",
         "float",
         float("inf"),
-        "How often storing a result is retried.",
+        "How often storing a result, or looking at it, is retried.",
         "CELERY_RESULT_BACKEND_MAX_RETRIES",
         least=0,
     ),
