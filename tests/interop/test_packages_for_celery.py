@@ -19,6 +19,7 @@ pytestmark = pytest.mark.slow
 
 PACKAGES = (
     "asgiref==3.11.0",
+    "celery-batches==0.11",
     "celery-progress==0.5",
     "celery-redbeat==2.4.2",
     "certifi==2025.11.12",
@@ -165,6 +166,78 @@ def fail():
 def report(self):
     self.update_state(state="PROGRESS", meta={"done": 3})
     return app.AsyncResult(self.request.id).state
+"""
+
+BATCHES = """
+import os
+
+from celery import Celery
+from celery_batches import Batches
+
+app = Celery("tasks")
+app.conf.worker_prefetch_multiplier = 0
+
+
+@app.task(base=Batches, flush_every=5, flush_interval=1, acks_late=True)
+def total(requests):
+    numbers = [request.args[0] for request in requests]
+    print("batch of", len(numbers), "in another process:", os.getpid() != os.getppid())
+    for request in requests:
+        app.backend.mark_as_done(request.id, sum(numbers), request=request)
+
+
+@app.task
+def add(x, y):
+    return x + y
+"""
+
+STEPS = """
+from celery import Celery, bootsteps
+from kombu import Consumer, Exchange, Queue
+
+app = Celery("tasks")
+queue = Queue("custom", Exchange("custom"), "key")
+
+
+class Greeting(bootsteps.StartStopStep):
+    requires = {"celery.worker.components:Pool", "celery.worker.components:Timer"}
+
+    def __init__(self, worker, hostname=None, **options):
+        print("made by", worker.hostname, hostname == worker.hostname)
+
+    def start(self, worker):
+        self.timer = worker.timer.call_repeatedly(0.1, self.tick, (worker,), priority=10)
+
+    def tick(self, worker):
+        print("tick of", worker.hostname)
+        self.timer.cancel()
+
+    def stop(self, worker):
+        print("goodbye of", worker.hostname)
+
+
+class Listening(bootsteps.ConsumerStep):
+    def get_consumers(self, channel):
+        return [Consumer(channel, queues=[queue], callbacks=[self.heard], accept=["json"])]
+
+    def heard(self, body, message):
+        print("heard", body, message.delivery_info["routing_key"])
+        message.ack()
+
+
+class Widening(bootsteps.StartStopStep):
+    def start(self, consumer):
+        consumer.add_task_queue("extra")
+
+
+app.steps["worker"].add(Greeting)
+app.steps["consumer"].add(Listening)
+app.steps["consumer"].add(Widening)
+
+
+@app.task
+def add(x, y):
+    return x + y
 """
 
 PROGRESS = """
@@ -465,3 +538,46 @@ def test_django_celery_results_keeps_what_tasks_return_in_the_cache(project: Pro
 
     with project.worker("-A", "tasks", "worker", "-l", "INFO"):
         project.client(RESULTS_ARE_KEPT)
+
+
+def test_celery_batches_runs_calls_together(project: Project) -> None:
+    (project.folder / "tasks.py").write_text(BATCHES)
+
+    with project.worker("-A", "tasks", "worker", "-l", "INFO", "-c", "2"):
+        project.client("""
+from tasks import add, total
+sent = [total.delay(n) for n in range(5)]
+assert [each.get(timeout=20) for each in sent] == [10] * 5
+sent = [total.delay(n) for n in range(2)]
+assert add.delay(1, 2).get(timeout=20) == 3
+assert [each.get(timeout=20) for each in sent] == [1] * 2
+""")
+    log = project.log.read_text()
+    assert "batch of 5 in another process: True" in log
+    assert "batch of 2 in another process: True" in log
+    assert project.client("""
+from tasks import app
+async def count():
+    stats = await (await app.connections.broker()).stats(["celery"])
+    print(stats["celery"].ready + stats["celery"].leased)
+app.portal.call(count)
+""").split() == ["0"]
+
+
+def test_steps_are_started_receive_messages_and_are_stopped(project: Project) -> None:
+    (project.folder / "tasks.py").write_text(STEPS)
+
+    with project.worker("-A", "tasks", "worker", "-l", "INFO", "-n", "here@there"):
+        project.wait_for("made by here@there True")
+        project.wait_for("tick of here@there")
+        project.client("""
+from tasks import add, app, queue
+with app.producer_or_acquire() as producer:
+    for name in ("one", "two"):
+        producer.publish({"hello": name}, serializer="json", exchange=queue.exchange,
+                         routing_key="key", declare=[queue], retry=True)
+assert add.apply_async((1, 2), queue="extra").get(timeout=20) == 3
+""")
+        project.wait_for("heard {'hello': 'one'} key")
+        project.wait_for("heard {'hello': 'two'} key")
+    assert "goodbye of here@there" in project.log.read_text()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from umbel.app.handled import Handled
 from umbel.canvas.chains import chain
 from umbel.canvas.chords import chord
 from umbel.canvas.groups import group
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Composable"]
 
 
-class Composable:
+class Composable(Handled):
     """Signatures of a task, and what it does to the workflow that it is part of."""
 
     name: str

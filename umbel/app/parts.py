@@ -72,6 +72,10 @@ class Parts:
         """The time zone of moments that do not say one: UTC unless configured."""
         return self._derive("timezone", lambda conf: zone_of(conf.timezone, conf.enable_utc))
 
+    def uses_utc_timezone(self) -> bool:
+        """Whether :attr:`timezone` is UTC."""
+        return str(self.timezone) == "UTC"
+
     def known_task(self, name: str) -> Task[..., Any] | None:
         """The task of that name, if it is there already; does not finalize the app."""
         return self._tasks.get(name)

@@ -12,6 +12,7 @@ import click
 
 from umbel.app.current import Proxy, get_current_app
 from umbel.app.task import Task
+from umbel.execution.stacks import TaskStack
 
 __all__ = [
     "CeleryCommandException",
@@ -20,9 +21,13 @@ __all__ = [
     "reraise",
     "send_task",
     "task_has_custom",
+    "task_stack",
     "tasks",
     "try_import",
 ]
+
+task_stack = TaskStack()
+"""``celery._state._task_stack``."""
 
 tasks = Proxy(lambda: get_current_app().tasks)
 """``celery.registry.tasks``: those of the app that is current when they are used."""

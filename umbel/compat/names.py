@@ -19,6 +19,12 @@ def _within(package: str, modules: str) -> str:
     return " ".join(f"{package}.{module}" for module in modules.split())
 
 
+_CONSUMER = (
+    *("agent", "connection", "consumer", "control", "events", "gossip"),
+    *("heart", "mingle", "tasks"),
+)
+"""The modules of Celery's consumer."""
+
 _APP = {
     "celery": "umbel",
     "celery._state": "",
@@ -45,6 +51,7 @@ _APP = {
     "celery.backends": "",
     "celery.backends.base": "umbel.app.backends",
     "celery.beat": "umbel.beat umbel.compat.beat",
+    "celery.bootsteps": "umbel.worker.bootsteps",
     "celery.canvas": "umbel.canvas",
     "celery.exceptions": "umbel.exceptions",
     "celery.execute": "",
@@ -68,7 +75,16 @@ _APP = {
     "celery.security.utils": "umbel.compat.security",
     "celery.signals": "umbel.signals",
     "celery.states": "umbel.states umbel.compat.utils.functional",
+    "celery.concurrency": "umbel.compat.concurrency",
+    **{
+        f"celery.concurrency.{name}": ""
+        for name in ("base", "eventlet", "gevent", "prefork", "solo", "thread")
+    },
     "celery.worker": "umbel.worker",
+    "celery.worker.components": "umbel.compat.worker.components",
+    "celery.worker.consumer": "umbel.compat.worker.components",
+    **{f"celery.worker.consumer.{name}": "umbel.compat.worker.components" for name in _CONSUMER},
+    "celery.worker.strategy": "umbel.worker.strategy",
     "celery.worker.autoscale": "umbel.worker.autoscale",
     "celery.worker.control": "umbel.worker.control",
     "celery.worker.heartbeat": "",
@@ -160,7 +176,13 @@ _BESIDE = {
     "billiard.pool": "",
     "kombu": "",
     "kombu.common": "",
+    "kombu.asynchronous": "",
+    "kombu.asynchronous.timer": "umbel.compat.utils.timer2",
+    "kombu.connection": "",
     "kombu.entity": "",
+    "kombu.message": "",
+    "kombu.messaging": "",
+    "vine": "umbel.compat.promises",
     "kombu.exceptions": "",
     "kombu.serialization": "",
     "kombu.utils": "",
@@ -206,9 +228,13 @@ NAMES: dict[str, str] = {
     ),
     **_each(
         "celery._state",
+<<<<<<< HEAD
         default_app=f"{_APPS}default_app",
         pop_current_task=f"{_APPS}pop_current_task",
         push_current_task=f"{_APPS}push_current_task",
+=======
+        _task_stack="umbel.compat.moved:task_stack",
+>>>>>>> 417555f (Run bootsteps, strategies and consumers of a program's own in workers)
         _set_current_app=f"{_CURRENT}set_current_app",
         app_or_default=f"{_CURRENT}app_or_default",
         current_app=f"{_CURRENT}current_app",
@@ -286,6 +312,26 @@ NAMES: dict[str, str] = {
         should_stop="umbel.compat.worker.state:should_stop",
         should_terminate="umbel.compat.worker.state:should_terminate",
     ),
+    **_each(
+        "celery.concurrency.base",
+        BasePool="umbel.worker.steps.calls:BasePool",
+        apply_target="umbel.compat.concurrency:apply_target",
+    ),
+    **{
+        f"celery.concurrency.{name}.TaskPool": f"umbel.pools.{pool}"
+        for name, pool in (
+            ("eventlet", "green:GreenPool"),
+            ("gevent", "green:GreenPool"),
+            ("prefork", "prefork:PreforkPool"),
+            ("solo", "inline:InlinePool"),
+            ("thread", "threads:ThreadPool"),
+        )
+    },
+    "celery.worker.components.Consumer": "umbel.compat.worker.components:WorkerConsumer",
+    **{
+        f"celery.worker.consumer.{module}Consumer": "umbel.worker.steps.parents:Consumer"
+        for module in ("", "consumer.")
+    },
     **_each("celery.worker.worker", WorkController="umbel.worker:WorkController"),
     **_each(
         "celery.utils",
@@ -351,10 +397,18 @@ NAMES: dict[str, str] = {
     **_each(
         "kombu",
         Connection="umbel.app.messaging:Connection",
+        Consumer="umbel.app.received:Consumer",
         Exchange="umbel:Exchange",
         Producer="umbel.app.messaging:Producer",
         Queue="umbel:Queue",
         binding="umbel.model:Binding",
+    ),
+    "kombu.connection.Connection": "umbel.app.messaging:Connection",
+    "kombu.message.Message": "umbel.app.received:Received",
+    **_each(
+        "kombu.messaging",
+        Consumer="umbel.app.received:Consumer",
+        Producer="umbel.app.messaging:Producer",
     ),
     **_each("kombu.common", Broadcast="umbel:Broadcast"),
     **_each("kombu.entity", Exchange="umbel:Exchange", Queue="umbel:Queue"),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from umbel.exceptions import NotRegistered
-from umbel.execution import failures
+from umbel.execution import calls, failures
 from umbel.execution.coroutines import Loops
 from umbel.execution.execute import aexecute, execute
 from umbel.execution.failures import logger
@@ -66,7 +66,9 @@ class TaskRunner:
         self._prepared[name] = prepared = prepare(task, self._loops, self._tools.hostname)
         return prepared
 
-    def _unknown(self, request: Request) -> Failed:
+    def _unknown(self, request: Request) -> Outcome:
+        if request.task == calls.CALL:
+            return calls.carry_out(request, self._tools.clock)
         # The worker drops these before; here, only a child with other code than its parent.
         logger.error("Task %s[%s] %r", request.task, request.id, NotRegistered(request.task))
         record = failures.unregistered(request, self._tools.codec)

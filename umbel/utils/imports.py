@@ -58,8 +58,8 @@ def qualname(obj: object) -> str:
 
 
 # Any: whatever has that name.
-def symbol_by_name(name: str) -> Any:
-    """What ``module:attribute`` or ``module.attribute`` names.
+def symbol_by_name(name: Any) -> Any:
+    """What ``module:attribute`` or ``module.attribute`` names; what is no text is what it is.
 
     Raises:
         ImportError: There is no such module.
@@ -68,6 +68,8 @@ def symbol_by_name(name: str) -> Any:
     >>> symbol_by_name("os.path:join") is os.path.join
     True
     """
+    if not isinstance(name, str):
+        return name
     module, colon, attribute = name.partition(":")
     if not colon:
         module, _, attribute = name.rpartition(".")

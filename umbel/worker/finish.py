@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from umbel.model import Nack, Settlement
+from umbel.model import Nack, Outcome, Settlement
 from umbel.protocols import Pool
 from umbel.worker.admission import Accepted
 from umbel.worker.conclusion import Conclusions
@@ -52,6 +52,8 @@ class Finish:
         self._fence = fence
         self._exposure = exposure
         self._unsettled = unsettled
+        self.others: Callable[[Sequence[Outcome]], None] | None = None
+        """Told of outcomes among which are some of no task; None: there are none."""
         self._more = asyncio.Event()
         self._collected = asyncio.Event()
         self._idle = asyncio.Event()
@@ -73,6 +75,8 @@ class Finish:
                 for outcome in outcomes
                 if (accepted := active.pop(outcome.key, None)) is not None
             ]
+            if self.others is not None and len(ended) < len(outcomes):
+                self.others(outcomes)
             self._exposure.finished(ended)
             self.enter(conclude(ended))
             self._state.ended += len(outcomes)

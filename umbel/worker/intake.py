@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
 from math import ceil, floor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -30,6 +30,9 @@ from umbel.worker.source import Source
 from umbel.worker.state import State
 from umbel.worker.telling import TaskEvents
 from umbel.worker.trials import Trials
+
+if TYPE_CHECKING:
+    from umbel.worker.steps.strategies import Strategies
 
 __all__ = ["Intake"]
 
@@ -88,7 +91,10 @@ class Intake:
         self._reaches = prefetch and self._capabilities.delay
         self._max_deliveries = max_deliveries
         self._trials = Trials(max_deliveries, state.active, clock)
-        self._keys = count(1)
+        self.keys = count(1)
+        """Those of requests, each used once."""
+        self.strategies: Strategies | None = None
+        """What sees to messages of some tasks instead; None: all are run."""
         # How many to receive at least: more than there is room for while none of it may run.
         self._reach = 0
         self._parked: list[tuple[Accepted, float]] = []
@@ -206,7 +212,7 @@ class Intake:
         """Read what can be read; what cannot be is reported, and dropped (dead-lettered)."""
         understood: list[tuple[Request, Delivery]] = []
         source = self._source
-        decode, keys, accept, limit = wire.decode, self._keys, source.accept, source.limit
+        decode, keys, accept, limit = wire.decode, self.keys, source.accept, source.limit
         tell = self._events.sender.tells_tasks
         self._state.rivals.look(deliveries)
         for delivery in deliveries:
@@ -280,13 +286,18 @@ class Intake:
             return
         if any([accepted.request.publication for accepted in run]):  # noqa: C419 - no call each
             run = await self._without_repeats(run)
+        begin = ruling.begin
+        if self.strategies is not None:
+            run = await self.strategies.divert(run)
+            ours = {accepted.delivery.tag for accepted in run}
+            begin = [delivery for delivery in begin if delivery.tag in ours]
         reports.received(run)
         if signals.task_received.receivers:
             reports.announce(run, sender=self)
         if self._events.sender.tells_tasks:
             self._events.received(run)
-        if ruling.begin:
-            run = await self._begin(run, ruling.begin)
+        if begin:
+            run = await self._begin(run, begin)
         if self._leases.any_lost:
             run = [accepted for accepted in run if not self._leases.is_lost(accepted.delivery)]
         if self._max_deliveries is not None:

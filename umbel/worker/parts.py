@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from math import inf
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -34,6 +35,11 @@ from umbel.worker.state import State
 from umbel.worker.statedb import StateFile
 from umbel.worker.surplus import Surplus
 from umbel.worker.telling import TaskEvents
+
+if TYPE_CHECKING:
+    from umbel.app.base import Umbel
+    from umbel.worker.steps.calls import Calls
+    from umbel.worker.steps.strategies import Strategies
 
 __all__ = ["Parts", "Surroundings"]
 
@@ -174,6 +180,25 @@ class Parts:
             max_deliveries=on.max_deliveries,
         )
 
+    def make_calls(self, app: Umbel) -> Calls:
+        """What calls functions in the pool, beside tasks."""
+        # Few workers do; see umbel.worker.extensions.
+        from umbel.worker.steps.calls import Calls
+
+        on = self._on
+        made = Calls(on.pool, self._credit, self._intake.keys, on.clock, app)
+        self._finish.others = made.ended
+        return made
+
+    def make_strategies(self, accept: frozenset[str]) -> Strategies:
+        """What sees to messages of some tasks instead of running them."""
+        # As in make_calls.
+        from umbel.worker.steps.strategies import Strategies
+
+        made = Strategies(self._finish, accept, self._state.totals)
+        self._intake.strategies = made
+        return made
+
     def running(self) -> list[Running]:
         """What the pool has started."""
         return self._on.pool.running()
@@ -249,7 +274,7 @@ class Parts:
         if shutdown.is_cold:
             await self._wait_softly(stopped, shutdown)
         if stopped.done():
-            waiting = [self._state.active.pop(request.key) for request in stopped.result()]
+            waiting = self._known_among(stopped.result())
         else:
             waiting = await self._abandon(stopped)
         await self._give_back([accepted.delivery for accepted in waiting])
@@ -274,16 +299,21 @@ class Parts:
         await pool.cancel(list(active), signal="SIGKILL")
         await asyncio.wait([stopped], timeout=_RELUCTANCE)
         if stopped.done():
-            return [active.pop(request.key) for request in stopped.result()]
+            return self._known_among(stopped.result())
         # Threads cannot be ended. Called again, stop names what never started first; the last
         # ones, no more than there are slots, run or may have run.
         stopped.cancel()
         await asyncio.wait([stopped])
-        unfinished = [active.pop(request.key) for request in await pool.stop(grace=0)]
+        unfinished = self._known_among(await pool.stop(grace=0))
         waiting = max(0, len(unfinished) - pool.size)
         self._finish.enter([self._conclusions.abandoned(one) for one in unfinished[waiting:]])
         await self._finish.until_collected()
         return unfinished[:waiting]
+
+    def _known_among(self, requests: Sequence[Request]) -> list[Accepted]:
+        """Requests that the pool has not finished; calls of functions are nobody's."""
+        active = self._state.active
+        return [active.pop(request.key) for request in requests if request.key in active]
 
     async def _give_back(self, deliveries: Sequence[Delivery]) -> None:
         """Let other workers have what has not started here."""
@@ -303,6 +333,9 @@ class Parts:
     async def _settle_the_rest(self) -> None:
         try:
             async with asyncio.timeout(_GRACE):
+                if self._intake.strategies is not None:
+                    await self._finish.until_collected()
+                    await self._settler.give_back(self._intake.strategies.leftovers())
                 await self._finish.until_idle()
         except TimeoutError:
             logger.error(  # noqa: TRY400 - where the time ran out says nothing

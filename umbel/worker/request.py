@@ -2,25 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from umbel.wire import headers
+from umbel.wire.tasks import read_body
 
 if TYPE_CHECKING:
+    from umbel.app.base import Umbel
     from umbel.model import Delivery, Message
     from umbel.worker.admission import Accepted
 
-__all__ = ["Request"]
+__all__ = ["Request", "create_request_cls"]
 
 
 class Request:
-    """Read-only; made only when somebody looks.
+    """Read-only; made only when somebody looks, or a strategy asks for it.
 
     Source:
         Celery reference, ``celery.worker.request.Request``: names of the properties.
     """
 
-    def __init__(self, accepted: Accepted) -> None:
+    acknowledged = False
+    time_start: float | None = None
+    worker_pid: int | None = None
+    utc = True
+
+    def __init__(
+        self,
+        message: Any,
+        on_ack: Callable[..., object] | None = None,
+        hostname: str | None = None,
+        eventer: Any = None,
+        app: Umbel | None = None,
+        task: Any = None,
+        on_reject: Callable[..., object] | None = None,
+        **_: Any,
+    ) -> None:
+        """A request.
+
+        Args:
+            message: What the worker has accepted, or the message that a strategy was given.
+            on_ack: Acknowledges it.
+            on_reject: Rejects it.
+        """
+        accepted: Accepted = getattr(message, "accepted", message)
+        self.app, self.task, self.type = app, task, task
+        self.hostname, self.eventer = hostname, eventer
+        self.on_ack, self.on_reject = on_ack, on_reject
+        self._carried = None if accepted is message else message
         self._request = accepted.request
         self._delivery = accepted.delivery
         self._options = accepted.options
@@ -60,6 +90,38 @@ class Request:
     def body(self) -> bytes:
         """Still encoded."""
         return self._request.message.body
+
+    @property
+    def _payload(self) -> tuple[Any, Any, dict[str, Any]]:
+        """Arguments, keyword arguments and the rest of the body."""
+        app = self.app
+        if app is None:
+            raise RuntimeError(f"{self!r} belongs to no app, so nobody says what it may contain")
+        body = read_body(self._request, accept=app.accept, limit=app.decompress_limit)
+        rest = {name: getattr(body, name) for name in ("callbacks", "errbacks", "chain", "chord")}
+        return body.args, body.kwargs, rest
+
+    @property
+    def args(self) -> Any:
+        """The positional arguments."""
+        return self._payload[0]
+
+    @property
+    def kwargs(self) -> Any:
+        """The keyword arguments."""
+        return self._payload[1]
+
+    def acknowledge(self) -> None:
+        """It is done with."""
+        if not self.acknowledged and self.on_ack is not None:
+            self.acknowledged = True
+            self.on_ack(None, ())
+
+    def reject(self, requeue: bool = False) -> None:
+        """Drop it, or give it back."""
+        if not self.acknowledged and self.on_reject is not None:
+            self.acknowledged = True
+            self.on_reject(None, (), requeue)
 
     @property
     def content_type(self) -> str:
@@ -163,3 +225,29 @@ class Request:
     def _text(self, header: str) -> str | None:
         value = self.request_dict.get(header)
         return value if isinstance(value, str) else None
+
+
+def create_request_cls(
+    base: type[Request],
+    task: Any,
+    pool: Any,  # noqa: ARG001 - documented parameter
+    hostname: str,
+    eventer: Any,
+    *_: Any,
+    app: Any = None,
+    **__: Any,
+) -> type[Request]:
+    """The class of requests of one task, for its strategy: what it is given is due, so that there
+    is no ``eta`` any more."""
+
+    class OfTask(base):  # type: ignore[misc,valid-type]
+        @property
+        def eta(self) -> None:
+            """None."""
+
+        def __init__(self, message: Any, *args: Any, **kwargs: Any) -> None:
+            given = {"task": task, "hostname": hostname, "eventer": eventer, "app": app}
+            super().__init__(message, *args, **{**given, **kwargs})
+
+    OfTask.__name__ = OfTask.__qualname__ = base.__name__
+    return OfTask

@@ -19,6 +19,7 @@ from umbel.worker.commands.state import Consumer
 from umbel.worker.companions import Companion, running
 from umbel.worker.company import Company
 from umbel.worker.deputy import deputy_of
+from umbel.worker.extensions import companions_of
 from umbel.worker.holding import Holding
 from umbel.worker.mourning import Mourning
 from umbel.worker.options import WorkerArguments, WorkerOptions, resolve
@@ -421,7 +422,7 @@ class Worker:
 
     def _companions(self) -> list[Companion]:
         app, options, source = self.app, self.options, self._running.source
-        companions = [*self._beside]
+        companions = [*self._beside, *companions_of(self, self._running, self._shutdown)]
         if options.stall_timeout:
             watchdog = Watchdog(
                 self.state.pulse,

@@ -1,0 +1,1 @@
+"""What programs add to a worker: steps, strategies, consumers of messages that are no tasks."""
