@@ -228,13 +228,10 @@ NAMES: dict[str, str] = {
     ),
     **_each(
         "celery._state",
-<<<<<<< HEAD
         default_app=f"{_APPS}default_app",
         pop_current_task=f"{_APPS}pop_current_task",
         push_current_task=f"{_APPS}push_current_task",
-=======
         _task_stack="umbel.compat.moved:task_stack",
->>>>>>> 417555f (Run bootsteps, strategies and consumers of a program's own in workers)
         _set_current_app=f"{_CURRENT}set_current_app",
         app_or_default=f"{_CURRENT}app_or_default",
         current_app=f"{_CURRENT}current_app",
