@@ -94,15 +94,18 @@ def url_of(client: redis.Redis) -> str:
     return f"redis://127.0.0.1:{client.connection_pool.connection_kwargs['port']}/0"
 
 
-def environment(url: str, broker: str | None = None) -> dict[str, str]:
+def environment(url: str, broker: str | None = None, *, confirmed: bool = False) -> dict[str, str]:
     """What the programs under test are started with; a SQLite address goes to umbel alone.
 
     Args:
         broker: Where the messages go, if not where the results go.
+        confirmed: Whether Celery waits until RabbitMQ has a message, as umbel does.
     """
     extra = {"BENCH_SQLITE": url} if url.startswith("sqlite") else {"BENCH_REDIS": url}
     if broker is not None:
         extra["BENCH_BROKER"] = broker
+    if confirmed:
+        extra["BENCH_CONFIRMED"] = "1"
     kept = {key: value for key, value in os.environ.items() if not key.startswith("BENCH_")}
     # Celery warns about root on every start; dramatiq and taskiq look for modules on the path.
     return {**kept, **extra, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
@@ -144,12 +147,18 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def produce(
-    system: str, url: str, what: str, count: int, *, broker: str | None = None
+    system: str,
+    url: str,
+    what: str,
+    count: int,
+    *,
+    broker: str | None = None,
+    confirmed: bool = False,
 ) -> dict[str, float]:
     """Let a fresh process of ``system`` produce; see :mod:`benchmarks.produce`."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.produce", system, what, str(count)],
-        env=environment(url, broker),
+        env=environment(url, broker, confirmed=confirmed),
         cwd=ROOT,
         stdout=subprocess.PIPE,
         check=True,

@@ -3,7 +3,8 @@
 No-op tasks, the producer, Redis and a worker with two processes on the same machine. A queue is
 filled first, then a worker is started on it; the drain is clocked from the first stored result
 to the last, so that starting up counts for nobody. Systems take turns, round by round. With
-``-rabbitmq`` behind its name a system sends over RabbitMQ, and keeps results in Redis.
+``-rabbitmq`` behind its name a system sends over RabbitMQ, and keeps results in Redis; with
+``-confirmed`` behind that Celery waits for confirmations, as umbel always does.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from umbel.testing.servers import rabbitmq_server
 RABBITMQ_COUNT_BY_SYSTEM = {"celery": 3000, "umbel": 40_000}
 COUNT_BY_SYSTEM = {"celery": 3000, "umbel": 100_000, "dramatiq": 8000, "taskiq": 8000, "huey": 8000}
 """A few seconds' worth each."""
-ELSEWHERE = ("umbel-sqlite", "celery-rabbitmq", "umbel-rabbitmq")
+ELSEWHERE = ("umbel-sqlite", "celery-rabbitmq", "celery-rabbitmq-confirmed", "umbel-rabbitmq")
 ONE_BY_ONE = 3000
 SQLITE_COUNT = 50_000
 PATIENCE = 120.0
@@ -78,17 +79,15 @@ def on_redis(system: str, client: redis.Redis, figures: Figures) -> None:
 
 
 def on_rabbitmq(system: str, figures: Figures) -> None:
-    """One round of a system that sends over RabbitMQ and keeps results in Redis.
-
-    Celery waits for no confirmation; umbel waits for all of them.
-    """
+    """One round of a system that sends over RabbitMQ and keeps results in Redis."""
     name = system.partition("-")[0]
+    confirmed = system.endswith("-confirmed")
     total = RABBITMQ_COUNT_BY_SYSTEM[name]
     with private_redis() as client, rabbitmq_server() as server:
         url, broker = url_of(client), server.url()
-        sent = produce(name, url, "one", ONE_BY_ONE, broker=broker)
+        sent = produce(name, url, "one", ONE_BY_ONE, broker=broker, confirmed=confirmed)
         figures.setdefault("one", []).append(sent["rate"])
-        sent = produce(name, url, "many", total, broker=broker)
+        sent = produce(name, url, "many", total, broker=broker, confirmed=confirmed)
         figures.setdefault("many", []).append(sent["rate"])
         count = stored(client, name)
         with worker(name, url, broker=broker):
@@ -155,7 +154,7 @@ def main() -> None:
             if system == "umbel-sqlite":
                 on_sqlite(figures[system])
                 continue
-            if system.endswith("-rabbitmq"):
+            if "-rabbitmq" in system:
                 on_rabbitmq(system, figures[system])
                 continue
             with private_redis() as client:

@@ -9,6 +9,8 @@ from celery import Celery
 
 URL = os.environ["BENCH_REDIS"]
 app = Celery("bench", broker=os.environ.get("BENCH_BROKER", URL), backend=URL)
+if "BENCH_CONFIRMED" in os.environ:
+    app.conf.broker_transport_options = {"confirm_publish": True}
 
 
 @app.task(name="add")
