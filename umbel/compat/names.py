@@ -228,7 +228,9 @@ NAMES: dict[str, str] = {
     ),
     **_each(
         "celery._state",
+        connect_on_app_finalize=f"{_APPS}connect_on_app_finalize",
         default_app=f"{_APPS}default_app",
+        get_current_worker_task=f"{_APPS}get_current_worker_task",
         pop_current_task=f"{_APPS}pop_current_task",
         push_current_task=f"{_APPS}push_current_task",
         _task_stack="umbel.compat.moved:task_stack",

@@ -59,6 +59,33 @@ def test_a_task_is_retried_once_it_is_told_to() -> None:
         StandIn("celery.app.autoretry").add_autoretry_behaviour(fail, countdown=3)
 
 
+def test_the_task_of_the_worker_is_told_from_those_it_calls() -> None:
+    made = umbel.Celery("asked", set_as_current=False)
+    asked = StandIn("celery._state").get_current_worker_task
+
+    @made.task
+    def inner() -> str:
+        return asked().name
+
+    @made.task
+    def outer() -> str:
+        return inner()
+
+    assert outer.apply().get() == outer.name
+    assert asked() is None
+
+
+def test_who_wants_to_know_is_told_of_each_app_that_is_complete() -> None:
+    with umbel.app.current.kept():
+        told = []
+        connect = StandIn("celery._state").connect_on_app_finalize
+        assert connect(told.append) == told.append
+        made = umbel.Celery("complete", set_as_current=False)
+        assert told == []
+        made.finalize()
+        assert told == [made]
+
+
 def test_the_default_app_is_whichever_it_is() -> None:
     made = umbel.Celery("default one", set_as_current=False)
     with umbel.app.current.kept():

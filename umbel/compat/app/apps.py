@@ -6,11 +6,11 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from umbel.app.censor import censored
-from umbel.app.current import get_default_app
+from umbel.app.current import get_default_app, shared_task_makers
 from umbel.compat.local import Proxy
 from umbel.execution import context
 
@@ -18,8 +18,10 @@ __all__ = [
     "AppPickler",
     "add_autoretry_behaviour",
     "appstr",
+    "connect_on_app_finalize",
     "default_app",
     "filter_hidden_settings",
+    "get_current_worker_task",
     "pop_current_task",
     "push_current_task",
 ]
@@ -28,6 +30,8 @@ _RETRY_OPTIONS = (
     *("autoretry_for", "dont_autoretry_for", "retry_kwargs"),
     *("retry_backoff", "retry_backoff_max", "retry_jitter"),
 )
+
+_Finalizer = TypeVar("_Finalizer", bound=Callable[[Any], object])
 
 default_app = Proxy(get_default_app)
 """The app that threads without a current one see, whichever it is when it is used."""
@@ -105,6 +109,21 @@ def pop_current_task() -> Any:
     """Undo :func:`push_current_task`; returns the task. None: none was made to run."""
     task = context.current_task()
     return None if context.pop() is None else task
+
+
+def get_current_worker_task() -> Any:
+    """The task that a worker runs, or ``apply`` does; not one that it has called like a function.
+
+    None: there is none.
+    """
+    run = context.current()
+    return None if run is None else run.task
+
+
+def connect_on_app_finalize(callback: _Finalizer) -> _Finalizer:
+    """Have ``callback(app)`` called when an app is finalized; a decorator."""
+    shared_task_makers.append(callback)
+    return callback
 
 
 def add_autoretry_behaviour(task: Any, **options: Any) -> None:
