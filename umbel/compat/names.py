@@ -331,6 +331,7 @@ NAMES: dict[str, str] = {
         f"celery.worker.consumer.{module}Consumer": "umbel.worker.steps.parents:Consumer"
         for module in ("", "consumer.")
     },
+    "celery.worker.autoscale.WorkerComponent": "umbel.compat.worker.components:WorkerComponent",
     **_each("celery.worker.worker", WorkController="umbel.worker:WorkController"),
     **_each(
         "celery.utils",

@@ -27,6 +27,7 @@ __all__ = [
     "StateDB",
     "Tasks",
     "Timer",
+    "WorkerComponent",
     "WorkerConsumer",
 ]
 
@@ -61,6 +62,12 @@ class Beat(_Part):
 
 class StateDB(_Part):
     """The file of ``--statedb``."""
+
+
+class WorkerComponent(_Part):
+    """``worker.autoscaler``: what ``--autoscale`` does."""
+
+    requires = (Pool,)
 
 
 class WorkerConsumer(_Part):
