@@ -18,9 +18,10 @@ from .lives import LIVES
 from .outages import OUTAGES
 from .scenarios import SCENARIOS, Outcome, Scenario, Stage
 from .site import BROKERS, somewhere
+from .waiting import WAITING
 from .wires import WIRES
 
-ALL = (*SCENARIOS, *WIRES, *OUTAGES, *LIVES)
+ALL = (*SCENARIOS, *WIRES, *OUTAGES, *LIVES, *WAITING)
 HEAD = ("fault", "broker", "sent", "lost", "run twice", "never ended", "reported", "recovery")
 
 

@@ -50,7 +50,8 @@ class Site:
     def send(self, task: str, numbers: range, *args: object, **options: Any) -> list[Any]:
         """Send one task per number; their results."""
         return self.app.send_many(
-            {"task": f"tasks.{task}", "args": [number, *args], **options} for number in numbers
+            {"task": f"tasks.{task}", "args": [number, *args], "options": options}
+            for number in numbers
         )
 
     def use_quorum_queues(self) -> None:
