@@ -12,11 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from umbel.compat import beside
+from umbel.compat.rows import each, within
+
 __all__ = ["HOMES", "NAMES", "REPLACEABLE", "is_package", "submodules"]
-
-
-def _within(package: str, modules: str) -> str:
-    return " ".join(f"{package}.{module}" for module in modules.split())
 
 
 _CONSUMER = (
@@ -62,7 +61,7 @@ _APP = {
     "celery.loaders.base": "",
     "celery.loaders.default": "",
     "celery.local": "umbel.compat.local",
-    "celery.platforms": _within(
+    "celery.platforms": within(
         "umbel.compat.platforms", "machine users pidfile background signals titles"
     ),
     "celery.registry": "",
@@ -124,7 +123,7 @@ _EVENTS = {
 _UTILS = {
     "celery.utils": "",
     "celery.utils.abstract": "umbel.compat.utils.abstract",
-    "celery.utils.collections": _within("umbel.compat.utils", "bounded views"),
+    "celery.utils.collections": within("umbel.compat.utils", "bounded views"),
     "celery.utils.debug": "umbel.compat.utils.debug",
     "celery.utils.deprecated": "umbel.compat.utils.deprecated",
     "celery.utils.dispatch": "",
@@ -151,7 +150,7 @@ _UTILS = {
 _COMMANDS = {
     "celery.bin": "",
     "celery.bin.amqp": "umbel.cli.amqp",
-    "celery.bin.base": _within("umbel.compat.bin", "commands context types"),
+    "celery.bin.base": within("umbel.compat.bin", "commands context types"),
     "celery.bin.beat": "umbel.cli.beat",
     "celery.bin.call": "",
     "celery.bin.celery": "",
@@ -169,42 +168,11 @@ _COMMANDS = {
     "celery.bin.worker": "umbel.cli.worker umbel.compat.bin.types umbel.compat.bin.detaching",
 }
 
-_BESIDE = {
-    "billiard": "",
-    "billiard.einfo": "",
-    "billiard.exceptions": "",
-    "billiard.pool": "",
-    "kombu": "",
-    "kombu.common": "",
-    "kombu.asynchronous": "",
-    "kombu.asynchronous.timer": "umbel.compat.utils.timer2",
-    "kombu.connection": "",
-    "kombu.entity": "",
-    "kombu.message": "",
-    "kombu.messaging": "",
-    "vine": "umbel.compat.promises",
-    "kombu.exceptions": "",
-    "kombu.serialization": "",
-    "kombu.utils": "",
-    "kombu.utils.compat": "",
-    "kombu.utils.encoding": "",
-    "kombu.utils.functional": "",
-    "kombu.utils.imports": "",
-    "kombu.utils.json": "",
-    "kombu.utils.objects": "",
-    "kombu.utils.url": "",
-    "kombu.utils.uuid": "",
-}
-
 HOMES: dict[str, tuple[str, ...]] = {
     module: tuple(homes.split())
-    for module, homes in (_APP | _CONTRIB | _EVENTS | _UTILS | _COMMANDS | _BESIDE).items()
+    for module, homes in (_APP | _CONTRIB | _EVENTS | _UTILS | _COMMANDS | beside.HOMES).items()
 }
 """Module path in Celery, kombu or billiard → modules whose public names it has, if any."""
-
-
-def _each(module: str, **targets: str) -> dict[str, str]:
-    return {f"{module}.{name}": target for name, target in targets.items()}
 
 
 _RELEASE = "umbel.compat.release:"
@@ -215,7 +183,7 @@ _FUNCTIONAL = "umbel.utils.functional:"
 _NEW_ID = "umbel.app.ids:new_id"
 
 NAMES: dict[str, str] = {
-    **_each(
+    **each(
         "celery",
         SERIES=f"{_RELEASE}SERIES",
         VERSION=f"{_RELEASE}VERSION",
@@ -226,7 +194,7 @@ NAMES: dict[str, str] = {
         version_info=f"{_RELEASE}VERSION",
         version_info_t=f"{_RELEASE}version_info_t",
     ),
-    **_each(
+    **each(
         "celery._state",
         connect_on_app_finalize=f"{_APPS}connect_on_app_finalize",
         default_app=f"{_APPS}default_app",
@@ -242,7 +210,7 @@ NAMES: dict[str, str] = {
         get_current_task="umbel.execution.context:current_task",
         set_default_app=f"{_CURRENT}set_default_app",
     ),
-    **_each(
+    **each(
         "celery.app",
         AppPickler=f"{_APPS}AppPickler",
         default_app=f"{_APPS}default_app",
@@ -253,16 +221,16 @@ NAMES: dict[str, str] = {
         bugreport=f"{_CURRENT}bugreport",
         shared_task=f"{_CURRENT}shared_task",
     ),
-    **_each("celery.app.base", PendingConfiguration="umbel.app.settings:Settings"),
-    **_each("celery.app.autoretry", add_autoretry_behaviour=f"{_APPS}add_autoretry_behaviour"),
+    **each("celery.app.base", PendingConfiguration="umbel.app.settings:Settings"),
+    **each("celery.app.autoretry", add_autoretry_behaviour=f"{_APPS}add_autoretry_behaviour"),
     "celery.app.builtins.add_builtin_tasks": "umbel.app.builtins:add_builtin_tasks",
-    **_each(
+    **each(
         "celery.app.trace",
         build_tracer="umbel.execution.tracing:build_tracer",
         task_has_custom="umbel.compat.moved:task_has_custom",
         trace_ok_t="umbel.execution.tracing:Traced",
     ),
-    **_each(
+    **each(
         "celery.app.utils",
         AppPickler=f"{_APPS}AppPickler",
         appstr=f"{_APPS}appstr",
@@ -272,9 +240,9 @@ NAMES: dict[str, str] = {
         find_app="umbel.app.finding:find_app",
         sanitize_url="umbel.app.drivers:safe_url",
     ),
-    **_each("celery.apps.beat", Beat="umbel.cli.beat:Beat"),
-    **_each("celery.apps.worker", Worker="umbel.worker.worker:Worker"),
-    **_each(
+    **each("celery.apps.beat", Beat="umbel.cli.beat:Beat"),
+    **each("celery.apps.worker", Worker="umbel.worker.worker:Worker"),
+    **each(
         "celery.backends.base",
         BaseBackend="umbel.app.backends:Backend",
         BaseDictBackend="umbel.app.backends:Backend",
@@ -284,34 +252,34 @@ NAMES: dict[str, str] = {
     "celery.contrib.testing.worker._start_worker_thread": (
         "umbel.contrib.testing.worker:start_worker_thread"
     ),
-    **_each("celery.beat", beat_nodename="umbel.beat.answering:beat_nodename"),
-    **_each("celery.execute", send_task="umbel.compat.moved:send_task"),
-    **_each(
+    **each("celery.beat", beat_nodename="umbel.beat.answering:beat_nodename"),
+    **each("celery.execute", send_task="umbel.compat.moved:send_task"),
+    **each(
         "celery.exceptions",
         CeleryCommandException="umbel.compat.moved:CeleryCommandException",
         reraise="umbel.compat.moved:reraise",
     ),
     "celery.loaders.get_loader_cls": "umbel.app.loaders:get_loader_cls",
-    **_each("celery.loaders.app", AppLoader=_LOADER),
-    **_each("celery.loaders.base", BaseLoader=_LOADER),
-    **_each(
+    **each("celery.loaders.app", AppLoader=_LOADER),
+    **each("celery.loaders.base", BaseLoader=_LOADER),
+    **each(
         "celery.loaders.default",
         DEFAULT_CONFIG_MODULE="umbel.app.loaders:DEFAULT_CONFIG_MODULE",
         Loader=_LOADER,
     ),
-    **_each("celery.local", try_import="umbel.compat.moved:try_import"),
-    **_each("celery.registry", tasks="umbel.compat.moved:tasks"),
-    **_each("celery.security", setup_security="umbel.app.security:setup_security"),
-    **_each(
+    **each("celery.local", try_import="umbel.compat.moved:try_import"),
+    **each("celery.registry", tasks="umbel.compat.moved:tasks"),
+    **each("celery.security", setup_security="umbel.app.security:setup_security"),
+    **each(
         "celery.security.utils", get_digest_algorithm="umbel.security.digests:get_digest_algorithm"
     ),
-    **_each("celery.worker.heartbeat", Heart="umbel.worker.heart:Heart"),
-    **_each(
+    **each("celery.worker.heartbeat", Heart="umbel.worker.heart:Heart"),
+    **each(
         "celery.worker.state",
         should_stop="umbel.compat.worker.state:should_stop",
         should_terminate="umbel.compat.worker.state:should_terminate",
     ),
-    **_each(
+    **each(
         "celery.concurrency.base",
         BasePool="umbel.worker.steps.calls:BasePool",
         apply_target="umbel.compat.concurrency:apply_target",
@@ -332,8 +300,8 @@ NAMES: dict[str, str] = {
         for module in ("", "consumer.")
     },
     "celery.worker.autoscale.WorkerComponent": "umbel.compat.worker.components:WorkerComponent",
-    **_each("celery.worker.worker", WorkController="umbel.worker:WorkController"),
-    **_each(
+    **each("celery.worker.worker", WorkController="umbel.worker:WorkController"),
+    **each(
         "celery.utils",
         LOG_LEVELS="umbel.utils.log:LOG_LEVELS",
         cached_property="functools:cached_property",
@@ -351,125 +319,36 @@ NAMES: dict[str, str] = {
         uuid=_NEW_ID,
         worker_direct="umbel.utils.nodenames:worker_direct",
     ),
-    **_each("celery.utils.dispatch", Signal="umbel.signals:Signal"),
-    **_each("celery.utils.dispatch.signal", Signal="umbel.signals:Signal"),
-    **_each(
+    **each("celery.utils.dispatch", Signal="umbel.signals:Signal"),
+    **each("celery.utils.dispatch.signal", Signal="umbel.signals:Signal"),
+    **each(
         "celery.utils.nodenames",
         NODENAME_DEFAULT="umbel.utils.nodenames:NODENAME_DEFAULT",
         NODENAME_SEP="umbel.utils.nodenames:NODENAME_SEP",
     ),
     "celery.utils.threads._LocalStack": "umbel.compat.utils.threads:LocalStack",
-    **_each("celery.utils.iso8601", parse_iso8601="umbel.utils.time:maybe_iso8601"),
-    **_each("celery.bin.call", call="umbel.cli.calling:call"),
-    **_each(
+    **each("celery.utils.iso8601", parse_iso8601="umbel.utils.time:maybe_iso8601"),
+    **each("celery.bin.call", call="umbel.cli.calling:call"),
+    **each(
         "celery.bin.celery",
         celery="umbel.cli.main:umbel",
         main="umbel.cli.main:main",
         report="umbel.cli.showing:report",
     ),
-    **_each(
+    **each(
         "celery.bin.list",
         bindings="umbel.cli.queues:bindings",
         list_="umbel.cli.queues:list_group",
     ),
-    **_each(
+    **each(
         "celery.bin.graph",
         bootsteps="umbel.cli.graph:bootsteps",
         workers="umbel.cli.graph:workers",
     ),
-    **_each("celery.bin.upgrade", settings="umbel.cli.upgrade:settings"),
-    **_each("celery.bin.purge", purge="umbel.cli.queues:purge"),
-    **_each("celery.bin.result", result="umbel.cli.calling:result"),
-    "billiard.VERSION": f"{_RELEASE}BILLIARD",
-    **_each(
-        "billiard.einfo",
-        ExceptionInfo="umbel.execution.failures:ExceptionInfo",
-        ExceptionWithTraceback="umbel.compat.moved:ExceptionWithTraceback",
-    ),
-    **_each(
-        "billiard.exceptions",
-        SoftTimeLimitExceeded="umbel.exceptions:SoftTimeLimitExceeded",
-        Terminated="umbel.exceptions:Terminated",
-        TimeLimitExceeded="umbel.exceptions:TimeLimitExceeded",
-        WorkerLostError="umbel.exceptions:WorkerLostError",
-    ),
-    "billiard.pool.Worker": "umbel.pools.prefork.child:Child",
-    **_each(
-        "kombu",
-        Connection="umbel.app.messaging:Connection",
-        Consumer="umbel.app.received:Consumer",
-        Exchange="umbel:Exchange",
-        Producer="umbel.app.messaging:Producer",
-        Queue="umbel:Queue",
-        binding="umbel.model:Binding",
-    ),
-    "kombu.connection.Connection": "umbel.app.messaging:Connection",
-    "kombu.message.Message": "umbel.app.received:Received",
-    **_each(
-        "kombu.messaging",
-        Consumer="umbel.app.received:Consumer",
-        Producer="umbel.app.messaging:Producer",
-    ),
-    **_each("kombu.common", Broadcast="umbel:Broadcast"),
-    **_each("kombu.entity", Exchange="umbel:Exchange", Queue="umbel:Queue"),
-    **_each(
-        "kombu.exceptions",
-        ChannelError="umbel.exceptions:QueueConflict",
-        ConnectionError="umbel.exceptions:BrokerUnavailable",
-        ContentDisallowed="umbel.exceptions:ContentDisallowed",
-        DecodeError="umbel.exceptions:DecodeError",
-        EncodeError="umbel.exceptions:EncodeError",
-        OperationalError="umbel.exceptions:OperationalError",
-        TimeoutError="builtins:TimeoutError",
-    ),
-    **_each(
-        "kombu.serialization",
-        dumps="umbel.serialization.registry:dumps",
-        loads="umbel.serialization.registry:loads",
-        register="umbel.serialization.registry:register",
-        unregister="umbel.serialization.registry:unregister",
-    ),
-    **_each(
-        "kombu.utils",
-        cached_property="functools:cached_property",
-        symbol_by_name="umbel.utils.imports:symbol_by_name",
-        uuid=_NEW_ID,
-    ),
-    **_each(
-        "kombu.utils.compat",
-        register_after_fork="umbel.compat.utils.functional:register_after_fork",
-    ),
-    **_each(
-        "kombu.utils.encoding",
-        bytes_to_str="umbel.compat.texts:bytes_to_str",
-        safe_repr="umbel.utils.saferepr:saferepr",
-        safe_str="umbel.compat.texts:safe_str",
-        str_to_bytes="umbel.compat.texts:str_to_bytes",
-    ),
-    **_each(
-        "kombu.utils.functional",
-        **{
-            name: _FUNCTIONAL + name
-            for name in (
-                *("LRUCache", "dictfilter", "is_list", "lazy"),
-                *("maybe_evaluate", "maybe_list", "memoize"),
-            )
-        },
-    ),
-    **_each("kombu.utils.imports", symbol_by_name="umbel.utils.imports:symbol_by_name"),
-    **_each(
-        "kombu.utils.json",
-        dumps="umbel.compat.texts:json_dumps",
-        loads="umbel.compat.texts:json_loads",
-        register_type="umbel.serialization.json:register_type",
-    ),
-    **_each("kombu.utils.objects", cached_property="functools:cached_property"),
-    **_each(
-        "kombu.utils.url",
-        maybe_sanitize_url="umbel.app.drivers:safe_url",
-        safequote="umbel.compat.texts:safequote",
-    ),
-    **_each("kombu.utils.uuid", uuid=_NEW_ID),
+    **each("celery.bin.upgrade", settings="umbel.cli.upgrade:settings"),
+    **each("celery.bin.purge", purge="umbel.cli.queues:purge"),
+    **each("celery.bin.result", result="umbel.cli.calling:result"),
+    **beside.NAMES,
 }
 """Path there → ``module:attribute`` here."""
 

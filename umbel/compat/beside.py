@@ -1,0 +1,135 @@
+"""Where names live here that documentation puts into what comes with Celery: billiard, kombu, vine.
+
+Source:
+    The reference of kombu, as far as Celery's user guide uses it; names that other packages import.
+"""
+
+from __future__ import annotations
+
+from umbel.compat.rows import each
+
+__all__ = ["HOMES", "NAMES"]
+
+HOMES: dict[str, str] = {
+    "billiard": "",
+    "billiard.einfo": "",
+    "billiard.exceptions": "",
+    "billiard.pool": "",
+    "kombu": "",
+    "kombu.common": "",
+    "kombu.asynchronous": "",
+    "kombu.asynchronous.timer": "umbel.compat.utils.timer2",
+    "kombu.connection": "",
+    "kombu.entity": "",
+    "kombu.message": "",
+    "kombu.messaging": "",
+    "vine": "umbel.compat.promises",
+    "kombu.exceptions": "",
+    "kombu.serialization": "",
+    "kombu.utils": "",
+    "kombu.utils.compat": "",
+    "kombu.utils.encoding": "",
+    "kombu.utils.functional": "",
+    "kombu.utils.imports": "",
+    "kombu.utils.json": "",
+    "kombu.utils.objects": "",
+    "kombu.utils.url": "",
+    "kombu.utils.uuid": "",
+}
+
+_RELEASE = "umbel.compat.release:"
+_FUNCTIONAL = "umbel.utils.functional:"
+_NEW_ID = "umbel.app.ids:new_id"
+
+NAMES: dict[str, str] = {
+    "billiard.VERSION": f"{_RELEASE}BILLIARD",
+    **each(
+        "billiard.einfo",
+        ExceptionInfo="umbel.execution.failures:ExceptionInfo",
+        ExceptionWithTraceback="umbel.compat.moved:ExceptionWithTraceback",
+    ),
+    **each(
+        "billiard.exceptions",
+        SoftTimeLimitExceeded="umbel.exceptions:SoftTimeLimitExceeded",
+        Terminated="umbel.exceptions:Terminated",
+        TimeLimitExceeded="umbel.exceptions:TimeLimitExceeded",
+        WorkerLostError="umbel.exceptions:WorkerLostError",
+    ),
+    "billiard.pool.Worker": "umbel.pools.prefork.child:Child",
+    **each(
+        "kombu",
+        Connection="umbel.app.messaging:Connection",
+        Consumer="umbel.app.received:Consumer",
+        Exchange="umbel:Exchange",
+        Producer="umbel.app.messaging:Producer",
+        Queue="umbel:Queue",
+        binding="umbel.model:Binding",
+    ),
+    "kombu.connection.Connection": "umbel.app.messaging:Connection",
+    "kombu.message.Message": "umbel.app.received:Received",
+    **each(
+        "kombu.messaging",
+        Consumer="umbel.app.received:Consumer",
+        Producer="umbel.app.messaging:Producer",
+    ),
+    **each("kombu.common", Broadcast="umbel:Broadcast"),
+    **each("kombu.entity", Exchange="umbel:Exchange", Queue="umbel:Queue"),
+    **each(
+        "kombu.exceptions",
+        ChannelError="umbel.exceptions:QueueConflict",
+        ConnectionError="umbel.exceptions:BrokerUnavailable",
+        ContentDisallowed="umbel.exceptions:ContentDisallowed",
+        DecodeError="umbel.exceptions:DecodeError",
+        EncodeError="umbel.exceptions:EncodeError",
+        OperationalError="umbel.exceptions:OperationalError",
+        TimeoutError="builtins:TimeoutError",
+    ),
+    **each(
+        "kombu.serialization",
+        dumps="umbel.serialization.registry:dumps",
+        loads="umbel.serialization.registry:loads",
+        register="umbel.serialization.registry:register",
+        unregister="umbel.serialization.registry:unregister",
+    ),
+    **each(
+        "kombu.utils",
+        cached_property="functools:cached_property",
+        symbol_by_name="umbel.utils.imports:symbol_by_name",
+        uuid=_NEW_ID,
+    ),
+    **each(
+        "kombu.utils.compat",
+        register_after_fork="umbel.compat.utils.functional:register_after_fork",
+    ),
+    **each(
+        "kombu.utils.encoding",
+        bytes_to_str="umbel.compat.texts:bytes_to_str",
+        safe_repr="umbel.utils.saferepr:saferepr",
+        safe_str="umbel.compat.texts:safe_str",
+        str_to_bytes="umbel.compat.texts:str_to_bytes",
+    ),
+    **each(
+        "kombu.utils.functional",
+        **{
+            name: _FUNCTIONAL + name
+            for name in (
+                *("LRUCache", "dictfilter", "is_list", "lazy"),
+                *("maybe_evaluate", "maybe_list", "memoize"),
+            )
+        },
+    ),
+    **each("kombu.utils.imports", symbol_by_name="umbel.utils.imports:symbol_by_name"),
+    **each(
+        "kombu.utils.json",
+        dumps="umbel.compat.texts:json_dumps",
+        loads="umbel.compat.texts:json_loads",
+        register_type="umbel.serialization.json:register_type",
+    ),
+    **each("kombu.utils.objects", cached_property="functools:cached_property"),
+    **each(
+        "kombu.utils.url",
+        maybe_sanitize_url="umbel.app.drivers:safe_url",
+        safequote="umbel.compat.texts:safequote",
+    ),
+    **each("kombu.utils.uuid", uuid=_NEW_ID),
+}
