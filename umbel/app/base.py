@@ -21,6 +21,7 @@ from umbel.app.connections import Connections
 from umbel.app.decorators import TaskDecorators
 from umbel.app.equipment import Equipment
 from umbel.app.fixups import BUILTIN_FIXUPS, Fixups
+from umbel.app.kinds import class_of
 from umbel.app.loaders import Loader, get_loader_cls
 from umbel.app.portal import Portal
 from umbel.app.producer import Producer
@@ -32,13 +33,9 @@ from umbel.app.task import Task
 from umbel.clock import LamportClock, SystemClock
 from umbel.execution import context
 from umbel.signals import Signal
-from umbel.utils.imports import symbol_by_name
 
 if TYPE_CHECKING:
-    from umbel.app.control import Control
     from umbel.app.dead_letters import DeadLetters
-    from umbel.app.events import Events
-    from umbel.app.log import Logging
     from umbel.app.schedule import Schedule
     from umbel.protocols import Clock
 
@@ -55,16 +52,11 @@ class Umbel(TaskDecorators, Equipment):
     Thread-safe; any number of apps live in one process.
     """
 
-    task_cls: type[Task[..., Any]] = Task
     builtin_fixups: AbstractSet[str] = BUILTIN_FIXUPS
     """What fits the app to frameworks, unless it is made with others."""
     loader_cls: str | type[Loader] | None = None
     """What finds configuration and modules, or its name; default: what the environment names in
     ``CELERY_LOADER``, else :class:`~umbel.app.loaders.Loader`."""
-
-    log_cls: str | type[Logging] | None = None
-    """What sets up logging, or its name, instead of :class:`umbel.app.log.Logging`."""
-    _log: Logging | None = None
 
     def __init__(
         self,
@@ -98,7 +90,9 @@ class Umbel(TaskDecorators, Equipment):
             backend: ``result_backend``, or the class of one made for Celery.
             broker: ``broker_url``.
             include: Modules that workers import.
+            events: Instead of :attr:`events_cls`.
             log: Instead of :attr:`log_cls`.
+            control: Instead of :attr:`control_cls`.
             changes: Settings.
             config_source: As for :meth:`config_from_object`.
             fixups: Instead of :attr:`builtin_fixups`: functions, or their names.
@@ -119,13 +113,11 @@ class Umbel(TaskDecorators, Equipment):
         self.autofinalize = autofinalize
         self.steps: dict[str, set[Any]] = {"worker": set(), "consumer": set()}
         self.user_options: defaultdict[str, set[Any]] = defaultdict(set)
-        if task_cls is not None:
-            self.task_cls = symbol_by_name(task_cls) if isinstance(task_cls, str) else task_cls
-        if log is not None:
-            self.log_cls = log
+        given = {"task": task_cls, "log": log, "control": control, "events": events}
+        vars(self).update({f"{name}_cls": kind for name, kind in given.items() if kind is not None})
         self._mutex = threading.RLock()
         self._registering = threading.RLock()
-        self._tasks = TaskRegistry()
+        self._tasks = class_of(self.registry_cls)()
         self._pending_discovery: list[Callable[[], object]] = []
         self._source: Any = config_source
         self._namespace = namespace
@@ -163,6 +155,7 @@ class Umbel(TaskDecorators, Equipment):
         self.on_configure = Signal(name="app.on_configure", providing_args={"source"})
         self.on_after_configure = Signal(name="app.on_after_configure", providing_args={"source"})
         self.on_after_finalize = Signal(name="app.on_after_finalize", providing_args={"app"})
+        self.on_after_fork = Signal(name="app.on_after_fork")
 
     def on_init(self) -> None:
         """Called at the end of the constructor; to be overridden."""
@@ -360,35 +353,6 @@ class Umbel(TaskDecorators, Equipment):
         """The task that a worker is running here, or None."""
         run = context.current()
         return None if run is None else self._tasks.get(run.task.name)
-
-    @property
-    def log(self) -> Logging:
-        """Logging, set up as the settings say."""
-        # Only long-running programs set up logging; the module costs 8 ms.
-        from umbel.app.log import Logging
-
-        if self._log is None:
-            # Once: it knows whether and how it has been set up.
-            kind = self.log_cls or Logging
-            made: Logging = (symbol_by_name(kind) if isinstance(kind, str) else kind)(self)
-            self._log = made
-        return self._log
-
-    @property
-    def control(self) -> Control:
-        """Steers workers, and asks them."""
-        # Few programs steer workers; see log.
-        from umbel.app.control import Control
-
-        return self._derive("control", lambda _: Control(self))
-
-    @property
-    def events(self) -> Events:
-        """Sends events, and listens to them."""
-        # Few programs do; see log.
-        from umbel.app.events import Events
-
-        return self._derive("events", lambda _: Events(self))
 
     @property
     def dead_letters(self) -> DeadLetters:

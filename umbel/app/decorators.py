@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar,
 
 from umbel.app.annotations import annotate
 from umbel.app.attributes import fitting
-from umbel.app.parts import Parts
+from umbel.app.kinds import Kinds
 from umbel.app.task import Task
 from umbel.exceptions import DuplicateTaskNameWarning
 
@@ -25,7 +25,7 @@ R = TypeVar("R")
 _NOT_ATTRIBUTES = frozenset({"lazy", "shared", "filter", "type", "__module__", "_force_evaluate"})
 
 
-class TaskDecorators(Parts):
+class TaskDecorators(Kinds):
     """The part of an app that makes tasks."""
 
     @overload
@@ -98,7 +98,7 @@ class TaskDecorators(Parts):
         pydantic: bool,
         options: dict[str, Any],
     ) -> Task[..., Any]:
-        task: Task[..., Any] = (base or self.task_cls)()
+        task: Task[..., Any] = (base or self._base_of_functions())()
         run = _checked(function, self.main or "", options) if pydantic else function
         task.name = name
         attributes = {

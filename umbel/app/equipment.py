@@ -50,20 +50,6 @@ class Equipment(Workflows):
     """Clients, codecs and runners, as the configuration asks for them."""
 
     @property
-    def Task(self) -> Any:  # noqa: N802 - Celery's name
-        """The base of class-based tasks of this app: :attr:`task_cls`, bound to it."""
-        kept = self._derived.get("Task")
-        if kept is None or kept[0] is not self.task_cls:
-            bases: tuple[type, ...] = (self.task_cls,)
-            made = type("Task", bases, {"_app": self})
-            kept = self._derived["Task"] = (self.task_cls, made)
-        return kept[1]
-
-    @Task.setter
-    def Task(self, task_cls: Any) -> None:  # noqa: N802 - as above
-        self.task_cls = task_cls
-
-    @property
     def read_retries(self) -> float:
         """How often looking at a result is tried again while the result backend is away."""
         retries: float = self.conf.result_backend_max_retries

@@ -49,7 +49,6 @@ class Parts:
     finalized: bool
     """Whether the tasks are complete: discovered, shared ones made, annotated."""
     _finalizing: bool
-    task_cls: type[Task[..., Any]]
     _tasks: TaskRegistry
     # Held while the app is finalized.
     _mutex: threading.RLock
