@@ -23,7 +23,7 @@ from benchmarks.throughput import clock_drain, stored
 
 COUNT_BY_SYSTEM = {"celery": 3000, "umbel": 100_000}
 """No-op tasks."""
-COUNT_OF_WORK = 6000
+COUNT_OF_WORK = 4000
 """Tasks of a millisecond."""
 EVENTS_PER_TASK = 3
 """received, started, succeeded."""
@@ -122,12 +122,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("systems", nargs="*", default=[*COUNT_BY_SYSTEM])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--no-op-only", action="store_true", help="leave out tasks of 1 ms")
     options = parser.parse_args()
     figures: dict[str, dict[str, list[Run]]] = {}
     plan = [
         (system, what, count)
         for system in options.systems
         for what, count in (("many", COUNT_BY_SYSTEM[system]), ("work", COUNT_OF_WORK))
+        if what == "many" or not options.no_op_only
     ]
     names = {"many": "no-op", "work": "1 ms"}
     with private_redis() as client:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import celery
 import pytest
+from celery.worker.control import Panel
 
 from umbel.testing.servers import ServerMissing, rabbitmq_server, redis_server, required
 
@@ -245,6 +246,100 @@ def test_what_runs_is_shown_in_the_same_shape(scene: Scene, client: Any) -> None
         replies = scene.ask(side, "control", "terminate", "SIGTERM", f"long-{other}")
         assert replies[f"{other}@x"] == {"ok": f"terminate: long-{other}"}
     until(lambda: all(each.state == "REVOKED" for each in sent), "the end of both tasks")
+
+
+ARGUMENTS: dict[str, list[dict[str, Any]]] = {
+    "active": [{}, {"safe": True}],
+    "add_consumer": [{"queue": "extra"}, {}],
+    "autoscale": [{"max": 3, "min": 1}],
+    "cancel_consumer": [{"queue": "extra"}],
+    "conf": [{}, {"with_defaults": True}],
+    "hello": [{"from_node": "other@x", "revoked": {}}],
+    "memdump": [{}, {"samples": 2}],
+    "pool_grow": [{}],
+    "pool_shrink": [{}],
+    "query_task": [{"ids": ["shaped-umbel", "shaped-celery", "nobody"]}, {"ids": []}],
+    "rate_limit": [
+        {"task_name": "interop.add", "rate_limit": "9/s"},
+        {"task_name": "interop.add", "rate_limit": 0},
+        {"task_name": "no.such", "rate_limit": "9/s"},
+    ],
+    "registered": [{}, {"taskinfoitems": ["max_retries"]}],
+    "revoke": [{"task_id": "a"}, {"task_id": ["b"]}, {"task_id": "a", "terminate": True}],
+    "revoke_by_stamped_headers": [{"headers": {"mon": "x"}}],
+    "terminate": [{"signal": "TERM", "task_id": "nobody"}],
+    "time_limit": [
+        {"task_name": "interop.add", "soft": 5, "hard": 9},
+        {"task_name": "no.such", "soft": 5},
+    ],
+}
+"""What commands are called with; the others with nothing."""
+LEFT_OUT = {
+    "election": "ends a worker of Celery's that is alone",
+    "objgraph": "needs a library that is not here",
+    "shutdown": "has a test of its own",
+}
+OTHERWISE = {
+    "report": "it is another program",
+    "disable_events": "Celery's -E cannot be taken back",
+    "enable_events": "so there is nothing to give again",
+}
+"""Commands whose replies have the same shape, but not the same words."""
+FREE = {"conf", "stats.total", "hello.revoked"}
+"""Mappings whose keys are data."""
+
+
+def shape(value: Any, path: str) -> Any:
+    """Keys and kinds; None is of any kind, and what differs by nature is left out."""
+    if isinstance(value, dict):
+        if path in FREE:
+            return "mapping"
+        if path == "query_task":
+            return [shape(each, "query_task[id]") for each in value.values()]
+        return {name: shape(each, f"{path}.{name}") for name, each in value.items()}
+    if isinstance(value, list):
+        return [shape(value[0], path)] if value else []
+    if isinstance(value, bool) or value is None:
+        return type(value).__name__
+    return "number" if isinstance(value, int | float) else "text"
+
+
+def differences(ours: Any, theirs: Any, path: str) -> Iterator[str]:
+    """Where Celery's reply has what ours has not, or of another kind."""
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        yield from (f"{path}.{name} is missing" for name in theirs.keys() - ours.keys())
+        for name in theirs.keys() & ours.keys():
+            yield from differences(ours[name], theirs[name], f"{path}.{name}")
+    elif isinstance(theirs, list) and isinstance(ours, list):
+        if ours and theirs:
+            yield from differences(ours[0], theirs[0], f"{path}[]")
+    elif ours != theirs and "NoneType" not in (ours, theirs):
+        yield f"{path} is {ours}, not {theirs}"
+
+
+def test_every_command_is_answered_in_celerys_shape(scene: Scene, client: Any) -> None:
+    for side in ("umbel", "celery"):
+        client.send_task("interop.sleep", (90,), queue=side, task_id=f"shaped-{side}")
+        client.send_task("interop.add", (1, 2), queue=side, countdown=600)
+    until(lambda: len(actives(scene)) == 2, "the start of both tasks")
+    wrong: list[str] = []
+    for name in sorted(Panel.meta.keys() - LEFT_OUT.keys()):
+        for arguments in ARGUMENTS.get(name, [{}]):
+            replies = client.control.broadcast(
+                name, arguments, reply=True, timeout=PATIENCE, limit=2, destination=[*BOTH]
+            )
+            found = {node: reply for each in replies for node, reply in each.items()}
+            ours, theirs = found["umbel@x"], found["celery@x"]
+            wrong += differences(shape(ours, name), shape(theirs, name), name)
+            words = {"ok", "error"}
+            if isinstance(theirs, dict) and theirs.keys() & words:
+                same = ours == theirs if "ok" in theirs else ours.keys() == theirs.keys()
+                if not same and name not in OTHERWISE:
+                    wrong.append(f"{name}({arguments}): {ours}, not {theirs}")
+    assert not wrong, "\n".join(wrong)
+    for side in ("umbel", "celery"):
+        client.control.terminate(f"shaped-{side}")
+    until(lambda: not actives(scene), "the end of both tasks")
 
 
 def actives(scene: Scene) -> dict[str, Any]:
