@@ -209,9 +209,9 @@ class Producer:
     async def _join(self, messages: Sequence[Message]) -> None:
         """Publish once, alone or in company."""
         # Only called on a running loop, which has imported asyncio long before.
-        from asyncio import get_running_loop
+        import asyncio
 
-        loop = get_running_loop()
+        loop = asyncio.get_running_loop()
         outbox = self._outbox_by_loop.get(loop)
         if outbox is None:
             outbox = self._outbox_by_loop[loop] = _Outbox()
