@@ -31,6 +31,10 @@ class Handled:
         """The app it is registered with."""
         raise NotImplementedError
 
+    def _get_app(self) -> Umbel:
+        """What packages with task classes of their own say for :attr:`app`."""
+        return self.app
+
     @property
     def has_strategy(self) -> bool:
         """Whether workers do something else with its messages than to run it."""

@@ -91,11 +91,7 @@ class Parts:
         self._leases = Leases(broker, on.clock, self._end_lost if on.cancel_on_loss else None)
         self._events = TaskEvents(on.events, pool=on.pool, active=state.active, clock=on.clock)
         self._conclusions = Conclusions(
-            on.codec,
-            on.mourn,
-            self._events,
-            max_deliveries=on.max_deliveries,
-            clock=on.clock,
+            on.codec, on.mourn, self._events, max_deliveries=on.max_deliveries, clock=on.clock
         )
         self._handover = Handover()
         self.credit = self._credit = Credit(

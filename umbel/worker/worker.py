@@ -82,8 +82,7 @@ class Worker:
         self.options: WorkerOptions = resolve(given, app.conf)
         self.autoscaler: Autoscaler | None = None
         """What changes the number of processes; None: nothing does, before it runs or ever."""
-        self._beside = tuple(given.get("beside") or ())
-        self.hostname = self.options.hostname
+        self._beside, self.hostname = tuple(given.get("beside") or ()), self.options.hostname
         self.state = State(
             Holding(self.options.eta_task_limit),
             Revocations(app.wall_clock, most=state.REVOKES_MAX, seconds=state.REVOKE_EXPIRES),

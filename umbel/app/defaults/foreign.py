@@ -11,8 +11,8 @@ from umbel.app.suggestions import closest
 
 __all__ = ["allow", "allowed", "is_foreign"]
 
-_WELL_KNOWN = frozenset({"beat_dburi", "beat_engine_options", "beat_schema"})
-"""Names of packages that begin as ours do."""
+_WELL_KNOWN = frozenset({"beat_dburi", "beat_engine_options", "beat_schema", "once"})
+"""Names of packages that begin as ours do, or are a single word."""
 
 _BEGINNINGS = frozenset(name.partition("_")[0] for name in SETTINGS)
 _OURS = ("celery", "umbel")
