@@ -54,10 +54,11 @@ class Kinds(Parts):
     @property
     def log(self) -> Logging:
         """Logging, set up as the settings say."""
-        if self._log is None:
+        made = self._log
+        if made is None:
             # Once: it knows whether and how it has been set up.
-            self._log = class_of(self.log_cls)(self)
-        return self._log
+            made = self._log = class_of(self.log_cls)(self)
+        return made
 
     def create_task_cls(self) -> Any:
         """Makes :attr:`Task`; what an app overrides to have tasks of another class."""

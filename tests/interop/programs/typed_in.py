@@ -57,9 +57,9 @@ def record(documents: list[str], modules: list[str]) -> list[list[str]]:
     found: list[list[str]] = []
     for document in documents:
         for statement, came, _ in outcomes(Path(document), modules):
-            shown = f"{type(came).__name__}"
-            if isinstance(came, (str, int, float, bool, list, dict, tuple, type(None))):
-                shown = VOLATILE.sub("...", repr(came))
+            # Signatures are dictionaries, too.
+            plain = type(came) in {str, int, float, bool, list, dict, tuple, type(None)}
+            shown = VOLATILE.sub("...", repr(came)) if plain else type(came).__name__.strip("_")
             found.append([Path(document).stem, statement, shown])
     return found
 
