@@ -61,6 +61,7 @@ NAMES: dict[str, str] = {
         Connection="umbel.app.messaging:Connection",
         Consumer="umbel.app.received:Consumer",
         Exchange="umbel:Exchange",
+        Message="umbel.app.received:Received",
         Producer="umbel.app.messaging:Producer",
         Queue="umbel:Queue",
         binding="umbel.model:Binding",

@@ -6,14 +6,13 @@ Source:
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Callable
-from typing import Any
 
 from umbel import signals
 from umbel.events.sender import EventSender
 from umbel.protocols import Clock
+from umbel.utils.sysinfo import load_average
 
 __all__ = ["INTERVAL", "Heart", "software"]
 
@@ -74,12 +73,6 @@ class Heart:
             freq=self._interval,
             active=self._active(),
             processed=self._processed(),
-            loadavg=_load(),
+            loadavg=list(load_average()),
             **self._software,
         )
-
-
-def _load() -> list[Any]:
-    if not hasattr(os, "getloadavg"):
-        return [0.0, 0.0, 0.0]
-    return [round(load, 2) for load in os.getloadavg()]

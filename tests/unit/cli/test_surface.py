@@ -18,11 +18,7 @@ from umbel.cli.session import Session
 
 Run = Callable[..., tuple[int, str, str]]
 
-MISSING = {
-    ("beat", "--enable-remote-control"): "schedulers answer no remote control",
-    ("beat", "--hostname"): "it is the name under which they would answer",
-    ("beat", "-n"): "as above",
-}
+MISSING: dict[tuple[str, str], str] = {}
 """What Celery's command line has and ours has not, and why."""
 
 OF_OTHERS = {"flower"}
