@@ -456,6 +456,23 @@ print(PeriodicTask.objects.get(name="later").total_run_count)
     assert int(counted) >= 1
 
 
+SCHEDULED = """
+import time
+from celery.schedules import crontab
+from tasks import app
+from umbel.beat.sending import Sending
+from umbel.model import Firing
+from umbel.schedules.plan import plan_of
+plan = plan_of("every minute", {"task": "tasks.divide", "schedule": crontab(), "args": (4, 2)}, app)
+now = time.time()
+firing = Firing(name=plan.name, after=now, until=now, at=now, task_id="scheduled")
+prepared = Sending(app).prepare([(plan, firing)])
+app.portal.call(app.producer.publish, list(prepared.messages.values()), app.publish_policy({}))
+assert app.AsyncResult("scheduled").get(timeout=20) == 2
+"""
+"""What beat does with an entry that is due; sentry watches none that come more often."""
+
+
 def test_sentry_hears_of_what_fails_and_follows_a_call_into_the_worker(project: Project) -> None:
     (project.folder / "tasks.py").write_text(SENTRY)
 
@@ -471,19 +488,23 @@ with sentry_sdk.start_transaction(op="test", name="outer") as outer:
     assert hesitate.apply_async(headers={"tenant": "a"}).get(timeout=20) == "a"
 print(outer.trace_id, sent.id)
 """)
+        project.client(SCHEDULED)
     trace_id, task_id = printed.splitlines()[-1].split()
     lines = (project.folder / "envelopes").read_text().splitlines()
     items = [json.loads(line) for line in lines]
     errors = {
         item["exception"]["values"][-1]["type"]: item for kind, item in items if kind == "event"
     }
-    runs = [item for kind, item in items if kind == "transaction"]
+    runs = [
+        item
+        for kind, item in items
+        if kind == "transaction" and item["contexts"]["trace"]["trace_id"] == trace_id
+    ]
+    checked_in = [item for kind, item in items if kind == "check_in"]
 
     assert set(errors) == {"ZeroDivisionError", "LookupError"}
     assert errors["ZeroDivisionError"]["tags"]["celery_task_id"] == task_id
-    assert {item["contexts"]["trace"]["trace_id"] for item in (*errors.values(), *runs)} == {
-        trace_id
-    }
+    assert {item["contexts"]["trace"]["trace_id"] for item in errors.values()} == {trace_id}
     assert sorted(
         (item["transaction"], item["contexts"]["trace"].get("status")) for item in runs
     ) == [
@@ -495,6 +516,15 @@ print(outer.trace_id, sent.id)
         ("tasks.hesitate", "aborted"),
         ("tasks.hesitate", "ok"),
     ]
+    assert [(item["monitor_slug"], item["status"]) for item in checked_in] == [
+        ("every minute", "in_progress"),
+        ("every minute", "ok"),
+    ]
+    assert checked_in[0]["check_in_id"] == checked_in[1]["check_in_id"]
+    assert checked_in[0]["monitor_config"]["schedule"] == {
+        "type": "crontab",
+        "value": "* * * * *",
+    }
     [ended] = [item for item in runs if item["transaction"] == "tasks.hesitate"][1:]
     [span] = [span for span in ended["spans"] if span["op"] == "queue.process"]
     assert span["data"]["messaging.system"] == "redis"

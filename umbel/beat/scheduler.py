@@ -65,6 +65,8 @@ class Scheduler:
     max_interval: float = DEFAULT_MAX_INTERVAL
     sync_every: float = 3 * 60
     sync_every_tasks: int | None = None
+    announces: ClassVar[bool] = True
+    """Whether it says in the log what it sends."""
     _last_sync: float | None = None
     _tasks_since_sync = 0
     logger = logger
@@ -253,14 +255,16 @@ class Scheduler:
 
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
         """Send an entry's task; errors are logged."""
-        logger.info("Scheduler: Sending due task %s (%s)", entry.name, entry.task)
+        if self.announces:
+            logger.info("Scheduler: Sending due task %s (%s)", entry.name, entry.task)
         try:
             result = self.apply_async(entry, producer=producer, advance=False)
         except Exception as error:
             # Tasks, routes and subclasses raise anything; the others go on.
             logger.error("Message Error: %s", error, exc_info=True)  # noqa: G201
         else:
-            logger.debug("%s sent. id->%s", entry.task, getattr(result, "id", None))
+            if self.announces:
+                logger.debug("%s sent. id->%s", entry.task, getattr(result, "id", None))
 
     def apply_async(
         self, entry: Any, producer: Any = None, advance: bool = True, **_kwargs: Any

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from umbel.beat import watched
 from umbel.beat.lazy import evaluated
 from umbel.exceptions import BackendUnavailable, BatchError
 from umbel.model import Firing, Message, ScheduleRecord
@@ -54,8 +55,9 @@ class Sending:
         for plan, firing in due:
             task_id = str(firing.task_id)
             try:
-                made = app.calls_of(_signature(plan, firing))
-                encoded = app.producer.encode(made, app.publish_policy(plan.options))
+                options = watched.seen(app, plan) if watched.is_watched() else plan.options
+                made = app.calls_of(_signature(plan, firing, options))
+                encoded = app.producer.encode(made, app.publish_policy(options))
             except Exception:
                 # Arguments, routes and receivers of signals are the user's, and raise anything.
                 logger.exception("beat: Couldn't apply scheduled task %s", plan.name)
@@ -144,8 +146,8 @@ class Sending:
         return {name for task_id, name in asked.items() if task_id not in ended}
 
 
-def _signature(plan: Plan, firing: Firing) -> dict[str, Any]:
-    options = {key: value for key, value in plan.options.items() if value is not None}
+def _signature(plan: Plan, firing: Firing, given: Mapping[str, Any]) -> dict[str, Any]:
+    options = {key: value for key, value in given.items() if value is not None}
     headers: dict[str, Any] = {
         **(options.get("headers") or {}),
         "celery_beat_task": True,
