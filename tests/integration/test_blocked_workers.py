@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from umbel.testing.servers import ServerMissing, rabbitmq_server, required
+
 from .site import Site
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
@@ -24,6 +26,7 @@ from umbel import Umbel
 
 app = Umbel("shop")
 app.conf.worker_lease = {LEASE}
+app.conf.broker_heartbeat = float(os.environ.get("HEARTBEAT", 8))
 app.conf.worker_blocked_timeout = float(os.environ.get("LIMIT", 3600))
 notes = os.open("notes", os.O_APPEND | os.O_CREAT | os.O_WRONLY)
 
@@ -53,6 +56,21 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     site = Site(tmp_path, url, TASKS)
     yield site
     site.close()
+
+
+@pytest.fixture
+def rabbitmq_site(tmp_path: Path) -> Iterator[Site]:
+    try:
+        with rabbitmq_server() as server:
+            site = Site(
+                tmp_path, server.url(), TASKS, backend=f"sqlite:///{tmp_path / 'results.db'}"
+            )
+            yield site
+            site.close()
+    except ServerMissing as missing:
+        if required("rabbitmq"):
+            raise
+        pytest.skip(str(missing))
 
 
 def deputies(process: subprocess.Popen[bytes]) -> list[int]:
@@ -91,6 +109,46 @@ def test_a_task_that_has_the_interpreter_to_itself_runs_once(site: Site) -> None
     assert sorted(site.started()) == [0, 1, 2]
     for process in (*processes, rival):
         assert site.end(process, signal.SIGTERM) == 0
+
+
+def test_a_connection_to_rabbitmq_lives_as_long_as_a_worker_that_does_not_move(
+    rabbitmq_site: Site,
+) -> None:
+    site = rabbitmq_site
+    # RabbitMQ gives up a connection that is silent for six seconds at the latest.
+    heartbeat = {"HEARTBEAT": "2"}
+    processes = [
+        site.worker("-P", pool, "-c", "1", "-Q", pool, "-n", f"{pool}@%h", **heartbeat)
+        for pool in ("threads", "solo")
+    ]
+    results = [
+        site.app.send_task("hog", (number, 15), queue=pool)
+        for number, pool in enumerate(("threads", "solo"))
+    ]
+    site.until(lambda: sorted(site.started()) == [0, 1], "both have begun")
+
+    rival = site.ready("-P", "threads", "-Q", "threads,solo", "-n", "rival@%h", **heartbeat)
+
+    assert [result.get(timeout=60) for result in results] == [0, 1]
+    assert sorted(site.started()) == [0, 1]
+    for process in (*processes, rival):
+        assert site.end(process, signal.SIGTERM) == 0
+
+
+def test_a_stopped_worker_with_rabbitmq_loses_what_it_has(rabbitmq_site: Site) -> None:
+    site = rabbitmq_site
+    process = site.ready("-P", "threads", "-c", "1", HEARTBEAT="2")
+    result = site.app.send_task("wait", (1, 4))
+    site.until(lambda: site.started() == [1], "it has begun")
+
+    process.send_signal(signal.SIGSTOP)
+    rival = site.ready("-P", "threads", "-c", "1")
+
+    assert result.get(timeout=60) == 1
+    assert site.started() == [1, 1]
+    process.send_signal(signal.SIGCONT)
+    for each in (process, rival):
+        assert site.end(each, signal.SIGTERM) == 0
 
 
 def test_a_stopped_worker_loses_what_it_has(site: Site) -> None:

@@ -23,7 +23,16 @@ from umbel.model import (
 )
 from umbel.protocols.backend import ResultBackend
 
-__all__ = ["Broker", "Capabilities", "Compose", "KnowsHolders", "Pushes", "Transactional"]
+__all__ = [
+    "Broker",
+    "Capabilities",
+    "Compose",
+    "HangsByALine",
+    "KnowsHolders",
+    "Lifeline",
+    "Pushes",
+    "Transactional",
+]
 
 Compose = Callable[[Arrival, FullChord], Composed]
 """What becomes of a full chord: its body, or the failure of its body. Pure."""
@@ -180,6 +189,37 @@ class KnowsHolders(Protocol):
 
         Not in one step: what is settled meanwhile may or may not be counted.
         """
+        ...
+
+
+class Lifeline(msgspec.Struct, frozen=True):
+    """A connection that must not be silent for long."""
+
+    number: int
+    """Another one for each connection of this process."""
+    fd: int
+    beat: bytes
+    """What says that this end lives; whatever has been sent before, it may be sent after it."""
+
+
+@runtime_checkable
+class HangsByALine(Protocol):
+    """A broker whose leases last as long as a connection, on which another process can say for
+    this one that it lives."""
+
+    @property
+    def silence(self) -> float:
+        """Seconds that the connection may be silent before the server may give it up; 0: it may be
+        for ever."""
+        ...
+
+    async def secure(self) -> None:
+        """Connect, so that there is a lifeline before there is a message."""
+
+    @property
+    def lifeline(self) -> Lifeline | None:
+        """The connection as it is now; None: there is none, it may be silent, it is encrypted, or
+        something is half sent."""
         ...
 
 

@@ -43,6 +43,7 @@ def test_settings_of_our_own_are_marked() -> None:
         "worker_health_port",
         "worker_heartbeat_file",
         "worker_lease",
+        "worker_log_json",
         "worker_stall_timeout",
     }
     assert len(SETTINGS) - len(own) == 234

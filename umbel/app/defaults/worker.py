@@ -182,8 +182,7 @@ WORKER = (
         "float",
         43_200.0,
         "Seconds that a worker keeps its messages while a task holds the interpreter or blocks the "
-        "loop; 0: no longer than worker_lease. For the threads, asyncio and solo pools, with Redis "
-        "and SQLite.",
+        "loop; 0: no longer than worker_lease. For the threads, asyncio and solo pools.",
         least=0,
         own=True,
     ),

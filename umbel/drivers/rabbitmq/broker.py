@@ -27,7 +27,7 @@ from umbel.drivers.rabbitmq.suspects import Suspects
 from umbel.drivers.rabbitmq.topology import Topology, default_queue
 from umbel.exceptions import BatchError, BrokerUnavailable, ImproperlyConfigured
 from umbel.model import Delivery, Message, Queue, QueueStats, Retention
-from umbel.protocols import Capabilities, Clock
+from umbel.protocols import Capabilities, Clock, Lifeline
 
 __all__ = ["RabbitMQBroker"]
 
@@ -80,6 +80,7 @@ class RabbitMQBroker:
             name=f"umbel-{secrets.token_hex(6)}",
         )
         self._patience = client_options.connect_timeout
+        self._silence = 2 * client_options.heartbeat
         connected = partial(
             Client, addresses, clock=clock, options=client_options, error=BrokerUnavailable
         )
@@ -160,6 +161,20 @@ class RabbitMQBroker:
         return Capabilities(
             delay=True, delayed_apart=True, priority="high-first", ordered=True, wakeup=True
         )
+
+    @property
+    def silence(self) -> float:
+        """Two heartbeats."""
+        return self._silence
+
+    async def secure(self) -> None:
+        """Have the connection that messages are taken from."""
+        await self._incoming.link()
+
+    @property
+    def lifeline(self) -> Lifeline | None:
+        """Of the connection that messages are taken from; what is sent on it is small."""
+        return self._incoming.lifeline
 
     async def open(self) -> None:
         """Connect. Idempotent."""

@@ -17,7 +17,7 @@ from pamqp.base import Frame
 from umbel.drivers.rabbitmq.address import Address
 from umbel.drivers.rabbitmq.channel import LinkLost
 from umbel.drivers.rabbitmq.link import Link
-from umbel.protocols import Clock
+from umbel.protocols import Clock, Lifeline
 
 __all__ = ["Client", "ClientOptions", "explain", "options_of"]
 
@@ -124,6 +124,11 @@ class Client:
     def connected(self) -> bool:
         """Whether there is a connection, as far as one can know."""
         return self._link is not None
+
+    @property
+    def lifeline(self) -> Lifeline | None:
+        """See :class:`~umbel.protocols.HangsByALine`."""
+        return None if self._link is None else self._link.lifeline
 
     @property
     def name(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import count
 from struct import Struct
 from typing import Any, cast
 
@@ -11,9 +12,11 @@ from pamqp import commands, frame, heartbeat
 from pamqp.base import Frame
 
 from umbel.drivers.rabbitmq.channel import Channel, LinkLost, Listener, read_method
+from umbel.protocols import Lifeline
 
 __all__ = ["Link"]
 
+_numbers = count(1)
 _head_at = Struct(">BHI").unpack_from
 _METHOD, _HEADER, _BODY, _HEARTBEAT = 1, 2, 3, 8
 _HEARTBEAT_FRAME = heartbeat.Heartbeat().marshal()
@@ -38,6 +41,7 @@ class Link(asyncio.BufferedProtocol):
         on_lost: Callable[[Link], None],
         on_blocked: Callable[[str | None], None],
     ) -> None:
+        self._number = next(_numbers)
         self._on_lost = on_lost
         self._on_blocked = on_blocked
         self._loop = asyncio.get_running_loop()
@@ -54,6 +58,7 @@ class Link(asyncio.BufferedProtocol):
         self._pulse: asyncio.TimerHandle | None = None
         self._interval = 0.0
         self._heard_at = 0.0
+        self._beat_at = 0.0
         self._has_written = False
         self.frame_limit = 131_064
         """The most bytes of a body in one frame."""
@@ -91,7 +96,7 @@ class Link(asyncio.BufferedProtocol):
         self._interval = interval
         self._heard_at = self._loop.time()
         if interval:
-            self._pulse = self._loop.call_later(interval / 2, self._beat)
+            self._beat_later()
 
     # For everyone -------------------------------------------------------------------------
 
@@ -129,6 +134,21 @@ class Link(asyncio.BufferedProtocol):
         """Wait until there is room for more, or the connection is gone."""
         if self._writable is not None:
             await asyncio.shield(self._writable)
+
+    @property
+    def lifeline(self) -> Lifeline | None:
+        """How somebody else can say that this end lives.
+
+        He must not do so in the middle of a frame. What is half sent now is seen here; should it
+        be later, RabbitMQ closes a connection that was about to end anyway.
+        """
+        transport = self._transport
+        if transport is None or self.lost is not None or not self._interval:
+            return None
+        if transport.get_extra_info("ssl_object") or transport.get_write_buffer_size():
+            return None
+        fd: int = transport.get_extra_info("socket").fileno()
+        return Lifeline(self._number, fd, _HEARTBEAT_FRAME)
 
     def close(self, reason: str = "closed") -> None:
         """Drop the connection at once; whoever waits for something gets ``LinkLost``."""
@@ -242,14 +262,22 @@ class Link(asyncio.BufferedProtocol):
 
     def _beat(self) -> None:
         """Show that we live, and see whether the other end does."""
-        silent = self._loop.time() - self._heard_at
+        now = self._loop.time()
+        if now - self._beat_at > self._interval / 2:
+            # We stood still ourselves: what has come meanwhile may not have been read yet.
+            self._heard_at = max(self._heard_at, now - self._interval)
+        silent = now - self._heard_at
         if silent > 2 * self._interval:
             self.close(f"no sign of life for {silent:.0f} s")
             return
         if not self._has_written and self._transport is not None:
             self._transport.write(_HEARTBEAT_FRAME)
         self._has_written = False
-        self._pulse = self._loop.call_later(self._interval / 2, self._beat)
+        self._beat_later()
+
+    def _beat_later(self) -> None:
+        self._beat_at = self._loop.time() + self._interval / 2
+        self._pulse = self._loop.call_at(self._beat_at, self._beat)
 
     def _lose(self, reason: str) -> None:
         if self.lost is not None:

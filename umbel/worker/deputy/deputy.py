@@ -9,14 +9,16 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from umbel.clock import SystemClock
-from umbel.protocols import Broker, KnowsHolders
-from umbel.worker.deputy.duty import SILENT_AFTER, Orders
+from umbel.exceptions import BrokerUnavailable
+from umbel.protocols import Broker, HangsByALine, KnowsHolders
+from umbel.worker.deputy.duty import SILENT_AFTER, Leases, Line, Orders
 from umbel.worker.pools import can_block
 
 if TYPE_CHECKING:
@@ -34,55 +36,72 @@ _PROGRAM = Path(__file__).with_name("duty.py")
 
 
 def deputy_of(app: Umbel, options: WorkerOptions, source: Source) -> Deputy | None:
-    """A worker's deputy; None where no task can block the worker, no other process could renew its
-    leases (they last as long as the connection), or nobody wants one."""
-    broker = source.broker
-    if not (can_block(options) and options.blocked_timeout and isinstance(broker, KnowsHolders)):
+    """A worker's deputy; None where no task can block the worker, nobody could help it, or nobody
+    wants that."""
+    broker, limit = source.broker, options.blocked_timeout
+    if not (can_block(options) and limit):
         return None
-    return Deputy(
-        app.broker_elsewhere(),
-        broker.holder,
-        lambda: source.queues,
-        lease=app.conf.worker_lease,
-        limit=options.blocked_timeout,
-    )
+    if isinstance(broker, KnowsHolders):
+        holding = _Holding(app.broker_elsewhere(), broker.holder, source)
+        return Deputy(holding.orders, lease=app.conf.worker_lease, limit=limit)
+    if isinstance(broker, HangsByALine) and broker.silence and os.name != "nt":
+        orders = partial(_line_of, broker)
+        return Deputy(orders, lease=broker.silence, limit=limit, secure=broker.secure)
+    return None
+
+
+def _line_of(broker: HangsByALine) -> Line | None:
+    line = broker.lifeline
+    return None if line is None else Line(line.number, line.fd, line.beat)
+
+
+class _Holding:
+    """Whose leases a deputy renews, and in which queues: all that it has ever consumed from, since
+    what was received stays its own when its queue is consumed from no more."""
+
+    def __init__(self, make_broker: Callable[[], Broker], holder: str, source: Source) -> None:
+        self._make_broker = make_broker
+        self._holder = holder
+        self._source = source
+        self._queues: tuple[str, ...] = ()
+
+    def orders(self) -> Leases:
+        self._queues = tuple(dict.fromkeys((*self._queues, *self._source.queues)))
+        return Leases(self._make_broker, self._holder, self._queues)
 
 
 class Deputy:
-    """A process that renews the leases of a worker whose own loop does not get to it, because a
-    task holds the interpreter's lock or blocks the loop.
+    """A process that holds on to the messages of a worker whose own loop does not get to it,
+    because a task holds the interpreter's lock or blocks the loop.
 
     It hears a word now and then for as long as the loop goes round. When it hears nothing, and
-    the worker's process lives and has not been stopped, it renews what the worker holds, up to a
-    limit: a task that never ends must not keep its messages for ever. A worker that was stopped
-    loses its leases like one that has died.
+    the worker's process lives and has not been stopped, it renews the worker's leases, or says on
+    its connection that it lives; up to a limit: a task that never ends must not keep its messages
+    for ever. A worker that was stopped loses them like one that has died.
     """
 
     def __init__(
         self,
-        make_broker: Callable[[], Broker],
-        holder: str,
-        queues: Callable[[], Sequence[str]],
+        orders: Callable[[], Orders | None],
         *,
         lease: float,
         limit: float,
+        secure: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Make one.
 
         Args:
-            make_broker: Makes a client of the same broker in another process; is sent there.
-            holder: Whose leases they are, to the broker.
-            queues: What the worker consumes from now.
-            lease: Seconds.
+            orders: What it has to do, as things are now; None: nothing.
+            lease: Seconds after which others have what nobody holds on to.
             limit: Seconds that a worker which does not move keeps its messages.
+            secure: Called once, before it is asked for orders.
         """
-        self._make_broker = make_broker
-        self._holder = holder
-        self._queues = queues
+        self._secure = secure
+        self._orders = orders
         self._lease = lease
         self._limit = limit
         self._process: subprocess.Popen[bytes] | None = None
-        self._known_queues: set[str] = set()
+        self._told: Orders | None = None
 
     @property
     def pid(self) -> int | None:
@@ -95,6 +114,10 @@ class Deputy:
             logger.debug("No deputy: %s is not a file, and cannot be started.", _PROGRAM)
             return
         pause = self._lease * SILENT_AFTER / 2
+        if self._secure is not None:
+            # A broker that is away is for others to wait for; when it is back, there is a line.
+            with suppress(BrokerUnavailable):
+                await self._secure()
         try:
             while not ending.is_set():
                 if not self._keep():
@@ -112,39 +135,40 @@ class Deputy:
         finally:
             self._dismiss()
 
-    def report(self) -> bool:
-        """Tell the deputy that the loop goes round, and what is consumed from if that is new;
-        whether there is one."""
-        if self._process is None:
-            return False
-        new = set(self._queues()) - self._known_queues
-        # What was received stays ours when its queue is consumed from no more.
-        self._known_queues |= new
-        return self._tell(self._orders() if new else b"\n")
+    def report(self) -> None:
+        """Tell the deputy at once what has changed."""
+        if self._process is not None:
+            self._keep()
 
     def _keep(self) -> bool:
-        """Report, if need be to another deputy; whether there can be one."""
-        if self.report():
-            return True
-        if self._process is not None:
-            logger.warning("The deputy (pid %d) has ended; there will be another.", self.pid)
+        """Tell the deputy that the loop goes round, and what is to be done if that is new; have
+        another if need be. Whether there can be one."""
+        orders, told = self._orders(), self._told
+        if orders is None:
             self._dismiss()
-        self._known_queues.update(self._queues())
+            return True
+        if self._process is not None and (orders == told or isinstance(orders, Leases)):
+            if self._tell(b"\n" if orders == told else _sealed(orders)):
+                self._told = orders
+                return True
+            logger.warning("The deputy (pid %d) has ended; there will be another.", self.pid)
+        self._dismiss()
         try:
-            orders = self._orders()
-            self._process = self._start()
-        except (OSError, pickle.PicklingError, TypeError, AttributeError) as error:
+            sealed = _sealed(orders)
+            self._process = self._start(orders)
+        except (OSError, pickle.PicklingError, TypeError, AttributeError, ValueError) as error:
             logger.warning(
                 "This worker has no deputy, so that a task which holds the interpreter for longer "
-                "than worker_lease (%g seconds) loses its message to another worker: %s",
+                "than %g seconds loses its message to another worker: %s",
                 self._lease,
                 error,
             )
             return False
-        self._tell(orders)
+        self._told = orders
+        self._tell(sealed)
         return True
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _start(self, orders: Orders) -> subprocess.Popen[bytes]:
         numbers = map(str, (os.getpid(), self._lease, self._limit))
         # Without site, and with nothing of the environment's: it is told where modules are.
         process = subprocess.Popen(  # noqa: S603 - ourselves
@@ -152,17 +176,14 @@ class Deputy:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             bufsize=0,
+            # A connection can be told of to a process that is about to start, not later.
+            pass_fds=(orders.fd,) if isinstance(orders, Line) else (),
         )
         assert process.stdin is not None
         if os.name != "nt":
             # A deputy that does not listen must not keep the worker waiting.
             os.set_blocking(process.stdin.fileno(), False)
         return process
-
-    def _orders(self) -> bytes:
-        orders = Orders(self._make_broker, self._holder, sorted(self._known_queues))
-        sealed = pickle.dumps((sys.path, pickle.dumps(tuple(orders))))
-        return binascii.b2a_base64(sealed)
 
     def _tell(self, line: bytes) -> bool:
         """Say it; whether somebody is there."""
@@ -178,6 +199,7 @@ class Deputy:
 
     def _dismiss(self) -> None:
         process, self._process = self._process, None
+        self._told = None
         if process is None:
             return
         # It has nothing to do, or somebody else will do it better.
@@ -185,3 +207,10 @@ class Deputy:
         process.wait()
         assert process.stdin is not None
         process.stdin.close()
+
+
+def _sealed(orders: Orders) -> bytes:
+    """A line that says it."""
+    kind = "line" if isinstance(orders, Line) else "leases"
+    sealed = pickle.dumps((sys.path, kind, pickle.dumps(tuple(orders))))
+    return binascii.b2a_base64(sealed)

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-__all__ = ["Orders", "is_stopped"]
+__all__ = ["SILENT_AFTER", "Leases", "Line", "Orders", "is_stopped"]
 
 SILENT_AFTER = 1 / 4
 """Leases without a word from the worker until its deputy stands in. When it says a word, what it
@@ -29,14 +29,26 @@ _SHORTEST = 0.02
 """Seconds between two looks, however short a lease is."""
 
 
-class Orders(NamedTuple):
-    """What a deputy must know to stand in. Sent as plain values: reading them imports what they
-    are made of."""
+class Leases(NamedTuple):
+    """To renew what a worker holds. Reading it imports what it is made of."""
 
     make_broker: Callable[[], Any]
     """Makes a broker client that knows holders."""
     holder: str
     queues: Sequence[str]
+
+
+class Line(NamedTuple):
+    """To say on a worker's connection that it lives."""
+
+    number: int
+    """Of the connection; not known here."""
+    fd: int
+    beat: bytes
+
+
+Orders = Leases | Line
+"""What a deputy must know to stand in."""
 
 
 def is_stopped(pid: int) -> bool:
@@ -124,11 +136,15 @@ class Duty:
 
     def _renew(self) -> bool:
         try:
-            _renew(_unsealed(self._sealed), self._lease)
+            orders = _unsealed(self._sealed)
+            if isinstance(orders, Line):
+                _beat(orders)
+            else:
+                _renew(orders, self._lease)
         except Exception as error:  # noqa: BLE001 - the outermost handler: it is tried again
             _say(
-                f"could not renew the leases of the worker {self._worker}, which does not move: "
-                f"{error!r}"
+                f"could not hold on to the messages of the worker {self._worker}, which does not "
+                f"move: {error!r}"
             )
             return False
         return True
@@ -138,13 +154,21 @@ def _unsealed(sealed: bytes) -> Orders:
     # Memory of a process that may never need it.
     import pickle
 
-    path, orders = pickle.loads(sealed)  # noqa: S301 - from the process that started this one
+    path, kind, orders = pickle.loads(sealed)  # noqa: S301 - from who started this process
     sys.path[:] = path
-    found: Orders = Orders(*pickle.loads(orders))  # noqa: S301 - as above
-    return found
+    values: tuple[Any, ...] = pickle.loads(orders)  # noqa: S301 - as above
+    return Line(*values) if kind == "line" else Leases(*values)
 
 
-def _renew(orders: Orders, lease: float) -> None:
+def _beat(line: Line) -> None:
+    try:
+        os.write(line.fd, line.beat)
+    except BlockingIOError:
+        # The other end does not read; what it has not read will do as a sign of life.
+        return
+
+
+def _renew(orders: Leases, lease: float) -> None:
     # As above; and there is more in what it reads from here on.
     import asyncio
 
