@@ -220,7 +220,15 @@ class Signal:
 
         reference: Callable[[], Receiver | None]
         if isinstance(receiver, MethodType):
-            reference = weakref.WeakMethod(receiver, forget)
+            # Not a WeakMethod: one that dies together with its object, as at the end of an
+            # interpreter, complains.
+            owner, function = weakref.ref(receiver.__self__, forget), receiver.__func__
+
+            def bound() -> Receiver | None:
+                alive = owner()
+                return None if alive is None else MethodType(function, alive)
+
+            reference = bound
         else:
             reference = weakref.ref(receiver, forget)
         if not retry:
