@@ -128,14 +128,18 @@ class Parts:
         self.source = on.source
         self.revoking = self._make_revoking(known)
         self._intake = self._make_intake(known, exposure)
-        self._surplus = Surplus(
-            broker,
+        self._surplus = self._make_surplus()
+
+    def _make_surplus(self) -> Surplus:
+        on = self._on
+        return Surplus(
+            on.source.broker,
             on.pool,
             handover=self._handover,
             intake=self._intake,
             finish=self._finish,
             credit=self._credit,
-            state=state,
+            state=self._state,
             give_back=self._settler.give_back,
             clock=on.clock,
         )
