@@ -102,7 +102,7 @@ class TaskEvents:
             self._started.discard(request.key)
         if not accepted.options.send_events:
             return
-        if outcome.__class__ is Succeeded and not told:
+        if isinstance(outcome, Succeeded) and not told:
             # What nearly all come to.
             self._succeeded.append((request.id, outcome.runtime, outcome.shown))
             return
