@@ -14,14 +14,16 @@ from pathlib import Path
 
 from umbel.testing.servers import ServerMissing
 
+from .flows import FLOWS
 from .lives import LIVES
 from .outages import OUTAGES
+from .refusals import REFUSALS
 from .scenarios import SCENARIOS, Outcome, Scenario, Stage
 from .site import BROKERS, somewhere
 from .waiting import WAITING
 from .wires import WIRES
 
-ALL = (*SCENARIOS, *WIRES, *OUTAGES, *LIVES, *WAITING)
+ALL = (*SCENARIOS, *WIRES, *OUTAGES, *LIVES, *WAITING, *REFUSALS, *FLOWS)
 HEAD = ("fault", "broker", "sent", "lost", "run twice", "never ended", "reported", "recovery")
 
 

@@ -16,7 +16,7 @@ from .ledger import until
 from .site import CONCURRENCY, Fleet, Site
 
 __all__ = ["SCENARIOS", "Outcome", "Play", "Scenario", "Stage"]
-__all__ += ["all_at_work", "kill_cycles", "killed_under_load", "with_fleet"]
+__all__ += ["all_at_work", "crash_points", "kill_cycles", "killed_under_load", "with_fleet"]
 
 
 @dataclass
@@ -247,8 +247,9 @@ _MOST_CALLS = 200
 """A worker that makes so many calls for one task goes round in circles."""
 
 
-def _crash_points(task: str) -> Play:
-    """Killed at each call to broker and backend in turn, until a run comes through."""
+def crash_points(send: Callable[[Stage], None]) -> Play:
+    """Killed at each call to broker and backend in turn, until a run of what is sent comes
+    through."""
 
     def play(stage: Stage) -> Outcome:
         # Small turns leave calls out.
@@ -259,7 +260,7 @@ def _crash_points(task: str) -> Play:
             at += step
             is_clean = True
             for when in ("before", "after"):
-                stage.send(task, 1, 0.0)
+                send(stage)
                 env = {"CRASH_AT": str(at), "CRASH_WHEN": when}
                 worker = stage.site.worker(*("-c", "1", "-P", "threads"), env=env, app="crashing")
                 last = stage.results[-1]
@@ -336,8 +337,8 @@ SCENARIOS = (
     Scenario("F6 TERM, KILL", with_fleet(_ended("TERM", "KILL"))),
     Scenario("F7 TERM, INT, QUIT", with_fleet(_ended("TERM", "INT", "QUIT"))),
     Scenario("F8 killed as it fetches", kill_cycles),
-    Scenario("F9 crash points, late", _crash_points("late")),
-    Scenario("F9 crash points, early", _crash_points("early")),
+    Scenario("F9 crash points, late", crash_points(lambda stage: stage.send("late", 1, 0.0))),
+    Scenario("F9 crash points, early", crash_points(lambda stage: stage.send("early", 1, 0.0))),
     Scenario("F25 ETA, worker killed", with_fleet(_eta)),
     Scenario("F28 longer than its lease", with_fleet(_long)),
     Scenario("F29 frozen and thawed", with_fleet(_frozen, size=2)),

@@ -66,6 +66,14 @@ def tries(self: Any, number: int, times: int) -> int:
     return number
 
 
+@app.task(acks_late=True, reject_on_worker_lost=True)
+def gather(values: list[int], number: int) -> int:
+    """The body of a chord."""
+    note("start", number)
+    note("end", number)
+    return len(values)
+
+
 @app.task(acks_late=True, reject_on_worker_lost=True, rate_limit="20/s")
 def limited(number: int) -> int:
     """At least once, and not too often."""

@@ -1,0 +1,226 @@
+"""Faults of servers, disks and messages that say no for a while, or for good."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from threading import Thread
+
+from umbel.exceptions import OperationalError
+from umbel.model import Message
+from umbel.testing.servers import RabbitMQServer, RedisServer
+
+from .scenarios import Outcome, Scenario, Stage, with_fleet
+from .site import CONCURRENCY, Fleet
+
+__all__ = ["REFUSALS"]
+
+_AWAY = 8.0
+"""Seconds."""
+_BOUNDED = 60.0
+"""Seconds within which a client must hear that the server takes nothing."""
+
+
+def _redis(stage: Stage) -> RedisServer:
+    assert isinstance(stage.site.server, RedisServer)
+    return stage.site.server
+
+
+def _rabbitmq(stage: Stage) -> RabbitMQServer:
+    assert isinstance(stage.site.server, RabbitMQServer)
+    return stage.site.server
+
+
+def _for_a_while(
+    strike: Callable[[Stage, Fleet], None], heal: Callable[[Stage, Fleet], None]
+) -> Callable[[Stage, Fleet], Outcome]:
+    def play(stage: Stage, fleet: Fleet) -> Outcome:
+        stage.send("late", 120, 0.05)
+        stage.send("early", 20, 0.05)
+        stage.started(4)
+        strike(stage, fleet)
+        stage.struck(CONCURRENCY)
+        time.sleep(_AWAY)
+        heal(stage, fleet)
+        stage.fault_at = time.monotonic()
+        stage.probe()
+        outcome = stage.finish(fleet)
+        outcome.wrong = "the worker ended" if fleet.restarts else ""
+        return outcome
+
+    return play
+
+
+def _ordered(command: str) -> Callable[[Stage, Fleet], None]:
+    return lambda stage, _: _redis(stage).order(command)
+
+
+def _forgotten(stage: Stage, fleet: Fleet) -> Outcome:
+    """Everything in Redis is gone, and the worker goes on with what comes."""
+    stage.send("late", 60, 0.05)
+    stage.started(4)
+    _redis(stage).flush()
+    stage.struck(2 * CONCURRENCY)
+    stage.forgiven = {*range(len(stage.results))}
+    stage.probe()
+    outcome = stage.finish(fleet)
+    outcome.wrong = "the worker ended" if fleet.restarts else ""
+    return outcome
+
+
+def _queue_deleted(stage: Stage, fleet: Fleet) -> Outcome:
+    """By an operator, with what was in it; who sends and who consumes is to make it again."""
+    stage.send("late", 20, 0.05)
+    stage.started(4)
+    _rabbitmq(stage).control("delete_queue", "celery")
+    stage.struck(2 * CONCURRENCY)
+    stage.forgiven = {*range(len(stage.results))}
+    stage.probe()
+    outcome = stage.finish(fleet)
+    outcome.wrong = "the worker ended" if fleet.restarts else ""
+    return outcome
+
+
+def _out_of_memory(stage: Stage, fleet: Fleet) -> Outcome:
+    """RabbitMQ takes nothing from who publishes: both kinds of task are still run and settled."""
+    server, app = _rabbitmq(stage), stage.site.app
+    stage.send("late", 40, 0.05)
+    stage.send("early", 40, 0.05)
+    stage.started(4)
+    server.control("set_vm_memory_high_watermark", "0.000001")
+    stage.struck(CONCURRENCY)
+    heard: list[str] = []
+
+    def send() -> None:
+        began = time.monotonic()
+        try:
+            app.send_task("tasks.late", (-1, 0.0))
+            heard.append("sent")
+        except OperationalError:
+            heard.append("refused")
+        heard.append(f"within {time.monotonic() - began:.0f} s")
+
+    sending = Thread(target=send)
+    sending.start()
+    sending.join(_BOUNDED)
+    server.control("set_vm_memory_high_watermark", "0.4")
+    stage.fault_at = time.monotonic()
+    sending.join(_BOUNDED)
+    stage.probe()
+    outcome = stage.finish(fleet)
+    outcome.note = f"a send was {' '.join(heard)}"
+    outcome.wrong = "" if heard else "a send hangs"
+    return outcome
+
+
+def _locked(stage: Stage, fleet: Fleet) -> Outcome:
+    """Somebody holds the file: a backup, a console."""
+    stage.send("late", 120, 0.05)
+    stage.started(4)
+    with closing(sqlite3.connect(stage.site.folder / "queue.db", isolation_level=None)) as holder:
+        holder.execute("PRAGMA busy_timeout = 20000")
+        holder.execute("BEGIN IMMEDIATE")
+        stage.struck(CONCURRENCY)
+        time.sleep(_AWAY)
+        holder.execute("ROLLBACK")
+    stage.healed()
+    outcome = stage.finish(fleet)
+    outcome.wrong = "the worker ended" if fleet.restarts else ""
+    return outcome
+
+
+def _disk_full(_: Stage, fleet: Fleet) -> None:
+    _limit(fleet, resource.RLIMIT_FSIZE, 4096)
+
+
+def _files_used_up(_: Stage, fleet: Fleet) -> None:
+    """And a child dies, so that there is need for more."""
+    tree = fleet.trees[0]
+    used = len(list(Path(f"/proc/{tree.process.pid}/fd").iterdir()))
+    _limit(fleet, resource.RLIMIT_NOFILE, used)
+    os.kill(tree.children()[-1], signal.SIGKILL)
+
+
+def _limit(fleet: Fleet, what: int, most: int) -> None:
+    pid = fleet.trees[0].process.pid
+    _, hard = resource.prlimit(pid, what)
+    resource.prlimit(pid, what, (most, hard))
+
+
+def _unlimited(_: Stage, fleet: Fleet) -> None:
+    pid = fleet.trees[0].process.pid
+    for what in (resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE):
+        _, hard = resource.prlimit(pid, what)
+        resource.prlimit(pid, what, (hard, hard))
+
+
+_HEADERS = b'{"id":"bad","task":"tasks.late","lang":"py"}'
+_BAD: tuple[tuple[bytes, bytes, str, str], ...] = (
+    (b"", _HEADERS, "application/json", "utf-8"),
+    (b"\xff\xfe\x00garbage", _HEADERS, "application/json", "utf-8"),
+    (b"null", _HEADERS, "application/json", "utf-8"),
+    (b'"text"', _HEADERS, "application/json", "utf-8"),
+    (b"[[1],{}", _HEADERS, "application/json", "utf-8"),
+    (b'[{"a":1},[2],3]', _HEADERS, "application/json", "utf-8"),
+    (b"[" * 100_000, _HEADERS, "application/json", "utf-8"),
+    (b"[[],{},{}]", _HEADERS, "application/x-nobody-knows", "utf-8"),
+    (b"[[],{},{}]", b"{}", "application/json", "utf-8"),
+    (b"cos\nsystem\n(S'true'\ntR.", _HEADERS, "application/x-python-serialize", "binary"),
+)
+"""Body, headers, content type and encoding."""
+
+
+def _malformed(stage: Stage, fleet: Fleet) -> Outcome:
+    """Ten kinds of what nobody can read, between good tasks."""
+    app = stage.site.app
+    count = round(1000 * stage.scale) + 20
+    for start in range(0, count, 20):
+        stage.send("late", 2, 0.0)
+        messages = [
+            Message(
+                id=f"bad-{number}",
+                body=body,
+                headers=headers.replace(b'"bad"', f'"bad-{number}"'.encode()),
+                content_type=kind,
+                content_encoding=encoding,
+            )
+            for number in range(start, start + 20)
+            for body, headers, kind, encoding in [_BAD[number % len(_BAD)]]
+        ]
+        app.portal.call(app.producer.publish, messages, app.publish_policy({}))
+    stage.struck(0)
+    outcome = stage.finish(fleet)
+    total = -(-count // 20) * 20
+    fleet.until(lambda: app.dead_letters.count() >= total, 60, "all bad ones are dead letters")
+    outcome.note = f"{app.dead_letters.count()} of {total} bad messages are dead letters"
+    outcome.wrong = "the worker ended" if fleet.restarts else ""
+    return outcome
+
+
+REFUSALS = (
+    Scenario("F14 queue deleted", with_fleet(_queue_deleted), ("rabbitmq",)),
+    Scenario("F14 memory alarm", with_fleet(_out_of_memory), ("rabbitmq",)),
+    Scenario(
+        "F15 Redis out of memory 8 s",
+        with_fleet(
+            _for_a_while(_ordered("CONFIG SET maxmemory 1"), _ordered("CONFIG SET maxmemory 0"))
+        ),
+        ("redis",),
+    ),
+    Scenario(
+        "F15 Redis read-only 8 s",
+        with_fleet(_for_a_while(_ordered("REPLICAOF 127.0.0.1 1"), _ordered("REPLICAOF NO ONE"))),
+        ("redis",),
+    ),
+    Scenario("F16 Redis flushed", with_fleet(_forgotten), ("redis",)),
+    Scenario("F18 SQLite locked 8 s", with_fleet(_locked), ("sqlite",)),
+    Scenario("F18 disk full 8 s", with_fleet(_for_a_while(_disk_full, _unlimited)), ("sqlite",)),
+    Scenario("F33 malformed messages", with_fleet(_malformed)),
+    Scenario("F49 no more files 8 s", with_fleet(_for_a_while(_files_used_up, _unlimited))),
+)
