@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from umbel import Signature, chain, chord
-from umbel.testing.servers import RedisServer
 
-from .outages import with_backend
 from .scenarios import Outcome, Scenario, Stage, crash_points, with_fleet
 from .site import CONCURRENCY, Fleet
 
@@ -51,21 +49,6 @@ def _chord_killed(stage: Stage, fleet: Fleet) -> Outcome:
     return outcome
 
 
-def _chords_forgotten(stage: Stage, fleet: Fleet, backend: RedisServer) -> Outcome:
-    """The result backend loses all of its data while members run."""
-    _a_chord(stage, 20, 0.2)
-    stage.started(4)
-    backend.flush()
-    stage.struck(0)
-    # What was known of those that had ended is gone.
-    body = stage.results[-1]
-    fleet.until(body.ready, 60, "the body ends, one way or the other")
-    stage.forgiven = {n for n, each in enumerate(stage.results) if not each.ready()}
-    outcome = stage.finish(fleet)
-    outcome.note = f"the body ended as {body.state}: {body.result!r}"
-    return outcome
-
-
 FLOWS = (
     Scenario("F38 chord, killed", with_fleet(_chord_killed), ("sqlite", "redis")),
     Scenario(
@@ -74,5 +57,4 @@ FLOWS = (
         ("sqlite", "redis"),
     ),
     Scenario("F41 crash points, chain", crash_points(_a_chain)),
-    Scenario("F43 chord forgotten", with_backend(_chords_forgotten)),
 )
