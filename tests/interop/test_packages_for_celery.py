@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -339,12 +340,14 @@ def expected():
 def packages() -> Path:
     """Where the packages are installed."""
     uv = shutil.which("uv") or pytest.skip("no uv to install packages for Celery with")
-    mark = sha256(" ".join(PACKAGES).encode()).hexdigest()[:12]
+    # Compiled: each test starts several processes that import them.
+    options = ("--no-deps", "--compile-bytecode", "--python", sys.executable)
+    mark = sha256(" ".join((*options, *PACKAGES)).encode()).hexdigest()[:12]
     kept = Path(gettempdir()) / f"umbel-packages-{mark}"
     if not kept.exists():
         with TemporaryDirectory(dir=kept.parent) as folder:
-            command = [uv, "pip", "install", "--no-deps", "--target", f"{folder}/all", *PACKAGES]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+            command = [uv, "pip", "install", *options, "--target", f"{folder}/all", *PACKAGES]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
             if done.returncode:
                 pytest.skip(f"the package index has not given them: {done.stderr[-300:]}")
             try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 from umbel.model import Delivery
 from umbel.routing.queues import as_queue
@@ -144,8 +144,9 @@ class Consumer:
             no_ack: Whether messages are done with when they are received.
         """
         self.channel = channel
-        several = queues is None or isinstance(queues, list | tuple)
-        given: Iterable[Any] = (queues or ()) if several else (queues,)
+        given = cast("Iterable[Any]", queues or ())
+        if not isinstance(queues, list | tuple | None):
+            given = (queues,)
         self.queues = [as_queue(queue) for queue in given]
         self.no_ack = bool(no_ack)
         self.callbacks = list(callbacks or ())
