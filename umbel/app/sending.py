@@ -172,7 +172,8 @@ class TaskSending(Connecting):
         """The calls that a signature describes, as :meth:`send_many` would make them: one, unless
         the task has its own way."""
         args, kwargs = complete(signature.get("args"), signature.get("kwargs"))
-        name, options = str(signature["task"]), signature.get("options") or {}
+        name = str(signature["task"])
+        options: Mapping[str, Any] = signature.get("options") or {}
         own = self._own_way(name, args, kwargs, options)
         return [self._make_call(name, args, kwargs, options)] if own is None else own
 

@@ -489,7 +489,7 @@ class Task(Composable, Generic[P, R]):
 BaseTask = Task
 
 # Whatever a package puts in its place later.
-_APPLY_ASYNC = Task.apply_async
+_APPLY_ASYNC: object = vars(Task)["apply_async"]
 
 # What nobody has overridden.
 _OWN: Mapping[str, Any] = dict(vars(Task))

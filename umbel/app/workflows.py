@@ -126,7 +126,8 @@ class Workflows(TaskSending):
         for step in steps:
             options: Mapping[str, Any] = step.signature.get("options") or {}
             given = {"reply_to": reply_to, **options} if reply_to is not None else options
-            name, kwargs = str(step.signature["task"]), step.signature.get("kwargs") or {}
+            name = str(step.signature["task"])
+            kwargs: Mapping[str, Any] = step.signature.get("kwargs") or {}
             own = self._own_way(name, step.args, kwargs, given)
             calls += [self._make_call(name, step.args, kwargs, given)] if own is None else own
         return self.producer.encode(calls, self.publish_policy({}))

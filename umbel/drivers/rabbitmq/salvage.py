@@ -38,7 +38,7 @@ class _Death(msgspec.Struct, frozen=True):
 
 
 class _Headers(msgspec.Struct, frozen=True):
-    deaths: list[_Death] = msgspec.field(name="x-death", default_factory=list)
+    deaths: list[_Death] = msgspec.field(name="x-death", default_factory=list[_Death])
 
 
 class _Wreck:
