@@ -32,9 +32,22 @@ AFTER = (
     *("execution/hooks.py", "execution/context.py:leave", "wire/results.py", "wire/moments.py"),
     *("serialization/json.py:dumps", "serialization/json.py:is_plain"),
     *("pools/outbox.py", "pools/pace.py", "pools/inline.py:InlinePool._release"),
-    *("pools/inline.py:InlinePool.outcomes", "worker/finish.py", "worker/settle.py"),
-    *("worker/conclusion.py", "worker/verdict.py", "worker/batches.py", "worker/state.py"),
-    *("worker/leases.py:Leases.release", "drivers/memory/results.py", "drivers/memory/backend.py"),
+    *(
+        "pools/inline.py:InlinePool.outcomes",
+        "worker/settling/finish.py",
+        "worker/settling/settle.py",
+    ),
+    *(
+        "worker/settling/conclusion.py",
+        "worker/settling/verdict.py",
+        "worker/settling/batches.py",
+        "worker/state.py",
+    ),
+    *(
+        "worker/settling/leases.py:Leases.release",
+        "drivers/memory/results.py",
+        "drivers/memory/backend.py",
+    ),
     *(
         "drivers/memory/broker.py:MemoryBroker.settle",
         "drivers/memory/broker.py:MemoryBroker._forget",

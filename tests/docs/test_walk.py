@@ -7,9 +7,18 @@ import pytest
 from benchmarks.calls import ALONE, BUDGETS, Counted, Counting, count_calls
 
 STOPS = {
-    "publish": ("app/task.py:Task.apply_async", "app/producer.py:", "drivers/memory/broker.py:"),
-    "before": ("worker/intake.py:", "worker/admission.py:", "pools/inline.py:", "execution/"),
-    "after": ("execution/", "worker/settle.py:", "drivers/memory/"),
+    "publish": (
+        "app/task.py:Task.apply_async",
+        "app/sending/producer.py:",
+        "drivers/memory/broker.py:",
+    ),
+    "before": (
+        "worker/fetching/intake.py:",
+        "worker/fetching/admission.py:",
+        "pools/inline.py:",
+        "execution/",
+    ),
+    "after": ("execution/", "worker/settling/settle.py:", "drivers/memory/"),
 }
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from umbel import model
-from umbel.app.router import Router
+from umbel.app.sending.router import Router
 from umbel.routing.queues import Queues, as_queue
 from umbel.routing.routes import Routes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from umbel.app.attributes import fitting
+from umbel.app.configuring.attributes import fitting
 
 if TYPE_CHECKING:
     from umbel.app.task import Task

@@ -17,25 +17,25 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from umbel.app import current
-from umbel.app.connections import Connections
+from umbel.app.configuring.loaders import Loader, get_loader_cls
+from umbel.app.configuring.settings import Settings
+from umbel.app.connecting.connections import Connections
+from umbel.app.connecting.portal import Portal
 from umbel.app.decorators import TaskDecorators
 from umbel.app.equipment import Equipment
 from umbel.app.fixups import BUILTIN_FIXUPS, Fixups
 from umbel.app.kinds import class_of
-from umbel.app.loaders import Loader, get_loader_cls
-from umbel.app.portal import Portal
-from umbel.app.producer import Producer
 from umbel.app.registry import TaskRegistry
-from umbel.app.router import Router
-from umbel.app.sent_events import SentEvents
-from umbel.app.settings import Settings
+from umbel.app.sending.producer import Producer
+from umbel.app.sending.router import Router
+from umbel.app.sending.sent_events import SentEvents
 from umbel.app.task import Task
 from umbel.clock import LamportClock, SystemClock
 from umbel.execution import context
 from umbel.signals import Signal
 
 if TYPE_CHECKING:
-    from umbel.app.dead_letters import DeadLetters
+    from umbel.app.operating.dead_letters import DeadLetters
     from umbel.app.schedule import Schedule
     from umbel.protocols import Clock
 
@@ -56,7 +56,7 @@ class Umbel(TaskDecorators, Equipment):
     """What fits the app to frameworks, unless it is made with others."""
     loader_cls: str | type[Loader] | None = None
     """What finds configuration and modules, or its name; default: what the environment names in
-    ``CELERY_LOADER``, else :class:`~umbel.app.loaders.Loader`."""
+    ``CELERY_LOADER``, else :class:`~umbel.app.configuring.loaders.Loader`."""
 
     def __init__(
         self,
@@ -358,14 +358,14 @@ class Umbel(TaskDecorators, Equipment):
     def dead_letters(self) -> DeadLetters:
         """The messages that were given up."""
         # Few programs look at them; see log.
-        from umbel.app.dead_letters import DeadLetters
+        from umbel.app.operating.dead_letters import DeadLetters
 
         return self._derive("dead_letters", lambda _: DeadLetters(self))
 
     def bugreport(self) -> str:
         """Versions, addresses, tasks and changed settings, for a report of a bug; no secrets."""
         # Only a report needs to know the platform.
-        from umbel.app.report import bugreport
+        from umbel.app.operating.report import bugreport
 
         return bugreport(self)
 

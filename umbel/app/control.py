@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from umbel.app.inspection import Inspect, flatten_reply
-from umbel.app.mailbox import Asking, mailbox_of
+from umbel.app.operating.inspection import Inspect, flatten_reply
+from umbel.app.operating.mailbox import Asking, mailbox_of
 
 if TYPE_CHECKING:
     from umbel.app.base import Umbel
@@ -44,7 +44,7 @@ class Control:
         pattern: str | None = None,
         matcher: str | None = None,
     ) -> Inspect:
-        """What asks workers without changing them; see :class:`umbel.app.inspection.Inspect`."""
+        """What asks workers without changing them."""
         return Inspect(
             destination=destination,
             timeout=timeout,

@@ -9,7 +9,7 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, cast, overload
 
 from umbel.app.annotations import annotate
-from umbel.app.attributes import fitting
+from umbel.app.configuring.attributes import fitting
 from umbel.app.kinds import Kinds
 from umbel.app.task import Task
 from umbel.exceptions import DuplicateTaskNameWarning

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from umbel.app import drivers
-from umbel.app.workflows import Workflows
+from umbel.app.connecting import drivers
+from umbel.app.sending.workflows import Workflows
 from umbel.canvas.chains import chain
 from umbel.canvas.signature import maybe_signature
 from umbel.clock import SystemClock
@@ -19,8 +19,8 @@ from umbel.wire.results import ResultCodec
 
 if TYPE_CHECKING:
     from umbel.app.base import Umbel
-    from umbel.app.drivers import Replies
-    from umbel.app.settings import Settings
+    from umbel.app.configuring.settings import Settings
+    from umbel.app.connecting.drivers import Replies
     from umbel.canvas.composing import Composer
     from umbel.model import Message, Queue, ResultRecord
     from umbel.protocols import Broker, Fanout, ResultBackend, Runner, ScheduleStore
@@ -346,7 +346,7 @@ class Equipment(Workflows):
     def queues(
         self, select: Sequence[str] | None = None, exclude: Sequence[str] = ()
     ) -> list[Queue]:
-        """The queues to consume from; see :meth:`umbel.app.router.Router.select`."""
+        """The queues to consume from; see :meth:`umbel.app.sending.router.Router.select`."""
         return self.router.select(select, exclude)
 
     def _store_now(self, records: Sequence[ResultRecord]) -> None:

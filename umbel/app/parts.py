@@ -8,18 +8,18 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from umbel.app import drivers
-from umbel.app.ids import new_id
-from umbel.app.zones import zone_of
+from umbel.app.configuring.zones import zone_of
+from umbel.app.connecting import drivers
+from umbel.app.sending.ids import new_id
 
 if TYPE_CHECKING:
     from umbel.app.amqp import AMQP
-    from umbel.app.connections import Connections
-    from umbel.app.portal import Portal
-    from umbel.app.producer import Producer
+    from umbel.app.configuring.settings import Settings
+    from umbel.app.connecting.connections import Connections
+    from umbel.app.connecting.portal import Portal
     from umbel.app.registry import TaskRegistry
-    from umbel.app.router import Router
-    from umbel.app.settings import Settings
+    from umbel.app.sending.producer import Producer
+    from umbel.app.sending.router import Router
     from umbel.app.task import Task
     from umbel.protocols import Clock
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from umbel.app import drivers
+from umbel.app.connecting import drivers
 from umbel.exceptions import ImproperlyConfigured
 from umbel.protocols import KeepsSchedules
 
 if TYPE_CHECKING:
-    from umbel.app.settings import Settings
+    from umbel.app.configuring.settings import Settings
     from umbel.model import Firing, Leadership, ScheduleRecord
     from umbel.protocols import Broker, Clock, ScheduleStore
 

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, cast
 
 from umbel.app import current
-from umbel.app.arguments import ArgumentCheck, complete
-from umbel.app.calls import Defaults, adopt, defaults_of, make_call, result_of
 from umbel.app.composable import Composable
-from umbel.app.ids import new_id
-from umbel.app.in_place import run_in_place
-from umbel.app.options import FromConfig, resolve
-from umbel.app.overridden import Gathered, gather, is_overridden
+from umbel.app.configuring.options import FromConfig, resolve
+from umbel.app.sending.arguments import ArgumentCheck, complete
+from umbel.app.sending.calls import Defaults, adopt, defaults_of, make_call, result_of
+from umbel.app.sending.ids import new_id
+from umbel.app.sending.in_place import run_in_place
+from umbel.app.sending.overridden import Gathered, gather, is_overridden
 from umbel.exceptions import MaxRetriesExceededError, OperationalError
 from umbel.execution import context
 from umbel.execution.context import Context

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from umbel.app.mailbox import mailbox_of
+from umbel.app.operating.mailbox import mailbox_of
 from umbel.exceptions import (
     BrokerUnavailable,
     ContentDisallowed,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from umbel.app.ids import new_id
+from umbel.app.sending.ids import new_id
 from umbel.beat.sending import Sending
 from umbel.beat.shelf import LastRun
 from umbel.exceptions import DecodeError, OperationalError

@@ -16,7 +16,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from umbel import signals
-from umbel.app.drivers import driver_of
+from umbel.app.connecting.drivers import driver_of
 from umbel.app.schedule import code_entries
 from umbel.beat.answering import Answering
 from umbel.beat.engine import Engine

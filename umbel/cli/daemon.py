@@ -19,7 +19,7 @@ from umbel.exceptions import SecurityError
 from umbel.utils.nodenames import node_format
 
 if TYPE_CHECKING:
-    from umbel.app.settings import Settings
+    from umbel.app.configuring.settings import Settings
 
 __all__ = [
     "Surroundings",

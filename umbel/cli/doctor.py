@@ -16,7 +16,7 @@ from umbel.utils.text import pluralize
 
 if TYPE_CHECKING:
     from umbel.app.base import Umbel
-    from umbel.app.doctor import Facts, Finding
+    from umbel.app.operating.doctor import Facts, Finding
 
 __all__ = ["doctor"]
 
@@ -42,7 +42,7 @@ def doctor(session: Session, /, offline: bool, timeout: float, json: bool) -> in
     with 69 if the broker is away.
     """
     # Nobody else needs the advice.
-    from umbel.app.doctor import look_at, look_at_fleet
+    from umbel.app.operating.doctor import look_at, look_at_fleet
 
     app, found, is_celery = _app(session)
     away: OperationalError | None = None
@@ -79,7 +79,7 @@ def _show(session: Session, found: list[Finding]) -> None:
 def _app(session: Session) -> tuple[Umbel, list[Finding], bool]:
     """The app, what was wrong with its settings, and whether it is one of Celery's."""
     # Finding an app imports nearly all of umbel.
-    from umbel.app.finding import AppNotFound
+    from umbel.app.configuring.finding import AppNotFound
 
     name = session.app_name
     try:
@@ -114,7 +114,7 @@ def _like(session: Session, theirs: Any) -> tuple[Umbel, list[Finding]]:
     # Nobody else makes an app of another.
     from umbel.app.base import Umbel
     from umbel.app.defaults import SETTINGS
-    from umbel.app.doctor import Finding
+    from umbel.app.operating.doctor import Finding
 
     theirs.loader.import_default_modules()
     url = theirs.conf.broker_url or theirs.connection_for_write().as_uri(include_password=True)
@@ -149,7 +149,7 @@ def _like(session: Session, theirs: Any) -> tuple[Umbel, list[Finding]]:
 
 def _facts(session: Session, app: Umbel, timeout: float) -> Facts:
     # As above.
-    from umbel.app.doctor import Facts, is_internal
+    from umbel.app.operating.doctor import Facts, is_internal
 
     queues = [queue.name for queue in app.queues()]
 

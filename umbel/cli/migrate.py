@@ -19,7 +19,7 @@ from umbel.utils.text import pluralize
 
 if TYPE_CHECKING:
     from umbel.app.base import Umbel
-    from umbel.app.moving import Moved, Order
+    from umbel.app.operating.moving import Moved, Order
     from umbel.model import Delivery
 
 __all__ = ["migrate"]
@@ -69,7 +69,7 @@ def migrate(
         raise click.UsageError("--forever without --ack-messages would copy the same for ever.")
     app = session.app
     # Only this command carries messages.
-    from umbel.app.moving import Order
+    from umbel.app.operating.moving import Order
 
     pairs = [name.partition(":") for name in queues or [queue.name for queue in app.queues()]]
     order = Order(
@@ -102,7 +102,7 @@ async def _carry(
     session: Session, app: Umbel, source: str, destination: str, order: Order, *, silent: bool
 ) -> Moved:
     # Only this command carries messages.
-    from umbel.app.moving import move
+    from umbel.app.operating.moving import move
 
     shows_bar = sys.stderr.isatty() and not silent and not session.quiet
     async with AsyncExitStack() as stack:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from umbel.app.suggestions import did_you_mean
+from umbel.app.configuring.suggestions import did_you_mean
 from umbel.cli import user_options
 from umbel.cli.session import Session
 from umbel.exceptions import UmbelError, UnknownSetting
@@ -287,8 +287,8 @@ def setting_of_argument(text: str, prefix: str) -> tuple[str, Any]:
         prefix: What its name may lack.
     """
     # The table of settings is not for --help.
-    from umbel.app.settings import setting_of
-    from umbel.app.values import parsed
+    from umbel.app.configuring.settings import setting_of
+    from umbel.app.configuring.values import parsed
 
     name, equals, value = text.partition("=")
     if not equals:

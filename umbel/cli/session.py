@@ -65,8 +65,8 @@ class Session:
         """
         if self._app is None or self.app_name is not None:
             # Finding an app imports nearly all of umbel: --help and --version need none of it.
+            from umbel.app.configuring.finding import find_app
             from umbel.app.current import get_current_app, set_current_app
-            from umbel.app.finding import find_app
 
             self._app = find_app(self.app_name) if self.app_name else get_current_app()
             self.app_name = None
@@ -97,7 +97,7 @@ class Session:
         # Only commands that talk to a broker need a loop.
         import asyncio
 
-        from umbel.app.drivers import safe_url
+        from umbel.app.connecting.drivers import safe_url
 
         async def bounded() -> T:
             try:

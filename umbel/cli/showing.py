@@ -22,9 +22,9 @@ def settings(session: Session, /, filter: str, changed: bool, json: bool) -> Non
     FILTER is a part of their names. Secrets are hidden.
     """
     # The table of settings is not for --help.
-    from umbel.app.censor import censored
+    from umbel.app.configuring.censor import censored
+    from umbel.app.configuring.suggestions import did_you_mean
     from umbel.app.defaults import SETTINGS
-    from umbel.app.suggestions import did_you_mean
 
     conf = session.app.conf
     values = conf.table(with_defaults=not changed)
@@ -65,6 +65,6 @@ def settings(session: Session, /, filter: str, changed: bool, json: bool) -> Non
 def report(session: Session, /, json: bool) -> None:
     """Show versions and changed settings, to be put into a report of a bug."""
     # Only a report needs to know what is installed.
-    from umbel.app.report import about, bugreport
+    from umbel.app.operating.report import about, bugreport
 
     click.echo(as_json(about(session.app)) if json else bugreport(session.app))

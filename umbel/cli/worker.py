@@ -159,7 +159,7 @@ def _run(
     options: dict[str, Any],
 ) -> int:
     # The worker imports asyncio, pools and drivers: nothing else here needs them.
-    from umbel.app.finding import user_traceback
+    from umbel.app.configuring.finding import user_traceback
     from umbel.worker.worker import Worker
 
     logging = {"loglevel": loglevel, "logfile": surroundings.logfile}

@@ -39,7 +39,7 @@ HOMES: dict[str, str] = {
 
 _RELEASE = "umbel.compat.release:"
 _FUNCTIONAL = "umbel.utils.functional:"
-_NEW_ID = "umbel.app.ids:new_id"
+_NEW_ID = "umbel.app.sending.ids:new_id"
 
 NAMES: dict[str, str] = {
     "billiard.VERSION": f"{_RELEASE}BILLIARD",
@@ -58,20 +58,20 @@ NAMES: dict[str, str] = {
     "billiard.pool.Worker": "umbel.pools.prefork.child:Child",
     **each(
         "kombu",
-        Connection="umbel.app.messaging:Connection",
-        Consumer="umbel.app.received:Consumer",
+        Connection="umbel.app.connecting.messaging:Connection",
+        Consumer="umbel.app.connecting.received:Consumer",
         Exchange="umbel:Exchange",
-        Message="umbel.app.received:Received",
-        Producer="umbel.app.messaging:Producer",
+        Message="umbel.app.connecting.received:Received",
+        Producer="umbel.app.connecting.messaging:Producer",
         Queue="umbel:Queue",
         binding="umbel.model:Binding",
     ),
-    "kombu.connection.Connection": "umbel.app.messaging:Connection",
-    "kombu.message.Message": "umbel.app.received:Received",
+    "kombu.connection.Connection": "umbel.app.connecting.messaging:Connection",
+    "kombu.message.Message": "umbel.app.connecting.received:Received",
     **each(
         "kombu.messaging",
-        Consumer="umbel.app.received:Consumer",
-        Producer="umbel.app.messaging:Producer",
+        Consumer="umbel.app.connecting.received:Consumer",
+        Producer="umbel.app.connecting.messaging:Producer",
     ),
     **each("kombu.common", Broadcast="umbel:Broadcast"),
     **each("kombu.entity", Exchange="umbel:Exchange", Queue="umbel:Queue"),
@@ -129,7 +129,7 @@ NAMES: dict[str, str] = {
     **each("kombu.utils.objects", cached_property="functools:cached_property"),
     **each(
         "kombu.utils.url",
-        maybe_sanitize_url="umbel.app.drivers:safe_url",
+        maybe_sanitize_url="umbel.app.connecting.drivers:safe_url",
         safequote="umbel.compat.texts:safequote",
     ),
     **each("kombu.utils.uuid", uuid=_NEW_ID),

@@ -34,7 +34,7 @@ _APP = {
     "celery.app.backends": "umbel.app.backends.finding",
     "celery.app.base": "umbel.app.base",
     "celery.app.builtins": "",
-    "celery.app.control": "umbel.app.control umbel.app.inspection",
+    "celery.app.control": "umbel.app.control umbel.app.operating.inspection",
     "celery.app.defaults": "umbel.compat.app.defaults",
     "celery.app.events": "umbel.app.events",
     "celery.app.log": "umbel.app.log",
@@ -178,9 +178,9 @@ HOMES: dict[str, tuple[str, ...]] = {
 _RELEASE = "umbel.compat.release:"
 _CURRENT = "umbel.app.current:"
 _APPS = "umbel.compat.app.apps:"
-_LOADER = "umbel.app.loaders:Loader"
+_LOADER = "umbel.app.configuring.loaders:Loader"
 _FUNCTIONAL = "umbel.utils.functional:"
-_NEW_ID = "umbel.app.ids:new_id"
+_NEW_ID = "umbel.app.sending.ids:new_id"
 
 NAMES: dict[str, str] = {
     **each(
@@ -221,7 +221,7 @@ NAMES: dict[str, str] = {
         bugreport=f"{_CURRENT}bugreport",
         shared_task=f"{_CURRENT}shared_task",
     ),
-    **each("celery.app.base", PendingConfiguration="umbel.app.settings:Settings"),
+    **each("celery.app.base", PendingConfiguration="umbel.app.configuring.settings:Settings"),
     **each("celery.app.autoretry", add_autoretry_behaviour=f"{_APPS}add_autoretry_behaviour"),
     "celery.app.builtins.add_builtin_tasks": "umbel.app.builtins:add_builtin_tasks",
     **each(
@@ -235,10 +235,10 @@ NAMES: dict[str, str] = {
         AppPickler=f"{_APPS}AppPickler",
         appstr=f"{_APPS}appstr",
         filter_hidden_settings=f"{_APPS}filter_hidden_settings",
-        Settings="umbel.app.settings:Settings",
+        Settings="umbel.app.configuring.settings:Settings",
         bugreport=f"{_CURRENT}bugreport",
-        find_app="umbel.app.finding:find_app",
-        sanitize_url="umbel.app.drivers:safe_url",
+        find_app="umbel.app.configuring.finding:find_app",
+        sanitize_url="umbel.app.connecting.drivers:safe_url",
     ),
     **each("celery.apps.beat", Beat="umbel.cli.beat:Beat"),
     **each("celery.apps.worker", Worker="umbel.worker.worker:Worker"),
@@ -259,12 +259,12 @@ NAMES: dict[str, str] = {
         CeleryCommandException="umbel.compat.moved:CeleryCommandException",
         reraise="umbel.compat.moved:reraise",
     ),
-    "celery.loaders.get_loader_cls": "umbel.app.loaders:get_loader_cls",
+    "celery.loaders.get_loader_cls": "umbel.app.configuring.loaders:get_loader_cls",
     **each("celery.loaders.app", AppLoader=_LOADER),
     **each("celery.loaders.base", BaseLoader=_LOADER),
     **each(
         "celery.loaders.default",
-        DEFAULT_CONFIG_MODULE="umbel.app.loaders:DEFAULT_CONFIG_MODULE",
+        DEFAULT_CONFIG_MODULE="umbel.app.configuring.loaders:DEFAULT_CONFIG_MODULE",
         Loader=_LOADER,
     ),
     **each("celery.local", try_import="umbel.compat.moved:try_import"),
@@ -273,7 +273,7 @@ NAMES: dict[str, str] = {
     **each(
         "celery.security.utils", get_digest_algorithm="umbel.security.digests:get_digest_algorithm"
     ),
-    **each("celery.worker.heartbeat", Heart="umbel.worker.heart:Heart"),
+    **each("celery.worker.heartbeat", Heart="umbel.worker.fleet.heart:Heart"),
     **each(
         "celery.worker.state",
         should_stop="umbel.compat.worker.state:should_stop",

@@ -9,7 +9,7 @@
 
 Functions that choose are called with a *body*, a mapping with ``task``, ``id``, ``args``,
 ``kwargs``, ``retries`` and the other headers, and a *message*. Tasks that are not due yet stay
-where they are. To carry whole queues, :mod:`umbel.app.moving` is faster.
+where they are. To carry whole queues, :mod:`umbel.app.operating.moving` is faster.
 
 Source:
     Celery reference, ``celery.contrib.migrate``: names, arguments, who is called with what.
@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from umbel.app.connecting.messaging import Connection, Producer
 from umbel.app.current import app_or_default
-from umbel.app.messaging import Connection, Producer
-from umbel.app.producer import PublishPolicy
+from umbel.app.sending.producer import PublishPolicy
 from umbel.contrib.waiting import Body, Carried, Reader, State, StopFiltering
 from umbel.exceptions import UmbelError
 from umbel.model import Queue

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from umbel.app.connecting.drivers import shown_url
 from umbel.model import Queue
+from umbel.worker.options import WorkerOptions
 
-__all__ = ["Introduction", "banner"]
+if TYPE_CHECKING:
+    from umbel.app.base import Umbel
+
+__all__ = ["Introduction", "banner", "introduction"]
 
 
 class Introduction(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,6 +32,24 @@ class Introduction(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int
     queues: Sequence[Queue]
     tasks: Iterable[str]
+
+
+def introduction(app: Umbel, options: WorkerOptions, queues: Sequence[Queue]) -> Introduction:
+    """What there is to say of a worker of ``app``."""
+    # The package imports everything else; only its version is wanted here.
+    from umbel import __version__
+
+    return Introduction(
+        hostname=options.hostname,
+        version=__version__,
+        app=f"{app.main or '__main__'}:{id(app):#x}",
+        broker=shown_url(app.broker_read_url, app.project),
+        backend=shown_url(app.backend_url, app.project),
+        pool=options.pool,
+        concurrency=options.concurrency,
+        queues=queues,
+        tasks=app.tasks,
+    )
 
 
 def banner(about: Introduction) -> str:

@@ -17,7 +17,7 @@ from umbel.utils.nodenames import node_format
 from umbel.utils.sysinfo import cpu_budget, is_auto_concurrency
 
 if TYPE_CHECKING:
-    from umbel.app.settings import Settings
+    from umbel.app.configuring.settings import Settings
 
 __all__ = ["PoolKind", "WorkerArguments", "WorkerOptions", "node_name", "pool_kind", "resolve"]
 

@@ -16,25 +16,25 @@ from umbel.model import Delivery, Request, Settlement
 from umbel.protocols import Clock, Compose, KeepsRevocations, Pool, ResultBackend, Running
 from umbel.wire.results import ResultCodec
 from umbel.worker import reports
-from umbel.worker.admission import Accepted
-from umbel.worker.conclusion import Conclusions, Mourn
-from umbel.worker.credit import Credit
-from umbel.worker.exposure import Exposure
-from umbel.worker.fence import Fence
-from umbel.worker.finish import Finish
-from umbel.worker.handover import Handover
-from umbel.worker.intake import Intake
-from umbel.worker.known import KnownTasks
-from umbel.worker.leases import Leases
-from umbel.worker.patience import Patience
-from umbel.worker.revoking import Revoking
-from umbel.worker.settle import Settler
+from umbel.worker.fetching.admission import Accepted
+from umbel.worker.fetching.credit import Credit
+from umbel.worker.fetching.handover import Handover
+from umbel.worker.fetching.intake import Intake
+from umbel.worker.fetching.known import KnownTasks
+from umbel.worker.fetching.source import Source
+from umbel.worker.fetching.surplus import Surplus
+from umbel.worker.fleet.task_events import TaskEvents
+from umbel.worker.revoking.revoking import Revoking
+from umbel.worker.revoking.statedb import StateFile
+from umbel.worker.settling.conclusion import Conclusions, FindAftermath
+from umbel.worker.settling.exposure import Exposure
+from umbel.worker.settling.fence import Fence
+from umbel.worker.settling.finish import Finish
+from umbel.worker.settling.leases import Leases
+from umbel.worker.settling.patience import Patience
+from umbel.worker.settling.settle import Settler
 from umbel.worker.shutdown import Shutdown
-from umbel.worker.source import Source
 from umbel.worker.state import State
-from umbel.worker.statedb import StateFile
-from umbel.worker.surplus import Surplus
-from umbel.worker.telling import TaskEvents
 
 if TYPE_CHECKING:
     from umbel.app.base import Umbel
@@ -62,7 +62,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     codec: ResultCodec
     compose: Compose
     events: EventSender
-    mourn: Mourn
+    aftermath_of: FindAftermath
     """What a request leaves behind whose process is gone."""
     clock: Clock
     prefetch: bool
@@ -91,7 +91,11 @@ class Parts:
         self._leases = Leases(broker, on.clock, self._end_lost if on.cancel_on_loss else None)
         self._events = TaskEvents(on.events, pool=on.pool, active=state.active, clock=on.clock)
         self._conclusions = Conclusions(
-            on.codec, on.mourn, self._events, max_deliveries=on.max_deliveries, clock=on.clock
+            on.codec,
+            on.aftermath_of,
+            self._events,
+            max_deliveries=on.max_deliveries,
+            clock=on.clock,
         )
         self._handover = Handover()
         self.credit = self._credit = Credit(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from umbel import signals
 from umbel.exceptions import Retry
 from umbel.model import Delivery, Failed, Request, Revocation
-from umbel.worker.admission import Accepted
+from umbel.worker.fetching.admission import Accepted
 from umbel.worker.request import Request as RequestView
 
 __all__ = [

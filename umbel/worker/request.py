@@ -11,7 +11,7 @@ from umbel.wire.tasks import read_body
 if TYPE_CHECKING:
     from umbel.app.base import Umbel
     from umbel.model import Delivery, Message
-    from umbel.worker.admission import Accepted
+    from umbel.worker.fetching.admission import Accepted
 
 __all__ = ["Request", "create_request_cls"]
 

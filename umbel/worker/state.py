@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 
-from umbel.worker.admission import Accepted
-from umbel.worker.holding import Holding
-from umbel.worker.pulse import Pulse
-from umbel.worker.ratelimit import RateLimits
-from umbel.worker.revocations import Revocations
-from umbel.worker.rivals import Rivals
+from umbel.worker.fetching.admission import Accepted
+from umbel.worker.fetching.holding import Holding
+from umbel.worker.fetching.ratelimit import RateLimits
+from umbel.worker.fleet.rivals import Rivals
+from umbel.worker.health.pulse import Pulse
+from umbel.worker.revoking.revocations import Revocations
 
 __all__ = ["REVOKES_MAX", "REVOKE_EXPIRES", "State"]
 

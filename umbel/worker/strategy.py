@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from umbel.app.received import Received
+from umbel.app.connecting.received import Received
 from umbel.exceptions import InvalidTaskError
 
 __all__ = ["Handler", "default", "hybrid_to_proto2", "proto1_to_proto2"]

@@ -11,35 +11,36 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from umbel import signals
-from umbel.app.drivers import shown_url
 from umbel.exceptions import ImproperlyConfigured, NotRegistered
-from umbel.worker import cry, revocations, state
-from umbel.worker.banner import Introduction, banner
+from umbel.worker import state
+from umbel.worker.banner import banner, introduction
 from umbel.worker.commands.state import Consumer
 from umbel.worker.companions import Companion, running
-from umbel.worker.company import Company
 from umbel.worker.deputy import deputy_of
 from umbel.worker.extensions import companions_of
-from umbel.worker.holding import Holding
-from umbel.worker.mourning import Mourning
+from umbel.worker.fetching.holding import Holding
+from umbel.worker.fetching.ratelimit import RateLimits
+from umbel.worker.fetching.source import Source
+from umbel.worker.fleet.company import Company
+from umbel.worker.fleet.rivals import Rivals
+from umbel.worker.health import cry
+from umbel.worker.health.pulse import Pulse
+from umbel.worker.health.systemd import Systemd
+from umbel.worker.health.vitals import Vitals
+from umbel.worker.health.watchdog import Watchdog, count_waiting
 from umbel.worker.options import WorkerArguments, WorkerOptions, resolve
 from umbel.worker.parts import Parts, Surroundings
-from umbel.worker.patience import Patience
-from umbel.worker.pools import make_pool
+from umbel.worker.pools.choice import make_pool
+from umbel.worker.pools.scaling import ScaledPool, make_autoscaler
 from umbel.worker.process import causes, loop_factory, may_run
-from umbel.worker.pulse import Pulse
-from umbel.worker.ratelimit import RateLimits
-from umbel.worker.revocations import Revocations
-from umbel.worker.rivals import Rivals
-from umbel.worker.scaling import ScaledPool, make_autoscaler
+from umbel.worker.revoking import revocations
+from umbel.worker.revoking.revocations import Revocations
+from umbel.worker.revoking.statedb import StateFile
+from umbel.worker.settling.aftermath import Aftermaths
+from umbel.worker.settling.patience import Patience
 from umbel.worker.setup import queues_of
 from umbel.worker.shutdown import How, Shutdown
-from umbel.worker.source import Source
 from umbel.worker.state import State
-from umbel.worker.statedb import StateFile
-from umbel.worker.systemd import Systemd
-from umbel.worker.vitals import Vitals
-from umbel.worker.watchdog import Watchdog, count_waiting
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -384,7 +385,7 @@ class Worker:
             tasks=app.tasks,
             codec=app.codec,
             compose=app.composer,
-            mourn=Mourning(
+            aftermath_of=Aftermaths(
                 app.encode_steps,
                 app.codec,
                 accept=app.accept,
@@ -464,24 +465,8 @@ class Worker:
             )
 
     def _introduce(self, queues: list[Queue]) -> None:
-        if self.options.quiet:
-            return
-        # The package imports everything else; only its version is wanted here.
-        from umbel import __version__
-
-        app, options = self.app, self.options
-        about = Introduction(
-            hostname=self.hostname,
-            version=__version__,
-            app=f"{app.main or '__main__'}:{id(app):#x}",
-            broker=shown_url(app.broker_read_url, app.project),
-            backend=shown_url(app.backend_url, app.project),
-            pool=options.pool,
-            concurrency=options.concurrency,
-            queues=queues,
-            tasks=app.tasks,
-        )
-        self._say(banner(about))
+        if not self.options.quiet:
+            self._say(banner(introduction(self.app, self.options, queues)))
 
     def _say(self, text: str) -> None:
         if not self.options.quiet:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from umbel.app import drivers
+from umbel.app.connecting import drivers
 from umbel.exceptions import ImproperlyConfigured
 
 

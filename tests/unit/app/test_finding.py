@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from umbel.app.finding import AppNotFound, find_app
+from umbel.app.configuring.finding import AppNotFound, find_app
 
 Write = Callable[[str, str], None]
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from umbel.app.configuring.settings import Settings
 from umbel.app.defaults import foreign
-from umbel.app.settings import Settings
 from umbel.exceptions import UnknownSetting
 
 

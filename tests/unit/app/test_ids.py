@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 
-from umbel.app.ids import new_id
+from umbel.app.sending.ids import new_id
 
 
 def test_ids_are_random_uuids_in_their_usual_form() -> None:

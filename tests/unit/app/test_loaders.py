@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from umbel import Umbel
-from umbel.app.loaders import Loader, get_loader_cls
+from umbel.app.configuring.loaders import Loader, get_loader_cls
 from umbel.contrib.testing.worker import start_worker
 from umbel.exceptions import FixupWarning, ImproperlyConfigured
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from umbel import Exchange, Queue, Umbel
-from umbel.app.messaging import Connection, Producer
+from umbel.app.connecting.messaging import Connection, Producer
 from umbel.exceptions import EncodeError
 from umbel.serialization import json
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from umbel.app.portal import Portal
+from umbel.app.connecting.portal import Portal
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from umbel.app.settings import Settings
+from umbel.app.configuring.settings import Settings
 from umbel.exceptions import (
     ImproperlyConfigured,
     InvalidSetting,

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from umbel.app.censor import HIDDEN, censored, without_passwords
-from umbel.app.settings import Settings
+from umbel.app.configuring.censor import HIDDEN, censored, without_passwords
+from umbel.app.configuring.settings import Settings
 
 
 def test_only_what_was_set_is_shown() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from umbel import Umbel
-from umbel.app.sources import read_object
+from umbel.app.configuring.sources import read_object
 from umbel.exceptions import ImproperlyConfigured, UmbelWarning, UnknownSetting
 
 Write = Callable[[str, str], None]

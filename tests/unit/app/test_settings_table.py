@@ -9,9 +9,9 @@ import celery.app.defaults
 import pytest
 
 import umbel
+from umbel.app.configuring.values import KINDS, accepted
 from umbel.app.defaults import NAME_BY_OLD_NAME, SECTIONS, SETTINGS
 from umbel.app.defaults.support import MISSING
-from umbel.app.values import KINDS, accepted
 
 CELERYS = dict(celery.app.defaults.flatten(celery.app.defaults.NAMESPACES))
 

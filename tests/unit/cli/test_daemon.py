@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from umbel.app.settings import Settings
+from umbel.app.configuring.settings import Settings
 from umbel.cli.daemon import Surroundings, prepare
 
 

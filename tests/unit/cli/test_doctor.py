@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from umbel import Umbel
-from umbel.app.doctor import Facts, look_at, look_at_fleet
+from umbel.app.operating.doctor import Facts, look_at, look_at_fleet
 
 Run = Callable[..., tuple[int, str, str]]
 

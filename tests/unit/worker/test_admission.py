@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from umbel.clock import ManualClock
 from umbel.execution.runnable import TaskOptions
 from umbel.model import Delivery, Message, Request
-from umbel.worker.admission import Ruling, admit
-from umbel.worker.revocations import Revocations, of_ids
+from umbel.worker.fetching.admission import Ruling, admit
+from umbel.worker.revoking.revocations import Revocations, of_ids
 
 NOW = 1_000_000.0
 NONE = Revocations(ManualClock(), most=10, seconds=60)

@@ -12,7 +12,7 @@ from umbel.protocols import Running
 from umbel.worker import autoscale
 from umbel.worker.autoscale import Autoscaler
 from umbel.worker.options import resolve
-from umbel.worker.scaling import ScaledPool
+from umbel.worker.pools.scaling import ScaledPool
 
 
 class Slots:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from umbel.app.no_results import NoResults
+from umbel.app.connecting.no_results import NoResults
 from umbel.clock import ManualClock
 from umbel.drivers.memory.backend import MemoryBackend
 from umbel.drivers.memory.store import MemoryStore
@@ -24,8 +24,8 @@ from umbel.testing.faults import (
     raising,
 )
 from umbel.wire import headers
-from umbel.worker.chords import Chords, composing
-from umbel.worker.patience import Patience
+from umbel.worker.settling.chords import Chords, composing
+from umbel.worker.settling.patience import Patience
 
 
 class Site:

@@ -28,9 +28,9 @@ from umbel.model import (
     Succeeded,
 )
 from umbel.wire.results import ResultCodec
-from umbel.worker.admission import Accepted
-from umbel.worker.conclusion import Conclusions
-from umbel.worker.mourning import Legacy
+from umbel.worker.fetching.admission import Accepted
+from umbel.worker.settling.aftermath import Aftermath
+from umbel.worker.settling.conclusion import Conclusions
 
 EARLY = TaskOptions()
 LATE = TaskOptions(acks_late=True)
@@ -45,13 +45,13 @@ OVERRUN = Failed(key=1, runtime=3.0, record=None, cause="time-limit")
 
 @pytest.fixture
 def conclusions() -> Conclusions:
-    return Conclusions(ResultCodec(), mourn)
+    return Conclusions(ResultCodec(), aftermath_of)
 
 
-def mourn(request: Request, record: ResultRecord, *, calls_back: bool) -> Legacy:
+def aftermath_of(request: Request, record: ResultRecord, *, calls_back: bool) -> Aftermath:
     """Everything there can be left behind."""
     arrival = Arrival(chord_id="c", index=0, size=0, record=record, body=b"")
-    return Legacy((ERROR_CALLBACK,) if calls_back else (), (), (TAIL,), (arrival,))
+    return Aftermath((ERROR_CALLBACK,) if calls_back else (), (), (TAIL,), (arrival,))
 
 
 def accepted(options: TaskOptions, *, attempt: int = 1, **fields: Any) -> Accepted:
@@ -107,7 +107,7 @@ def test_what_goes_back_leaves_no_result_and_publishes_nothing(conclusions: Conc
 
 @pytest.mark.parametrize("outcome", [LOST, OVERRUN])
 def test_the_last_attempt_that_ends_its_process_makes_a_dead_letter(outcome: Failed) -> None:
-    conclusions = Conclusions(ResultCodec(), mourn, max_deliveries=3)
+    conclusions = Conclusions(ResultCodec(), aftermath_of, max_deliveries=3)
     options = TaskOptions(acks_late=True, reject_on_worker_lost=True, acks_on_timeout=False)
 
     ends = [conclusions.of(accepted(options, attempt=n), outcome) for n in (1, 2, 3)]
@@ -321,7 +321,7 @@ def test_a_task_that_wants_it_is_tried_again_when_its_process_is_lost(
     clock = ManualClock()
     caplog.set_level(logging.INFO)
 
-    settlement = Conclusions(ResultCodec(), mourn, clock=clock).of(accepted(options), LOST)
+    settlement = Conclusions(ResultCodec(), aftermath_of, clock=clock).of(accepted(options), LOST)
 
     [message] = settlement.publish
     headers = json.loads(message.headers)

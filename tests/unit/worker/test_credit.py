@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from umbel.model import Outcome, Request
-from umbel.worker.credit import Credit
+from umbel.worker.fetching.credit import Credit
 
 
 class Slots:

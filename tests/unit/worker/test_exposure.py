@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from umbel.execution.runnable import TaskOptions
 from umbel.model import Delivery, Message, Outcome, Request, Succeeded
-from umbel.worker.admission import Accepted
-from umbel.worker.exposure import Exposure
+from umbel.worker.fetching.admission import Accepted
+from umbel.worker.settling.exposure import Exposure
 
 LATE, EARLY = TaskOptions(acks_late=True), TaskOptions()
 LONG, SHORT = 0.001, 0.000_01

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from umbel import Umbel
-from umbel.app.received import Consumer, Received
+from umbel.app.connecting.received import Consumer, Received
 from umbel.exceptions import ContentDisallowed, ImproperlyConfigured, InvalidTaskError
 from umbel.model import Delivery, Message, Queue
 from umbel.worker import Worker

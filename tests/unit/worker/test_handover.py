@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from umbel.execution.runnable import TaskOptions
 from umbel.model import Delivery, Message, Request
-from umbel.worker.admission import Accepted, Ruling
-from umbel.worker.handover import Handover
+from umbel.worker.fetching.admission import Accepted, Ruling
+from umbel.worker.fetching.handover import Handover
 
 
 def accepted(key: int) -> Accepted:

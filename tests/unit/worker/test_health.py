@@ -14,10 +14,10 @@ import pytest
 
 from umbel.clock import ManualClock
 from umbel.exceptions import BrokerUnavailable, ImproperlyConfigured
-from umbel.worker.health import Health, serving
-from umbel.worker.pulse import Pulse
-from umbel.worker.systemd import Systemd
-from umbel.worker.watchdog import Watchdog
+from umbel.worker.health.http import Health, serving
+from umbel.worker.health.pulse import Pulse
+from umbel.worker.health.systemd import Systemd
+from umbel.worker.health.watchdog import Watchdog
 
 
 async def asked(port: int, request: bytes) -> tuple[int, dict[str, object] | None]:

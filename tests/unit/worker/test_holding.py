@@ -6,8 +6,8 @@ from math import inf
 
 from umbel.execution.runnable import TaskOptions
 from umbel.model import Delivery, Message, Request
-from umbel.worker.admission import Accepted
-from umbel.worker.holding import Holding
+from umbel.worker.fetching.admission import Accepted
+from umbel.worker.fetching.holding import Holding
 
 
 def waiting(key: int, eta: float) -> Accepted:

@@ -12,7 +12,7 @@ from umbel.clock import ManualClock
 from umbel.drivers.memory.broker import MemoryBroker
 from umbel.drivers.memory.store import MemoryStore
 from umbel.model import Delivery, Message, Queue
-from umbel.worker.leases import Leases
+from umbel.worker.settling.leases import Leases
 
 LEASE = 30.0
 

@@ -9,7 +9,7 @@ import pytest
 
 from umbel.clock import ManualClock
 from umbel.exceptions import BackendUnavailable, BrokerUnavailable, QueueConflict
-from umbel.worker.patience import Patience
+from umbel.worker.settling.patience import Patience
 
 
 class Server:

@@ -9,8 +9,8 @@ import pytest
 from umbel.clock import ManualClock
 from umbel.execution.runnable import TaskOptions
 from umbel.model import Delivery, Message, Request
-from umbel.worker.admission import Accepted
-from umbel.worker.ratelimit import RateLimits, per_second
+from umbel.worker.fetching.admission import Accepted
+from umbel.worker.fetching.ratelimit import RateLimits, per_second
 
 
 def accepted(key: int, task: str = "mail") -> Accepted:

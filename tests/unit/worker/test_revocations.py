@@ -9,8 +9,8 @@ import pytest
 
 from umbel.clock import ManualClock
 from umbel.model import Message, Request, Revocation
-from umbel.worker.revocations import Revocations, of_headers, of_ids
-from umbel.worker.statedb import StateFile
+from umbel.worker.revoking.revocations import Revocations, of_headers, of_ids
+from umbel.worker.revoking.statedb import StateFile
 
 
 def request(id_: str, **headers: object) -> Request:

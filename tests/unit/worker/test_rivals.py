@@ -7,7 +7,7 @@ from typing import Any
 
 from umbel.clock import ManualClock
 from umbel.model import Delivery, Message
-from umbel.worker.rivals import Rivals
+from umbel.worker.fleet.rivals import Rivals
 
 
 def sent(by: str, **headers: Any) -> Delivery:

@@ -27,8 +27,8 @@ from umbel.model import (
     Settlement,
 )
 from umbel.protocols import Compose, ResultBackend
-from umbel.worker.patience import Patience
-from umbel.worker.settle import Settler
+from umbel.worker.settling.patience import Patience
+from umbel.worker.settling.settle import Settler
 
 LEASE = 30.0
 

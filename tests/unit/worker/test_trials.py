@@ -5,8 +5,8 @@ from __future__ import annotations
 from umbel.clock import ManualClock
 from umbel.execution.runnable import TaskOptions
 from umbel.model import Delivery, Message, Request
-from umbel.worker.admission import Accepted
-from umbel.worker.trials import Trials
+from umbel.worker.fetching.admission import Accepted
+from umbel.worker.fetching.last_attempts import Trials
 
 LATE = TaskOptions(acks_late=True)
 

@@ -17,7 +17,7 @@ from umbel.model import (
     Revoked,
     Succeeded,
 )
-from umbel.worker.verdict import verdict
+from umbel.worker.settling.verdict import verdict
 
 DONE, GIVE_BACK, DROP = Ack(), Nack(requeue=True), Nack(requeue=False)
 TRY_AGAIN = Nack(requeue=True, counts=True)

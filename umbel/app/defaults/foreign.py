@@ -6,8 +6,8 @@ is to stay an error: a name that begins as ours do, or resembles one, is nobody 
 
 from __future__ import annotations
 
+from umbel.app.configuring.suggestions import closest
 from umbel.app.defaults import NAME_BY_OLD_NAME, SETTINGS
-from umbel.app.suggestions import closest
 
 __all__ = ["allow", "allowed", "is_foreign"]
 

@@ -15,7 +15,7 @@ class Setting(msgspec.Struct, frozen=True):
     name: str
     kind: str
     """The kinds of values it takes, for example ``"float | None"``; the words are those of
-    :data:`umbel.app.values.KINDS`."""
+    :data:`umbel.app.configuring.values.KINDS`."""
     # Any: settings hold whatever users may configure.
     default: Any
     text: str

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from umbel.app.censor import censored
+from umbel.app.configuring.censor import censored
 from umbel.app.current import get_default_app, shared_task_makers
 from umbel.compat.local import Proxy
 from umbel.execution import context

@@ -20,14 +20,14 @@ from typing import Any, NoReturn, cast
 
 from umbel.compat.utils.bounded import LimitedSet
 from umbel.exceptions import WorkerShutdown, WorkerTerminate
-from umbel.worker.admission import Accepted
 from umbel.worker.commands.state import Consumer, ControlState, running_consumers
-from umbel.worker.heart import software
+from umbel.worker.fetching.admission import Accepted
+from umbel.worker.fleet.heart import software
 from umbel.worker.request import Request
-from umbel.worker.revocations import of_ids
+from umbel.worker.revoking.revocations import of_ids
+from umbel.worker.revoking.statedb import StateFile
 from umbel.worker.shutdown import How
 from umbel.worker.state import REVOKE_EXPIRES, REVOKES_MAX
-from umbel.worker.statedb import StateFile
 
 __all__ = [
     "REVOKES_MAX",

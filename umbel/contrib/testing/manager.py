@@ -31,7 +31,7 @@ from umbel.utils.time import humanize_seconds
 
 if TYPE_CHECKING:
     from umbel.app.base import Umbel
-    from umbel.app.inspection import Inspect
+    from umbel.app.operating.inspection import Inspect
 
 __all__ = ["E_STILL_WAITING", "Manager", "ManagerMixin", "Sentinel"]
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from unittest.mock import MagicMock, Mock
 
-from umbel.app.ids import new_id
+from umbel.app.sending.ids import new_id
 from umbel.serialization.registry import dumps
 from umbel.utils.functional import maybe_list
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from umbel.worker.commands.registry import control_command, inspect_command, ok
 from umbel.worker.commands.state import ControlState
-from umbel.worker.heart import software
-from umbel.worker.mingle import learn
+from umbel.worker.fleet.heart import software
+from umbel.worker.fleet.mingle import learn
 
 __all__: list[str] = []
 

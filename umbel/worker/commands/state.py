@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from umbel.events.sender import EventSender
     from umbel.model import Queue
     from umbel.protocols import Pool
-    from umbel.worker.admission import Accepted
-    from umbel.worker.company import Company
-    from umbel.worker.credit import Credit
+    from umbel.worker.fetching.admission import Accepted
+    from umbel.worker.fetching.credit import Credit
+    from umbel.worker.fetching.source import Source
+    from umbel.worker.fleet.company import Company
     from umbel.worker.parts import Parts
-    from umbel.worker.source import Source
     from umbel.worker.worker import Worker
 
 __all__ = ["Consumer", "ControlState", "QoS", "running_consumers"]

@@ -19,12 +19,12 @@ from umbel.clock import SystemClock
 from umbel.exceptions import BrokerUnavailable
 from umbel.protocols import Broker, HangsByALine, KnowsHolders
 from umbel.worker.deputy.duty import SILENT_AFTER, Leases, Line, Orders
-from umbel.worker.pools import can_block
+from umbel.worker.pools.choice import can_block
 
 if TYPE_CHECKING:
     from umbel.app.base import Umbel
+    from umbel.worker.fetching.source import Source
     from umbel.worker.options import WorkerOptions
-    from umbel.worker.source import Source
 
 __all__ = ["Deputy", "deputy_of"]
 

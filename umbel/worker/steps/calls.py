@@ -11,7 +11,7 @@ from typing import Any
 from umbel.execution.calls import request_for, result_of
 from umbel.model import Outcome, Request
 from umbel.protocols import Clock, Pool
-from umbel.worker.credit import Credit
+from umbel.worker.fetching.credit import Credit
 
 __all__ = ["BasePool", "Calls"]
 

@@ -6,11 +6,11 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
-from umbel.app.messaging import Channel, Connection
-from umbel.app.received import Consumer, Received
+from umbel.app.connecting.messaging import Channel, Connection
+from umbel.app.connecting.received import Consumer, Received
 from umbel.model import Delivery
-from umbel.worker.leases import Leases
-from umbel.worker.patience import Patience
+from umbel.worker.settling.leases import Leases
+from umbel.worker.settling.patience import Patience
 
 if TYPE_CHECKING:
     from umbel.app.base import Umbel

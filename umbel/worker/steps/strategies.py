@@ -7,10 +7,10 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from umbel.app.received import Received
+from umbel.app.connecting.received import Received
 from umbel.model import Ack, Delivery, Nack, Settlement
-from umbel.worker.admission import Accepted
-from umbel.worker.finish import Finish
+from umbel.worker.fetching.admission import Accepted
+from umbel.worker.settling.finish import Finish
 from umbel.worker.strategy import Handler
 
 __all__ = ["Carried", "Strategies"]

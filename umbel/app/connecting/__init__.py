@@ -1,0 +1,1 @@
+"""Clients of brokers and backends, and how synchronous code reaches them."""

@@ -1,0 +1,449 @@
+"""URL scheme → driver: the one table that knows which drivers there are."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from umbel.exceptions import ImproperlyConfigured
+from umbel.serialization import registry
+
+if TYPE_CHECKING:
+    from umbel.model import Queue, Retention
+    from umbel.protocols import Broker, Clock, Fanout, ResultBackend
+
+__all__ = [
+    "DEFAULT_URL",
+    "DISABLED",
+    "Replies",
+    "default_database",
+    "driver_of",
+    "is_own",
+    "keeps_results",
+    "make_backend",
+    "make_broker",
+    "make_console",
+    "make_fanout",
+    "make_legacy_backend",
+    "make_mailbox",
+    "make_rpc_backend",
+    "safe_url",
+    "sends_results",
+    "shown_url",
+]
+
+DEFAULT_URL = "sqlite://"
+"""The embedded default: the project's own database file (:func:`default_database`)."""
+
+DISABLED = "disabled://"
+"""The result backend that keeps nothing."""
+
+_DRIVER_BY_SCHEME = {
+    "memory": "memory",
+    "in-memory": "memory",
+    "cache+memory": "memory",
+    "sqlite": "sqlite",
+    "redis": "redis",
+    "rediss": "redis",
+    "redis+socket": "redis",
+    "redis+cluster": "redis",
+    "rediss+cluster": "redis",
+    "sentinel": "redis",
+    "unix": "redis",
+    "socket": "redis",
+    "valkey": "redis",
+    "valkeys": "redis",
+    "amqp": "rabbitmq",
+    "amqps": "rabbitmq",
+    "pyamqp": "rabbitmq",
+    "librabbitmq": "rabbitmq",
+    "rabbitmq": "rabbitmq",
+}
+
+_EXTRA_BY_DRIVER = {"redis": "redis", "rabbitmq": "rabbitmq"}
+
+_RESULT_DRIVERS = {"memory", "sqlite", "redis"}
+
+_Role = Literal["broker", "backend", "fanout"]
+
+_SENDING_DRIVERS = {"rabbitmq"}
+"""Those that can carry results as messages."""
+
+
+class Replies(NamedTuple):
+    """How results come back to a process as messages, with ``rpc://``."""
+
+    mailbox: Any
+    """Where they are kept until they are asked for; the driver's own."""
+    persistent: bool
+    """Whether they survive a restart of the broker."""
+    serializer: str
+    """By name."""
+
+
+def driver_of(url: str) -> str:
+    """The name of the driver that serves ``url``.
+
+    Raises:
+        ImproperlyConfigured: No driver serves URLs of this scheme.
+
+    >>> driver_of("rediss://:secret@example.com/1")
+    'redis'
+    """
+    scheme = url.partition("://")[0].lower() if "://" in url else url.lower()
+    driver = _DRIVER_BY_SCHEME.get(scheme)
+    if driver is None:
+        known = ", ".join(sorted({f"{name}://" for name in _DRIVER_BY_SCHEME.values()}))
+        message = (
+            f"no driver serves {safe_url(url)!r} (scheme {scheme!r}). "
+            f"This release has {known}; other brokers and result backends are not in it yet."
+        )
+        raise ImproperlyConfigured(message)
+    return driver
+
+
+def is_own(backend: str) -> bool:
+    """Whether ``result_backend`` is one of umbel's: others are looked up by their names.
+
+    >>> is_own("redis://localhost/0"), is_own("django-db")
+    (True, False)
+    """
+    scheme = backend.partition("://")[0].lower()
+    return scheme in _DRIVER_BY_SCHEME or scheme in {"rpc", "disabled"}
+
+
+def keeps_results(broker_url: str) -> bool:
+    """Whether what serves as this broker can serve as the result backend too."""
+    return driver_of(broker_url) in _RESULT_DRIVERS
+
+
+def sends_results(backend_url: str) -> bool:
+    """Whether results are messages, over the broker.
+
+    >>> sends_results("rpc://"), sends_results("redis://localhost/0")
+    (True, False)
+    """
+    return backend_url.partition("://")[0].lower() == "rpc"
+
+
+def make_mailbox(broker_url: str, name: str, expires: float | None) -> Any:
+    """Where a process keeps the results that come as messages.
+
+    Args:
+        name: The address that results are sent to.
+        expires: Seconds that they are kept; None: for ever.
+
+    Raises:
+        ImproperlyConfigured: The broker cannot carry them.
+    """
+    driver = driver_of(broker_url)
+    if driver not in _SENDING_DRIVERS:
+        message = (
+            f"result_backend='rpc://' sends results over the broker, and {safe_url(broker_url)!r} "
+            "cannot carry them: it needs RabbitMQ (amqp://…). Set result_backend to the URL of a "
+            "result backend."
+        )
+        raise ImproperlyConfigured(message)
+    return _load(driver, "mailbox").Mailbox(name, expires)
+
+
+def make_rpc_backend(
+    broker_url: str,
+    replies: Replies,
+    *,
+    clock: Clock,
+    options: Mapping[str, Any],
+    connect_timeout: float = 4.0,
+    max_retries: int = 0,
+) -> ResultBackend:
+    """What sends results over the broker, and receives them; see :func:`make_broker`."""
+    serializer = registry.serializer(replies.serializer)
+    backend: ResultBackend = _load(driver_of(broker_url), "rpc").RpcBackend(
+        broker_url,
+        clock=clock,
+        mailbox=replies.mailbox,
+        persistent=replies.persistent,
+        content_type=serializer.content_type,
+        content_encoding=serializer.content_encoding,
+        transport_options=options,
+        connect_timeout=connect_timeout,
+        max_retries=max_retries,
+    )
+    return backend
+
+
+def make_console(
+    url: str, *, clock: Clock, options: Mapping[str, Any], connect_timeout: float
+) -> Any:
+    """What says single methods of AMQP to the broker, not opened yet; see :func:`make_broker`.
+
+    Raises:
+        ImproperlyConfigured: The broker does not speak AMQP.
+    """
+    driver = driver_of(url)
+    if driver != "rabbitmq":
+        raise ImproperlyConfigured(
+            f"{safe_url(url)} does not speak AMQP: this is for RabbitMQ. 'umbel purge', "
+            "'umbel list bindings' and 'umbel dead' work with every broker."
+        )
+    return _load(driver, "console").Console(
+        url, clock=clock, transport_options=options, connect_timeout=connect_timeout
+    )
+
+
+def make_broker(
+    url: str,
+    *,
+    clock: Clock,
+    lease: float,
+    options: Mapping[str, Any],
+    project: str,
+    keep_dead: Retention | None = None,
+    connect_timeout: float = 4.0,
+    max_retries: int | None = 0,
+    make_queue: Callable[[str], Queue] | None = None,
+    exchange_type: Callable[[str], str | None] = lambda _: None,
+    replies: Replies | None = None,
+) -> Broker:
+    """A broker client for ``url``, not opened yet; it belongs to the loop that opens it.
+
+    Args:
+        lease: Seconds a message is ours before it must be renewed.
+        keep_dead: Which dead letters are kept; None: as many as the driver says.
+        options: ``broker_transport_options``.
+        project: Names the default database (:func:`default_database`).
+        connect_timeout: Seconds.
+        max_retries: Connection attempts after the first one has failed; None: for ever.
+        make_queue: What a queue is like that is published to or consumed from and does not
+            exist, for brokers that must be told.
+        exchange_type: The type of an exchange, as far as the configuration says, for brokers that
+            have no exchanges of their own.
+        replies: How the results of what is published come back, where they are messages.
+    """
+    driver = driver_of(url)
+    module = _load(driver, "broker")
+    kept = {} if keep_dead is None else {"keep_dead": keep_dead}
+    if driver == "memory":
+        store = _load("memory", "store").store_of(url)
+        broker: Broker = module.MemoryBroker(store, clock=clock, lease=lease, **kept)
+    elif driver == "sqlite":
+        path = database_of(url, project)
+        broker = module.SQLiteBroker(path, clock=clock, lease=lease, **kept, **_sqlite(options))
+    elif driver == "rabbitmq":
+        broker = module.RabbitMQBroker(
+            url,
+            clock=clock,
+            transport_options=options,
+            connect_timeout=connect_timeout,
+            max_retries=max_retries,
+            **kept,
+            **({} if make_queue is None else {"make_queue": make_queue}),
+            **({} if replies is None else {"replies": replies.mailbox.queue}),
+        )
+    else:
+        broker = module.RedisBroker(
+            url,
+            clock=clock,
+            lease=lease,
+            **kept,
+            # Celery's default; by itself the driver serves the first queue first.
+            transport_options={"queue_order_strategy": "round_robin", **options},
+            connect_timeout=connect_timeout,
+            max_retries=max_retries,
+            exchange_type=exchange_type,
+        )
+    return broker
+
+
+def make_fanout(
+    url: str,
+    *,
+    clock: Clock,
+    options: Mapping[str, Any],
+    project: str,
+    connect_timeout: float = 4.0,
+    max_retries: int = 0,
+) -> Fanout:
+    """What carries remote control and events beside the tasks of the broker at ``url``; see
+    :func:`make_broker`."""
+    driver = driver_of(url)
+    module = _load(driver, "fanout")
+    if driver == "memory":
+        store = _load("memory", "store").store_of(url)
+        fanout: Fanout = module.MemoryFanout(store.topics)
+    elif driver == "sqlite":
+        path = database_of(url, project)
+        fanout = module.SQLiteFanout(path, clock=clock, **_sqlite(options))
+    else:
+        made = {"redis": "RedisFanout", "rabbitmq": "RabbitMQFanout"}[driver]
+        fanout = getattr(module, made)(
+            url,
+            clock=clock,
+            transport_options=options,
+            connect_timeout=connect_timeout,
+            max_retries=max_retries,
+        )
+    return fanout
+
+
+def make_backend(
+    url: str,
+    *,
+    clock: Clock,
+    options: Mapping[str, Any],
+    project: str,
+    connect_timeout: float = 4.0,
+    max_retries: int | None = 0,
+    chord_expires: float = 86_400.0,
+) -> ResultBackend:
+    """A result backend client for ``url``, not opened yet; see :func:`make_broker`."""
+    if url == DISABLED:
+        backend: ResultBackend = importlib.import_module(
+            "umbel.app.connecting.no_results"
+        ).NoResults()
+        return backend
+    driver = driver_of(url)
+    if driver not in _RESULT_DRIVERS:
+        message = (
+            f"{driver} carries tasks and keeps no results: set result_backend to a URL of Redis or "
+            "SQLite, or to 'disabled'."
+        )
+        raise ImproperlyConfigured(message)
+    module = _load(driver, "backend")
+    if driver == "memory":
+        store = _load("memory", "store").store_of(url)
+        backend = module.MemoryBackend(store, clock=clock)
+    elif driver == "sqlite":
+        path = database_of(url, project)
+        backend = module.SQLiteBackend(path, clock=clock, **_sqlite(options))
+    else:
+        backend = module.RedisBackend(
+            url,
+            clock=clock,
+            transport_options=options,
+            connect_timeout=connect_timeout,
+            max_retries=max_retries,
+            chord_expires=chord_expires,
+        )
+    return backend
+
+
+def make_legacy_backend(
+    make: Callable[[], Any],
+    revive: Callable[[Any], Any],
+    *,
+    clock: Clock,
+    counting: ResultBackend | None,
+) -> ResultBackend:
+    """What serves a result backend made for Celery; see
+    :class:`umbel.drivers.legacy.backend.LegacyBackend`."""
+    backend: ResultBackend = _load("legacy", "backend").LegacyBackend(
+        make, revive=revive, counting=counting, clock=clock
+    )
+    return backend
+
+
+def _load(driver: str, role: str) -> Any:
+    try:
+        return importlib.import_module(f"umbel.drivers.{driver}.{role}")
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("umbel"):
+            raise
+        extra = _EXTRA_BY_DRIVER.get(driver, driver)
+        message = (
+            f"cannot use {driver}: the package {error.name!r} is not installed. "
+            f"Install it with: pip install 'umbel[{extra}]'"
+        )
+        raise ImproperlyConfigured(message) from error
+
+
+def _sqlite(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: options[name] for name in ("synchronous",) if name in options}
+
+
+def database_of(url: str, project: str) -> str:
+    """The file behind a ``sqlite://`` URL: three slashes for a relative path, four for an
+    absolute one, none for the project's own.
+
+    Source:
+        The form is SQLAlchemy's.
+
+    >>> database_of("sqlite:////var/lib/shop/queue.db", "shop")
+    '/var/lib/shop/queue.db'
+    """
+    # Costs 3 ms to import, as at safe_url; only who opens a connection looks into URLs.
+    from urllib.parse import unquote
+
+    path = unquote(url.partition("://")[2]) if "://" in url else ""
+    if path in {"", "/"}:
+        return default_database(project)
+    return path.removeprefix("/")
+
+
+def default_database(project: str) -> str:
+    """Where a project's queue and results live when no broker is configured.
+
+    One file per project in the user's state directory, so that producers and workers find the
+    same one from any working directory, and two projects never share one.
+    ``UMBEL_STATE_DIR`` moves the directory.
+
+    Args:
+        project: The folder that the app was made in, and its main name.
+    """
+    # Costs 3 ms to import; only the embedded default needs it.
+    import hashlib
+
+    digest = hashlib.sha256(project.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    readable = re.sub(r"[^A-Za-z0-9_-]+", "-", os.path.basename(project)).strip("-") or "app"
+    return os.path.join(_state_directory(), f"{readable}-{digest}.db")
+
+
+def _state_directory() -> str:
+    chosen = os.environ.get("UMBEL_STATE_DIR")
+    if chosen:
+        return chosen
+    if sys.platform == "win32":
+        parent = os.environ.get("LOCALAPPDATA") or os.path.expanduser(r"~\AppData\Local")
+    elif sys.platform == "darwin":
+        parent = os.path.expanduser("~/Library/Application Support")
+    else:
+        parent = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return os.path.join(parent, "umbel")
+
+
+def shown_url(url: str, project: str) -> str:
+    """Where ``url`` leads, fit for people: :func:`safe_url`, and for SQLite the file itself.
+
+    >>> shown_url("sqlite:////var/lib/queue.db", "shop")
+    'sqlite:////var/lib/queue.db'
+    """
+    if url.startswith("sqlite:"):
+        return f"sqlite:///{os.path.abspath(database_of(url, project))}"
+    return safe_url(url)
+
+
+def safe_url(url: str) -> str:
+    """The URL, fit for logs: without its password, and without secrets among its options.
+
+    >>> safe_url("redis://user:secret@example.com:6379/0")
+    'redis://user:**@example.com:6379/0'
+    """
+    return ";".join(_safe_one(one) for one in url.split(";"))
+
+
+def _safe_one(url: str) -> str:
+    # See database_of.
+    from urllib.parse import urlsplit
+
+    hidden = re.sub(r"(?i)([?&][^=&]*(?:pass|secret|token|key)[^=&]*=)[^&]*", r"\1**", url)
+    try:
+        password = urlsplit(hidden).password
+    except ValueError:
+        password = None
+    if password is None and "@" not in hidden:
+        return hidden
+    return re.sub(r"(://[^/:@]*:)[^/]*(@)", r"\1**\2", hidden, count=1)

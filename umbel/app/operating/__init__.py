@@ -1,0 +1,1 @@
+"""What people ask about an app and its fleet, and do to them."""

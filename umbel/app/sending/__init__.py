@@ -1,0 +1,1 @@
+"""A task's way out: options become a call, calls become messages."""

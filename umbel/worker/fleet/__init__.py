@@ -1,0 +1,1 @@
+"""A worker among others: events, heartbeats, gossip, remote control."""

@@ -1,0 +1,1 @@
+"""How a worker is, and how the outside learns of it."""

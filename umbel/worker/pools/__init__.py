@@ -1,0 +1,1 @@
+"""The pool that a worker runs its tasks in."""

@@ -1,0 +1,1 @@
+"""Tasks that are not to run, or not to go on."""

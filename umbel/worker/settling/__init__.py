@@ -1,0 +1,1 @@
+"""What comes of it: published, stored, counted, acknowledged."""

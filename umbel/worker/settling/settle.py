@@ -1,0 +1,237 @@
+"""The end of a request: what it asks of the outside world, done in batches."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
+
+import msgspec
+
+from umbel.app.sending.ids import new_id
+from umbel.exceptions import BackendUnavailable, BatchError, BrokerUnavailable
+from umbel.model import Ack, Delivery, Message, Nack, ResultRecord, Settlement
+from umbel.protocols import Broker, Compose, ResultBackend, Transactional
+from umbel.states import READY_STATES, SUCCESS
+from umbel.worker.settling.batches import in_batches
+from umbel.worker.settling.chords import Chords, composing
+from umbel.worker.settling.patience import Patience
+
+__all__ = ["Settler"]
+
+logger = logging.getLogger(__name__)
+
+
+def settled_as(settlement: Settlement, found: ResultRecord | None) -> Settlement:
+    """What is to happen for a task whose worker died, if ``found`` is stored of it: where it had
+    ended, its callbacks are on their way (they are published before), and its chord, at which it
+    arrives after it is stored, may not have heard of it."""
+    if found is None or found.state not in READY_STATES:
+        return settlement
+    own = [
+        msgspec.structs.replace(arrival, record=found)
+        for arrival in settlement.arrivals
+        if arrival.record.id == found.id
+    ]
+    others = [arrival for arrival in settlement.arrivals if arrival.record.id != found.id]
+    return Settlement(
+        delivery=settlement.delivery,
+        verdict=settlement.verdict,
+        arrivals=tuple(own if found.state == SUCCESS else own + others),
+    )
+
+
+def _records(settlements: Sequence[Settlement]) -> list[ResultRecord]:
+    records = [s.record for s in settlements if s.record is not None]
+    return records + [each for settlement in settlements for each in settlement.tail]
+
+
+class Settler:
+    """Publishes, stores, counts and acknowledges: in that order, so that a crash repeats work
+    and loses none. Follow-up messages carry ids fixed when the canvas was built, so a repeat is
+    recognisable.
+
+    Where broker and result backend can commit together, they do.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        backend: ResultBackend,
+        *,
+        compose: Compose,
+        patience: Patience,
+        settling: Callable[[Sequence[Delivery]], AbstractContextManager[None]],
+        fence: Callable[[Sequence[Settlement]], Awaitable[Sequence[Settlement]]],
+        storing: Patience | None = None,
+    ) -> None:
+        """Make one.
+
+        Args:
+            storing: The patience for a result backend that is away; None: the same.
+            settling: Entered while deliveries are acknowledged or given back.
+            fence: Which settlements are still ours; asked again before what has waited is stored.
+        """
+        self._broker = broker
+        self._backend = backend
+        # It reads what users' tasks have returned: whatever that raises must not end the worker.
+        self._compose = composing(compose)
+        self._chords = Chords(
+            backend, self.publish, compose=self._compose, patience=patience, new_id=new_id
+        )
+        self._insist = patience
+        self._insist_on_storing = storing or patience
+        self._settling = settling
+        self._fence = fence
+        self._limit = broker.capabilities.batch_limit
+        # One attribute for the question and for what makes sense only after a yes.
+        self._together: Transactional | None = None
+        if isinstance(broker, Transactional) and broker.commits_with(backend):
+            self._together = broker
+
+    async def settle(self, settlements: Sequence[Settlement]) -> list[Delivery]:
+        """Settle; returns the deliveries whose lease had been lost meanwhile.
+
+        Repeats what fails because a server is away.
+        """
+        lost: list[Delivery] = []
+        for batch in in_batches(settlements, self._limit):
+            if self._together is not None:
+                lost += await self._settle_together(self._together, batch)
+            else:
+                lost += await self._settle_in_order(batch)
+        return lost
+
+    async def publish(self, messages: Sequence[Message]) -> list[Exception]:
+        """Publish; what the broker refuses for good is reported and left out. Returns why."""
+        reasons: list[Exception] = []
+        for batch in in_batches(messages, self._limit):
+            rest: Sequence[Message] = batch
+            while rest:
+                rest = await self._publish(rest, reasons)
+        return reasons
+
+    async def _publish(self, batch: Sequence[Message], reasons: list[Exception]) -> list[Message]:
+        """Publish once; returns what was refused and may be accepted another time: never all of
+        it, because then the broker is away, and is waited for."""
+        try:
+            await self._insist(self._broker.publish, batch)
+        except BatchError as error:
+            again: list[Message] = []
+            for index, reason in error.errors.items():
+                if isinstance(reason, BrokerUnavailable):
+                    again.append(batch[index])
+                else:
+                    reasons.append(reason)
+                    logger.error(  # noqa: TRY400 - the reasons say it all
+                        "The broker refused message %r for %r: %s",
+                        batch[index].id,
+                        batch[index].routing_key,
+                        reason,
+                    )
+            return again
+        return []
+
+    async def give_back(self, deliveries: Sequence[Delivery]) -> None:
+        """Let other workers have the messages, at once."""
+        with self._settling(deliveries):
+            for batch in in_batches(deliveries, self._limit):
+                await self._insist(self._broker.nack, batch)
+
+    async def _settle_together(
+        self, broker: Transactional, settlements: Sequence[Settlement]
+    ) -> list[Delivery]:
+        with self._settling([s.delivery for s in settlements if s.delivery is not None]):
+            try:
+                return await self._insist(broker.settle, settlements, compose=self._compose)
+            except BatchError:
+                # Something to publish was refused, so nothing happened: what can be done is done
+                # step by step, and what cannot is reported there.
+                return await self._settle_in_order(settlements)
+
+    async def _store(
+        self, settlements: Sequence[Settlement], *, waited: bool
+    ) -> Sequence[Settlement]:
+        """Store, however long the backend is away; unless the settings say how long is enough.
+
+        Returns what is still ours: the rest may have run elsewhere meanwhile.
+        """
+        batch, is_fresh = settlements, not waited
+
+        async def attempt() -> None:
+            nonlocal batch, is_fresh
+            if not is_fresh:
+                batch = await self._fence(batch)
+            is_fresh = False
+            records = _records(batch)
+            if records:
+                await self._backend.store(records)
+
+        try:
+            await self._insist_on_storing(attempt)
+        except BackendUnavailable as error:
+            records = _records(batch)
+            logger.critical(
+                "The results of %d tasks are lost, the result backend was away for too long "
+                "(result_backend_max_retries): %s: %s",
+                len(records),
+                ", ".join(record.id for record in records[:10]),
+                error,
+            )
+        return batch
+
+    async def _settle_in_order(self, settlements: Sequence[Settlement]) -> list[Delivery]:
+        if any([settlement.doubtful for settlement in settlements]):  # noqa: C419 - no call each
+            settlements = await self._without_doubt(settlements)
+        expected = [each for settlement in settlements for each in settlement.expect]
+        messages = [each for settlement in settlements for each in settlement.publish]
+        if expected:
+            await self._chords.expect(expected)
+        if messages:
+            await self.publish(messages)
+        if any([s.record is not None or s.tail for s in settlements]):  # noqa: C419
+            settlements = await self._store(settlements, waited=bool(expected or messages))
+        arrivals = [each for settlement in settlements for each in settlement.arrivals]
+        if arrivals:
+            await self._chords.complete(arrivals)
+        return await self._acknowledge(settlements)
+
+    async def _without_doubt(self, settlements: Sequence[Settlement]) -> list[Settlement]:
+        """The same, with what is stored of tasks whose workers have died."""
+        ids = [s.delivery.message.id for s in settlements if s.doubtful and s.delivery is not None]
+        try:
+            found = await self._insist(self._backend.load, ids)
+        except NotImplementedError:
+            found = {}
+        return [
+            settled_as(settlement, found.get(settlement.delivery.message.id))
+            if settlement.doubtful and settlement.delivery is not None
+            else settlement
+            for settlement in settlements
+        ]
+
+    async def _acknowledge(self, settlements: Sequence[Settlement]) -> list[Delivery]:
+        lost: list[Delivery] = []
+        done: list[Delivery] = []
+        refused: dict[Nack, list[Delivery]] = {}
+        for settlement in settlements:
+            if settlement.delivery is not None:
+                match settlement.verdict:
+                    case Ack():
+                        done.append(settlement.delivery)
+                    case Nack() as nack:
+                        refused.setdefault(nack, []).append(settlement.delivery)
+        if done:
+            with self._settling(done):
+                lost += await self._insist(self._broker.ack, done)
+        for nack, deliveries in refused.items():
+            with self._settling(deliveries):
+                lost += await self._insist(
+                    self._broker.nack,
+                    deliveries,
+                    requeue=nack.requeue,
+                    delay=nack.delay,
+                    counts=nack.counts,
+                    reason=nack.reason,
+                )
+        return lost
