@@ -73,7 +73,7 @@ def _needs() -> dict[str, list[str]]:
 
     modules = [
         importlib.import_module(module.name)
-        for module in pkgutil.iter_modules(umbel.worker.__path__, "umbel.worker.")
+        for module in pkgutil.walk_packages(umbel.worker.__path__, "umbel.worker.")
     ]
     found: dict[str, type] = {
         name: cls
