@@ -122,6 +122,24 @@ def test_a_predicate_sees_arguments_and_headers_and_says_where_to(app: umbel.Cel
     assert _waiting(app, "celery", "other") == {"celery": ["f2"], "other": ["f1"]}
 
 
+def test_a_task_that_goes_to_a_queue_that_is_read_as_well_is_moved_once(app: umbel.Celery) -> None:
+    app.send_task("feed.read", task_id="f0")
+
+    # A limit, lest the test goes on for ever where the promise does not hold.
+    state = move(
+        lambda body, message: True,
+        exchange="",
+        routing_key="other",
+        source=["celery", "other"],
+        app=app,
+        timeout=0.05,
+        limit=9,
+    )
+
+    assert repr(state) == "^1"
+    assert _waiting(app, "celery", "other") == {"celery": [], "other": ["f0"]}
+
+
 def test_nothing_is_lost_when_a_function_fails_or_stops(app: umbel.Celery) -> None:
     for index in range(4):
         app.send_task("feed.read", task_id=f"f{index}")

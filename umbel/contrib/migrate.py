@@ -148,7 +148,8 @@ def move(
     transform: Callable[[Any], Any] | None = None,
     **kwargs: Any,
 ) -> State:
-    """Move the tasks that ``predicate`` chooses.
+    """Move the tasks that ``predicate`` chooses, each once: also where queues that they go to are
+    read.
 
     Args:
         predicate: Gives a queue, or a pair of exchange and routing key, to move the message there;
@@ -163,6 +164,7 @@ def move(
     state: State = kwargs.setdefault("state", State())
     with _connected(app, connection) as connected:
         producer = Producer(connected)
+        moved: set[tuple[str, Any]] = set()
 
         def consider(body: Body, message: Carried) -> None:
             chosen = predicate(body, message)
@@ -179,6 +181,10 @@ def move(
                         f"cannot move {body['task']}[{body['id']}]: it is not said where to. Give "
                         "an exchange or routing_key, or let the predicate return a queue."
                     )
+            if (message.message.id, way) in moved:
+                # It went where it is read from: again and again, if nobody takes it there.
+                return
+            moved.add((message.message.id, way))
             republish(producer, message, *way)
             message.ack()
             state.filtered += 1
