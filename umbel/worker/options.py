@@ -116,6 +116,8 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds that running tasks have to finish before a cold shutdown ends them."""
     max_deliveries: int | None
     """How often a message may be tried whose workers die; None: without end."""
+    deduplicates: bool
+    """Whether late-acknowledged tasks that have succeeded are left out when they come again."""
     health_port: int | None
     health_host: str
     heartbeat_file: str | None
@@ -199,6 +201,7 @@ def resolve(given: WorkerArguments, conf: Settings) -> WorkerOptions:
         eta_task_limit=conf.worker_eta_task_limit,
         soft_shutdown_timeout=conf.worker_soft_shutdown_timeout or 0.0,
         max_deliveries=conf.task_max_deliveries,
+        deduplicates=bool(conf.worker_deduplicate_successful_tasks),
         store_delays=_store_delays(conf),
         store_retries=conf.result_backend_max_retries,
         unsettled_limit=conf.result_buffer_max,

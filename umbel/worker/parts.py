@@ -21,6 +21,7 @@ from umbel.worker.fetching.credit import Credit
 from umbel.worker.fetching.handover import Handover
 from umbel.worker.fetching.intake import Intake
 from umbel.worker.fetching.known import KnownTasks
+from umbel.worker.fetching.repeats import Repeats
 from umbel.worker.fetching.source import Source
 from umbel.worker.fetching.surplus import Surplus
 from umbel.worker.fleet.task_events import TaskEvents
@@ -72,6 +73,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether to end late-acknowledged tasks whose messages others have by now."""
     soft_shutdown_on_idle: bool
     max_deliveries: int | None
+    deduplicates: bool
     unsettled_limit: int
     storing: Patience
     """For a result backend that is away."""
@@ -179,7 +181,15 @@ class Parts:
             events=self._events,
             state=self._state,
             patience=self._insist,
-            claim=on.backend.claim,
+            repeats=Repeats(
+                on.source,
+                claim=on.backend.claim,
+                load=on.backend.load,
+                deduplicates=on.deduplicates,
+                conclusions=self._conclusions,
+                finish=self._finish,
+                patience=self._insist,
+            ),
             prefetch=on.prefetch,
             max_deliveries=on.max_deliveries,
         )

@@ -136,6 +136,18 @@ def repeated(repeats: Sequence[Accepted]) -> None:
     )
 
 
+def already_successful(repeats: Sequence[Accepted]) -> None:
+    """One line each for messages that are not run because their tasks have succeeded.
+
+    Source:
+        Celery 5.7, its log.
+    """
+    for each in repeats:
+        logger.info(
+            "Task %s[%s] Task already completed successfully.", each.request.task, each.request.id
+        )
+
+
 def lost_before_start(lost: Sequence[Delivery]) -> None:
     """One line for messages that went to other workers before they could be started here."""
     logger.warning(

@@ -33,11 +33,6 @@ MISSING: tuple[Missing, ...] = (
         refused=True,
     ),
     Missing(
-        "recognizing tasks that have run before is not in this release",
-        ("worker_deduplicate_successful_tasks",),
-        refused=True,
-    ),
-    Missing(
         "components of the worker cannot be replaced in this release",
         ("worker_consumer", "worker_agent", "worker_timer"),
         refused=True,

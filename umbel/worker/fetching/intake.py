@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from itertools import count
 from math import ceil, floor
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,6 @@ from umbel import signals
 from umbel.exceptions import DecodeError, InvalidTaskError, NotRegistered, SecurityError
 from umbel.model import Delivery, Request
 from umbel.protocols import Clock, Pool
-from umbel.wire import headers
 from umbel.wire import tasks as wire
 from umbel.worker import reports
 from umbel.worker.fetching.admission import Accepted, Ruling, admit
@@ -22,6 +21,7 @@ from umbel.worker.fetching.credit import Credit
 from umbel.worker.fetching.handover import Handover
 from umbel.worker.fetching.known import KnownTasks
 from umbel.worker.fetching.last_attempts import Trials
+from umbel.worker.fetching.repeats import Repeats
 from umbel.worker.fetching.source import Source
 from umbel.worker.fleet.task_events import TaskEvents
 from umbel.worker.settling.conclusion import Conclusions
@@ -61,7 +61,7 @@ class Intake:
         state: State,
         patience: Patience,
         prefetch: bool,
-        claim: Callable[[Sequence[tuple[str, str]]], Awaitable[list[bool]]],
+        repeats: Repeats,
         max_deliveries: int | None,
     ) -> None:
         """Make one.
@@ -70,7 +70,6 @@ class Intake:
             handover: Where what was received waits for the pool; shared with the credit, which
                 counts it.
             max_deliveries: How often what kills its workers is tried; None: without end.
-            claim: ``ResultBackend.claim``.
         """
         self._source = source
         self._pool = pool
@@ -85,7 +84,7 @@ class Intake:
         self._events = events
         self._state = state
         self._insist = patience
-        self._claim = claim
+        self._repeats = repeats
         # What does not run is not to fill the memory here either.
         self._capabilities = source.broker.capabilities
         self._reaches = prefetch and self._capabilities.delay
@@ -284,8 +283,7 @@ class Intake:
         run = ruling.run
         if not run:
             return
-        if any([accepted.request.publication for accepted in run]):  # noqa: C419 - no call each
-            run = await self._without_repeats(run)
+        run = await self._repeats.leave_out(run)
         begin = ruling.begin
         if self.strategies is not None:
             run = await self.strategies.divert(run)
@@ -305,18 +303,6 @@ class Intake:
         if self._trials.waiting and self._trials.wait:
             asyncio.get_running_loop().call_later(self._trials.wait, self._credit.changed)
         await self._submit(run)
-
-    async def _without_repeats(self, run: list[Accepted]) -> list[Accepted]:
-        """Leave out what another publication of the same task is, or was, run for."""
-        named = [each for each in run if each.request.publication is not None]
-        pairs = [(_turn(each.request), each.request.publication or "") for each in named]
-        ours = await self._insist(self._claim, pairs)
-        repeats = [each for each, is_ours in zip(named, ours, strict=True) if not is_ours]
-        if not repeats:
-            return run
-        reports.repeated(repeats)
-        self._finish.enter([self._conclusions.repeated(each) for each in repeats])
-        return [each for each in run if each not in repeats]
 
     async def _begin(self, run: list[Accepted], deliveries: list[Delivery]) -> list[Accepted]:
         """Let tasks that may run at most once be nobody else's work; returns what may run."""
@@ -485,9 +471,3 @@ def _delay(seconds: float) -> float:
     if seconds > 60:
         return floor(seconds / 30) * 30.0
     return floor(seconds * 100 + 1) / 100
-
-
-def _turn(request: Request) -> str:
-    """What publications are told apart for: the task; what has taken its place has its id, too."""
-    nesting = headers.read(request.message).get("replaced_task_nesting")
-    return f"{request.id}:{nesting}" if nesting else request.id

@@ -247,7 +247,8 @@ class Conclusions:
         )
 
     def repeated(self, accepted: Accepted) -> Settlement:
-        """Another publication of a task that is being run, or was: done without a word."""
+        """A message of a task that is being run because of another one, or has succeeded: done
+        without a word."""
         return Settlement(delivery=accepted.delivery, verdict=_DONE)
 
     def malformed(self, delivery: Delivery, reason: str) -> Settlement:

@@ -1,0 +1,112 @@
+"""Messages of tasks that are being run, or were, because of another message of theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from umbel.exceptions import UmbelError
+from umbel.model import Request, ResultRecord
+from umbel.states import SUCCESS
+from umbel.wire import headers
+from umbel.wire.tasks import read_body
+from umbel.worker import reports
+from umbel.worker.fetching.admission import Accepted
+from umbel.worker.fetching.source import Source
+from umbel.worker.settling.conclusion import Conclusions
+from umbel.worker.settling.finish import Finish
+from umbel.worker.settling.patience import Patience
+
+__all__ = ["Repeats"]
+
+
+class Repeats:
+    """Leaves them out: they are acknowledged, and nothing else."""
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        claim: Callable[[Sequence[tuple[str, str]]], Awaitable[list[bool]]],
+        load: Callable[[Sequence[str]], Awaitable[Mapping[str, ResultRecord]]],
+        deduplicates: bool,
+        conclusions: Conclusions,
+        finish: Finish,
+        patience: Patience,
+    ) -> None:
+        """Make one.
+
+        Args:
+            claim: ``ResultBackend.claim``.
+            load: ``ResultBackend.load``.
+            deduplicates: Whether to ask about tasks that have succeeded.
+        """
+        self._source = source
+        self._claim = claim
+        self._load = load
+        self._deduplicates = deduplicates
+        self._conclusions = conclusions
+        self._finish = finish
+        self._insist = patience
+
+    async def leave_out(self, run: list[Accepted]) -> list[Accepted]:
+        """What is to be run of ``run``."""
+        if any([accepted.request.publication for accepted in run]):  # noqa: C419 - no call each
+            run = await self._without_claimed(run)
+        if self._deduplicates:
+            run = await self._without_successful(run)
+        return run
+
+    async def _without_claimed(self, run: list[Accepted]) -> list[Accepted]:
+        """Leave out what another publication of the same task is, or was, run for."""
+        named = [each for each in run if each.request.publication is not None]
+        pairs = [(_turn(each.request), each.request.publication or "") for each in named]
+        ours = await self._insist(self._claim, pairs)
+        repeats = [each for each, is_ours in zip(named, ours, strict=True) if not is_ours]
+        if repeats:
+            reports.repeated(repeats)
+        return self._without(run, repeats)
+
+    async def _without_successful(self, run: list[Accepted]) -> list[Accepted]:
+        """Leave out what is delivered again and has succeeded. What follows a task is published
+        before its result is stored, so that is out as well; a member of a chord runs again all
+        the same, because it is counted last.
+
+        Source:
+            Celery reference, Configuration, ``worker_deduplicate_successful_tasks``: tasks with
+            late acknowledgement that were delivered before and whose result says SUCCESS.
+        """
+        again = [each for each in run if each.options.acks_late and each.delivery.redelivered]
+        if not again:
+            return run
+        records = await self._insist(self._load, [each.request.id for each in again])
+        done = [
+            each
+            for each in again
+            if (record := records.get(each.request.id)) is not None
+            and record.state == SUCCESS
+            and not self._is_member(each)
+        ]
+        if done:
+            reports.already_successful(done)
+        return self._without(run, done)
+
+    def _without(self, run: list[Accepted], repeats: list[Accepted]) -> list[Accepted]:
+        if not repeats:
+            return run
+        self._finish.enter([self._conclusions.repeated(each) for each in repeats])
+        return [each for each in run if each not in repeats]
+
+    def _is_member(self, accepted: Accepted) -> bool:
+        source = self._source
+        try:
+            body = read_body(accepted.request, accept=source.accept, limit=source.limit)
+        except UmbelError:
+            # Whoever runs it says what is wrong with it.
+            return True
+        return bool(body.chord)
+
+
+def _turn(request: Request) -> str:
+    """What publications are told apart for: the task; what has taken its place has its id, too."""
+    nesting = headers.read(request.message).get("replaced_task_nesting")
+    return f"{request.id}:{nesting}" if nesting else request.id
