@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, assume, given, settings
 
 from tests.integration.trees import Failed, Tree, build, digest, interpret, size, trees
-from umbel import Umbel, chord
+from umbel import Umbel, chain, chord, group
 from umbel.worker import Worker
 
 
@@ -147,6 +147,27 @@ def test_a_workflow_is_the_same_after_a_journey_as_json(tree: Tree) -> None:
 
     assert type(again) is type(original)
     assert again.freeze().as_tuple() == original.freeze().as_tuple()
+
+
+def test_no_step_of_a_chain_is_lost_between_two_chords(tmp_path: Path) -> None:
+    url = f"memory://{tmp_path}"
+    app = Umbel("steps", broker=url, backend=url, set_as_current=False)
+
+    @app.task(name="step")
+    def step(*args: Any, tag: str) -> str:
+        return f"{tag}({','.join(map(str, args))})"
+
+    def s(tag: str) -> Any:
+        return step.signature((), {"tag": tag})
+
+    # A chord as the body of a chord, with a chain in it and one behind it; and all that as a body.
+    steps = chain(group(s("a"), s("b")), chord([s("c")], s("d")), s("e"), chord([s("f")], s("g")))
+    with working(app):
+        found = steps.apply_async().get(timeout=20)
+        inside = chord([s("z")], steps).apply_async().get(timeout=20)
+
+    assert found == "g(['f(e(d([\"c([\\'a()\\', \\'b()\\'])\"])))'])"
+    assert re.findall(r"[a-gz]\(", inside) == ["g(", "f(", "e(", "d(", "c(", "a(", "z(", "b(", "z("]
 
 
 def test_error_callbacks_that_take_more_are_called_for_what_never_ran(tmp_path: Path) -> None:

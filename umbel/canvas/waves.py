@@ -147,13 +147,23 @@ def render(node: Node, end: Options = _NOTHING, rest: Sequence[Any] = ()) -> dic
             options = {**end, "task_id": id_}
             return _composed("group", {"tasks": [_member(each) for each in members]}, options)
         case Chord(id_, header, body):
-            kwargs = {
-                "kwargs": {},
-                "header": [_member(each) for each in header],
-                "body": render(body, end),
-            }
-            options = {"task_id": id_, "chain": [*rest]} if rest else {"task_id": id_}
-            return _composed("chord", kwargs, options)
+            return _chord(id_, header, body, end, rest)
+
+
+def _chord(
+    id_: str, header: Iterable[Node], body: Node, end: Options, rest: Sequence[Any]
+) -> dict[str, Any]:
+    """A chord on its way. What is chained behind it would take the place of what its body has
+    chained behind itself (as in :func:`_spread`), so it goes where there is nothing yet."""
+    if rest and isinstance(body, Chain):
+        first, *_ = body.steps
+        return _chord(id_, header, first, end, [*rest, *_later(body.steps, _NOTHING)])
+    if rest and isinstance(body, Chord):
+        then, behind = render(body, end, rest), _NOTHING
+    else:
+        then, behind = render(body, end), {"chain": [*rest]} if rest else _NOTHING
+    kwargs = {"kwargs": {}, "header": [_member(each) for each in header], "body": then}
+    return _composed("chord", kwargs, {"task_id": id_, **behind})
 
 
 def _member(node: Node) -> dict[str, Any]:
