@@ -20,7 +20,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 if importlib.util.find_spec("celery") is None:
     import umbel
@@ -36,12 +36,18 @@ VOLATILE = re.compile(
 sys.path.insert(0, "")
 
 
+class Raised(NamedTuple):
+    """What a statement came to that has no value."""
+
+    name: str
+
+
 def differences(document: Path, modules: list[str]) -> list[list[str]]:
     """Statement and what came of it, for each that differs from what the document shows."""
     found: list[list[str]] = []
     for statement, came, shown in outcomes(document, modules):
-        if isinstance(came, Exception):
-            found.append([statement, type(came).__name__])
+        if isinstance(came, Raised):
+            found.append([statement, came.name])
             continue
         try:
             want = ast.literal_eval(shown)
@@ -57,6 +63,9 @@ def record(documents: list[str], modules: list[str]) -> list[list[str]]:
     found: list[list[str]] = []
     for document in documents:
         for statement, came, _ in outcomes(Path(document), modules):
+            if isinstance(came, Raised):
+                found.append([Path(document).stem, statement, came.name])
+                continue
             # Signatures are dictionaries, too.
             plain = type(came) in {str, int, float, bool, list, dict, tuple, type(None)}
             shown = VOLATILE.sub("...", repr(came)) if plain else type(came).__name__.strip("_")
@@ -65,7 +74,7 @@ def record(documents: list[str], modules: list[str]) -> list[list[str]]:
 
 
 def outcomes(document: Path, modules: list[str]) -> Iterator[tuple[str, Any, str]]:
-    """Statement, value or exception, and what the document shows, for each statement."""
+    """Statement, value or what was raised, and what the document shows, for each statement."""
     scope: dict[str, Any] = {"__name__": "__main__"}
     for module in modules:
         exec(f"from {module} import *", scope)
@@ -77,7 +86,7 @@ def outcomes(document: Path, modules: list[str]) -> Iterator[tuple[str, Any, str
         try:
             came = _typed_in(statement, scope)
         except Exception as error:
-            came = error
+            came = Raised(type(error).__name__)
         finally:
             signal.alarm(0)
         yield statement, came, example.want.strip()
