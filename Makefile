@@ -3,8 +3,8 @@
 
 BIN := .venv/bin
 # Tests that run side by side; tests marked "alone" wait for the others (tests/conftest.py).
-# Whoever is done takes over from the slower one.
-JOBS ?= 3
+# Most of them wait rather than compute; whoever is done takes over from the slower one.
+JOBS ?= 4
 PYTEST ?=
 NEEDS := pyproject.toml uv.lock scripts/setup
 

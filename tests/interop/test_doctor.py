@@ -39,7 +39,12 @@ def tick(): pass
 UNKNOWN = '@app.task(name="proj.new")\ndef new(): pass\n'
 
 
-@pytest.fixture(params=["redis", "rabbitmq"])
+LONG = pytest.mark.skipif(
+    not os.environ.get("UMBEL_LONG_TESTS"), reason="takes a minute more: set UMBEL_LONG_TESTS=1"
+)
+
+
+@pytest.fixture(params=["redis", pytest.param("rabbitmq", marks=LONG)])
 def broker(request: pytest.FixtureRequest) -> Iterator[str]:
     try:
         with redis_server() if request.param == "redis" else rabbitmq_server() as server:
