@@ -74,15 +74,27 @@ async def feed(pool: Pool, requests: Sequence[Request]) -> dict[int, Outcome]:
     """Submit as there is room, until everything has an outcome."""
     waiting = list(requests)
     found: dict[int, Outcome] = {}
-    async with asyncio.timeout(PATIENCE):
-        while len(found) < len(requests):
-            room = pool.free
-            if room and waiting:
-                await pool.submit(waiting[:room])
+    # There may be room again without an outcome: requests can come back.
+    changed = asyncio.Event()
+    pool.watch(changed.set)
+
+    async def submit() -> None:
+        while waiting:
+            changed.clear()
+            if room := pool.free:
+                now = waiting[:room]
                 del waiting[:room]
+                await pool.submit(now)
+            else:
+                await changed.wait()
+
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
+        group.create_task(submit())
+        while len(found) < len(requests):
             for outcome in await pool.outcomes():
                 assert outcome.key not in found, f"a second outcome: {outcome!r}"
                 found[outcome.key] = outcome
+            changed.set()
     return found
 
 
