@@ -217,6 +217,39 @@ async def test_a_newer_schema_is_left_alone(path: Path, broker: SQLiteBroker) ->
         await broker.open()
 
 
+NEW_SINCE = {
+    1: ("chord_added", "claims", "revocations", "broadcasts", "ears"),
+    2: ("schedule", "schedule_leader"),
+}
+"""What files of a version do not have yet."""
+
+
+@pytest.mark.parametrize("version", [1, 2])
+async def test_a_file_of_an_older_release_is_brought_up_to_date_with_what_is_in_it(
+    path: Path, broker: SQLiteBroker, version: int
+) -> None:
+    await broker.publish([message("old")])
+    await broker.close()
+    with database(path) as connection:
+        now = sorted(connection.execute("SELECT type, name FROM sqlite_master").fetchall())
+        for table in (each for since in NEW_SINCE if since >= version for each in NEW_SINCE[since]):
+            connection.execute(f"DROP TABLE umbel_{table}")
+        if version == 1:
+            connection.execute("ALTER TABLE umbel_messages DROP COLUMN begun")
+            connection.execute("ALTER TABLE umbel_messages DROP COLUMN redelivered")
+            connection.execute("DROP TABLE umbel_chord_members")
+            connection.execute("CREATE TABLE umbel_chord_members (chord TEXT, place INTEGER)")
+        connection.execute(queries()["set_version"], (version,))
+
+    await broker.open()
+
+    assert ids(await take(broker, 1)) == ["old"]
+    with database(path) as connection:
+        assert sorted(connection.execute("SELECT type, name FROM sqlite_master").fetchall()) == now
+        columns = connection.execute("PRAGMA table_info(umbel_chord_members)").fetchall()
+    assert [column[1] for column in columns] == ["chord", "place", "task", "record"]
+
+
 async def test_tables_of_others_may_live_in_the_same_file(tmp_path: Path) -> None:
     path = tmp_path / "app.db"
     with database(path) as connection:

@@ -19,6 +19,12 @@ ALTER TABLE umbel_messages ADD COLUMN begun INTEGER NOT NULL DEFAULT 0;
 -- name: add_redelivered
 ALTER TABLE umbel_messages ADD COLUMN redelivered INTEGER NOT NULL DEFAULT 0;
 
+-- name: drop_chord_members
+DROP TABLE umbel_chord_members;
+
+-- name: drop_chords
+DROP TABLE umbel_chords;
+
 -- name: data_version
 -- Another number after each commit of another connection.
 PRAGMA data_version;

@@ -10,21 +10,29 @@ from umbel.drivers.sqlite.queries import queries, schema
 
 __all__ = ["VERSION", "prepare"]
 
-VERSION = 2
+VERSION = 3
 """What ``schema.sql`` makes."""
 
 Migration = Callable[[sqlite3.Connection], None]
 
 
 def _from_1(connection: sqlite3.Connection) -> None:
-    """Messages remember whether they were begun, and whether they were handed out before."""
+    """Messages remember whether they were begun, and whether they were handed out before. Chords
+    were there and not used."""
     sql = queries()
     connection.execute(sql["add_begun"])
     connection.execute(sql["add_redelivered"])
+    connection.execute(sql["drop_chord_members"])
+    connection.execute(sql["drop_chords"])
 
 
-MIGRATIONS: Mapping[int, Migration] = {1: _from_1}
-"""From which version → what makes it the next one, inside the transaction of :func:`prepare`."""
+def _from_2(_connection: sqlite3.Connection) -> None:
+    """More tables: whatever is missing is made in the end."""
+
+
+MIGRATIONS: Mapping[int, Migration] = {1: _from_1, 2: _from_2}
+"""From which version → what changes the tables it has into those of the next one, inside the
+transaction of :func:`prepare`; new tables and indexes are made for all of them."""
 
 
 def prepare(connection: sqlite3.Connection, path: str) -> None:
@@ -35,9 +43,7 @@ def prepare(connection: sqlite3.Connection, path: str) -> None:
     """
     sql = queries()
     if connection.execute(sql["has_schema"]).fetchone() is None:
-        for statement in schema():
-            connection.execute(statement)
-        connection.execute(sql["set_version"], (VERSION,))
+        _complete(connection)
         return
     row = connection.execute(sql["get_version"]).fetchone()
     version = int(row[0]) if row is not None else 0
@@ -46,6 +52,8 @@ def prepare(connection: sqlite3.Connection, path: str) -> None:
             f"cannot use the database {path!r}: it has schema {version}, this release knows up "
             f"to {VERSION}. Update umbel, or use another file."
         )
+    if version == VERSION:
+        return
     while version < VERSION:
         migrate = MIGRATIONS.get(version)
         if migrate is None:
@@ -55,4 +63,10 @@ def prepare(connection: sqlite3.Connection, path: str) -> None:
             )
         migrate(connection)
         version += 1
-        connection.execute(sql["set_version"], (version,))
+    _complete(connection)
+
+
+def _complete(connection: sqlite3.Connection) -> None:
+    for statement in schema():
+        connection.execute(statement)
+    connection.execute(queries()["set_version"], (VERSION,))

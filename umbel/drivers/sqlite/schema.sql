@@ -1,15 +1,16 @@
 -- What an umbel database holds. Every name begins with umbel_, so that the tables can live in a
--- file that has others. Moments are Unix seconds. Version 2.
+-- file that has others. Moments are Unix seconds. Version 3. Each statement may be run again: what
+-- an older file has not yet is made, the rest is left alone.
 
 -- One row per fact about the database itself: its schema's version, the last change number.
-CREATE TABLE umbel_meta (
+CREATE TABLE IF NOT EXISTS umbel_meta (
     key TEXT PRIMARY KEY,
     value INTEGER NOT NULL
 );
 
 -- Queues, once somebody declared or used them. definition is the declared model.Queue (msgpack),
 -- NULL when it was only used. expired counts what was dropped unreceived.
-CREATE TABLE umbel_queues (
+CREATE TABLE IF NOT EXISTS umbel_queues (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
     definition BLOB,
@@ -18,7 +19,7 @@ CREATE TABLE umbel_queues (
 );
 
 -- Ways from exchanges into queues. arguments is JSON.
-CREATE TABLE umbel_bindings (
+CREATE TABLE IF NOT EXISTS umbel_bindings (
     id INTEGER PRIMARY KEY,
     exchange TEXT NOT NULL,
     type TEXT NOT NULL,
@@ -34,7 +35,7 @@ CREATE TABLE umbel_bindings (
 -- as model.Delivery counts it. redelivered: 1 when it was handed out before, 2 when it has been
 -- started since it came back. begun: whether it must not run again. message is model.Message
 -- (msgpack).
-CREATE TABLE umbel_messages (
+CREATE TABLE IF NOT EXISTS umbel_messages (
     seq INTEGER PRIMARY KEY,
     queue INTEGER NOT NULL,
     rank INTEGER NOT NULL,
@@ -48,16 +49,16 @@ CREATE TABLE umbel_messages (
 );
 
 -- What can be handed out now, in order.
-CREATE INDEX umbel_messages_ready ON umbel_messages (queue, rank, seq) WHERE due IS NULL;
+CREATE INDEX IF NOT EXISTS umbel_messages_ready ON umbel_messages (queue, rank, seq) WHERE due IS NULL;
 
 -- What comes (back) later, soonest first.
-CREATE INDEX umbel_messages_later ON umbel_messages (due) WHERE due IS NOT NULL;
+CREATE INDEX IF NOT EXISTS umbel_messages_later ON umbel_messages (due) WHERE due IS NOT NULL;
 
 -- What is dropped when nobody takes it in time.
-CREATE INDEX umbel_messages_drop ON umbel_messages (drop_at) WHERE drop_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS umbel_messages_drop ON umbel_messages (drop_at) WHERE drop_at IS NOT NULL;
 
 -- Messages that were given up, the latest of them, for people to look at.
-CREATE TABLE umbel_dead (
+CREATE TABLE IF NOT EXISTS umbel_dead (
     id INTEGER PRIMARY KEY,
     queue INTEGER NOT NULL,
     attempt INTEGER NOT NULL,
@@ -68,7 +69,7 @@ CREATE TABLE umbel_dead (
 
 -- Results. change rises with every write, so that a watcher finds what is new by it; rank is how
 -- final the state is (states.finality), the lower the more. body is the task's document.
-CREATE TABLE umbel_results (
+CREATE TABLE IF NOT EXISTS umbel_results (
     change INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
     state TEXT NOT NULL,
@@ -79,20 +80,20 @@ CREATE TABLE umbel_results (
     body BLOB NOT NULL
 );
 
-CREATE INDEX umbel_results_expiry ON umbel_results (expires_at) WHERE expires_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS umbel_results_expiry ON umbel_results (expires_at) WHERE expires_at IS NOT NULL;
 
 -- The members of groups, in order, as body says.
-CREATE TABLE umbel_groups (
+CREATE TABLE IF NOT EXISTS umbel_groups (
     id TEXT PRIMARY KEY,
     expires_at REAL,
     body BLOB NOT NULL
 );
 
-CREATE INDEX umbel_groups_expiry ON umbel_groups (expires_at) WHERE expires_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS umbel_groups_expiry ON umbel_groups (expires_at) WHERE expires_at IS NOT NULL;
 
 -- Chords: how many members there are (0: nobody has said) and have arrived. One that is
 -- sealed is kept until forget_at, so that a repeated arrival does not begin it anew.
-CREATE TABLE umbel_chords (
+CREATE TABLE IF NOT EXISTS umbel_chords (
     id TEXT PRIMARY KEY,
     size INTEGER NOT NULL DEFAULT 0,
     arrived INTEGER NOT NULL DEFAULT 0,
@@ -100,10 +101,10 @@ CREATE TABLE umbel_chords (
     forget_at REAL NOT NULL
 );
 
-CREATE INDEX umbel_chords_forget ON umbel_chords (forget_at);
+CREATE INDEX IF NOT EXISTS umbel_chords_forget ON umbel_chords (forget_at);
 
 -- What arrived of chords that are not sealed. record is model.ResultRecord (msgpack).
-CREATE TABLE umbel_chord_members (
+CREATE TABLE IF NOT EXISTS umbel_chord_members (
     chord TEXT NOT NULL,
     place INTEGER NOT NULL,
     task TEXT NOT NULL,
@@ -112,31 +113,31 @@ CREATE TABLE umbel_chord_members (
 );
 
 -- Members beside those that size counts.
-CREATE TABLE umbel_chord_added (
+CREATE TABLE IF NOT EXISTS umbel_chord_added (
     chord TEXT NOT NULL,
     task TEXT NOT NULL,
     PRIMARY KEY (chord, task)
 );
 
 -- Which publication of a task runs, where it may have been published more than once.
-CREATE TABLE umbel_claims (
+CREATE TABLE IF NOT EXISTS umbel_claims (
     task TEXT PRIMARY KEY,
     publication TEXT NOT NULL,
     forget_at REAL NOT NULL
 );
 
-CREATE INDEX umbel_claims_forget ON umbel_claims (forget_at);
+CREATE INDEX IF NOT EXISTS umbel_claims_forget ON umbel_claims (forget_at);
 
 -- Who waits for news, and of what (messages, results, broadcasts): names of pipes in the folder
 -- beside the database. Rows of processes that are gone are removed by whoever finds them.
-CREATE TABLE umbel_listeners (
+CREATE TABLE IF NOT EXISTS umbel_listeners (
     name TEXT PRIMARY KEY,
     kind TEXT NOT NULL
 );
 
 -- What is not to be run: task ids, or values of stamped headers. The latest have the highest
 -- numbers.
-CREATE TABLE umbel_revocations (
+CREATE TABLE IF NOT EXISTS umbel_revocations (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     task TEXT NOT NULL,
     header TEXT NOT NULL,
@@ -147,7 +148,7 @@ CREATE TABLE umbel_revocations (
 -- Traffic beside the tasks, for as long as a listener may be late. AUTOINCREMENT: a number is
 -- never used twice, so that listeners know how far they have read. message is model.Message
 -- (msgpack).
-CREATE TABLE umbel_broadcasts (
+CREATE TABLE IF NOT EXISTS umbel_broadcasts (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     exchange TEXT NOT NULL,
     drop_at REAL NOT NULL,
@@ -155,7 +156,7 @@ CREATE TABLE umbel_broadcasts (
 );
 
 -- Who listens to what; believed until alive_until, which listeners put off.
-CREATE TABLE umbel_ears (
+CREATE TABLE IF NOT EXISTS umbel_ears (
     listener TEXT NOT NULL,
     exchange TEXT NOT NULL,
     type TEXT NOT NULL,
@@ -165,7 +166,7 @@ CREATE TABLE umbel_ears (
 );
 
 -- What runs when (model.ScheduleRecord), and how far each entry has come.
-CREATE TABLE umbel_schedule (
+CREATE TABLE IF NOT EXISTS umbel_schedule (
     name TEXT PRIMARY KEY,
     entry BLOB NOT NULL,
     since REAL NOT NULL,
@@ -178,7 +179,7 @@ CREATE TABLE umbel_schedule (
 );
 
 -- Which scheduler leads, until when, and how often the schedule was changed. One row.
-CREATE TABLE umbel_schedule_leader (
+CREATE TABLE IF NOT EXISTS umbel_schedule_leader (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     owner TEXT NOT NULL,
     term INTEGER NOT NULL,
