@@ -7,11 +7,15 @@ door: whoever waits for the room keeps it shut, so that nobody slips in meanwhil
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
+import sys
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import gettempdir
+from typing import Any
 
 import hypothesis
 import pytest
@@ -48,6 +52,55 @@ def _locked(path: Path, *, exclusive: bool) -> Iterator[None]:
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
         yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, object, object]:
+    """What a test changes of the whole process is as it was when the next one begins: handlers of
+    signals, loggers, and what the real Celery does with each app that is finalized."""
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ()) if _HAS_MASKS else set()
+    loggers = {name: _settings(logging.getLogger(name)) for name in _loggers()}
+    finalizers = _finalizers()
+    try:
+        return (yield)
+    finally:
+        for number, handler in handlers.items():
+            if handler is not None and signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
+        if _HAS_MASKS:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        for name in _loggers():
+            logger = logging.getLogger(name)
+            before = loggers.get(name, (logging.NOTSET, True, False))
+            if _settings(logger) != before:
+                # Handlers are closed by whoever opens them.
+                level, logger.propagate, logger.disabled = before
+                logger.setLevel(level)
+        for added in _finalizers() - finalizers:
+            if added.__module__ != "celery.app.builtins":
+                sys.modules["celery._state"]._on_app_finalizers.discard(added)
+
+
+def _finalizers() -> set[Any]:
+    return {*getattr(sys.modules.get("celery._state"), "_on_app_finalizers", ())}
+
+
+_HAS_MASKS = hasattr(signal, "pthread_sigmask")
+_SIGNALS = [
+    number
+    for name in ("SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGCHLD")
+    if (number := getattr(signal, name, None)) is not None
+]
+
+
+def _loggers() -> list[str]:
+    known = logging.Logger.manager.loggerDict
+    return ["", *(name for name, one in known.items() if isinstance(one, logging.Logger))]
+
+
+def _settings(logger: logging.Logger) -> tuple[int, bool, bool]:
+    return logger.level, logger.propagate, logger.disabled
 
 
 def pytest_sessionfinish() -> None:
