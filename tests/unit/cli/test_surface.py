@@ -8,6 +8,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -60,6 +62,26 @@ def test_every_command_and_option_of_celerys_is_here() -> None:
 
     assert missing == MISSING.keys()
     assert not flags(celery) - everywhere
+
+
+SURFACE = Path(__file__).parents[4] / "shared" / "celery-surface" / "cli.json"
+"""Celery's surface as data, where it lies beside the project."""
+
+
+def paths(node: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    below: Any = node.get("commands") or node.get("subcommands") or {}
+    named = below.items() if isinstance(below, dict) else [(each["name"], each) for each in below]
+    for name, one in named:
+        yield (*path, name)
+        yield from paths(one, (*path, name))
+
+
+@pytest.mark.skipif(not SURFACE.exists(), reason="Celery's surface does not lie beside the project")
+def test_every_command_of_the_surface_has_a_help_text(run: Run) -> None:
+    walked = list(paths(json.loads(SURFACE.read_text())["tree"]))
+
+    assert len(walked) > 30
+    assert [path for path in walked if run(*path, "--help")[0] != 0] == []
 
 
 def test_arguments_are_in_celerys_order() -> None:
