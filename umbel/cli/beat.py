@@ -17,6 +17,12 @@ from umbel.cli.daemon import Surroundings, prepare
 from umbel.cli.detaching import detach as into_background
 from umbel.cli.detaching import detach_options
 from umbel.cli.options import UmbelCommand, setting_of_argument
+from umbel.cli.service_options import (
+    log_json_option,
+    logfile_option,
+    loglevel_option,
+    process_options,
+)
 from umbel.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
@@ -26,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["Beat", "beat"]
 
 _NAME = "celerybeat"
-_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 
 
 @click.command(cls=UmbelCommand)
@@ -34,16 +39,9 @@ _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 @click.option("-s", "--schedule", help="The file that periodic tasks are kept in.")
 @click.option("-S", "--scheduler", help="The class of the scheduler, for example 'django'.")
 @click.option("--max-interval", type=float, help="The most seconds between two looks.")
-@click.option(
-    "-l",
-    "--loglevel",
-    type=click.Choice(_LEVELS, case_sensitive=False),
-    default="WARNING",
-    show_default=True,
-    help="What to log.",
-)
-@click.option("-f", "--logfile", help="The log file; standard error by default.")
-@click.option("--log-json", is_flag=True, help="Write each log line as a JSON object.")
+@loglevel_option()
+@logfile_option()
+@log_json_option
 @click.option(
     "--enable-remote-control/--no-enable-remote-control",
     "remote_control",
@@ -51,10 +49,7 @@ _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
     help="Answer 'umbel inspect ping', so that probes see that it lives.",
 )
 @click.option("-n", "--hostname", help="The name to answer to; celerybeat@%h by default.")
-@click.option("--pidfile", help="The file to write the process id to.")
-@click.option("--uid", help="The user to become.")
-@click.option("--gid", help="The group to become.")
-@click.option("--umask", help="The file mode mask, in octal.")
+@process_options
 @detach_options()
 @pass_session
 def beat(

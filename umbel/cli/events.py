@@ -11,11 +11,10 @@ from umbel.cli.daemon import Surroundings, prepare
 from umbel.cli.detaching import detach as into_background
 from umbel.cli.detaching import detach_options
 from umbel.cli.options import UmbelCommand
+from umbel.cli.service_options import logfile_option, loglevel_option, process_options
 from umbel.cli.session import Session, pass_session
 
 __all__ = ["events"]
-
-_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 
 
 @click.command(cls=UmbelCommand)
@@ -31,19 +30,9 @@ _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
     help="Seconds between two pictures.",
 )
 @click.option("-r", "--maxrate", help="The most pictures, for example 10/m.")
-@click.option(
-    "-l",
-    "--loglevel",
-    type=click.Choice(_LEVELS, case_sensitive=False),
-    default="WARNING",
-    show_default=True,
-    help="What a camera logs.",
-)
-@click.option("-f", "--logfile", help="The log file of a camera; standard error by default.")
-@click.option("--pidfile", help="The file to write the process id to.")
-@click.option("--uid", help="The user to become.")
-@click.option("--gid", help="The group to become.")
-@click.option("--umask", help="The file mode mask, in octal.")
+@loglevel_option("What a camera logs.")
+@logfile_option("The log file of a camera; standard error by default.")
+@process_options
 @detach_options()
 @pass_session
 def events(

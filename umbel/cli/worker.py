@@ -13,6 +13,12 @@ from umbel.cli.daemon import Surroundings, ignore_signals, prepare
 from umbel.cli.detaching import detach as into_background
 from umbel.cli.detaching import detach_options
 from umbel.cli.options import Names, UmbelCommand, setting_of_argument
+from umbel.cli.service_options import (
+    log_json_option,
+    logfile_option,
+    loglevel_option,
+    process_options,
+)
 from umbel.cli.session import Session, pass_session
 from umbel.exceptions import BackendError, UmbelError
 
@@ -21,22 +27,13 @@ if TYPE_CHECKING:
 
 __all__ = ["worker"]
 
-_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
-
 
 @click.command(cls=UmbelCommand, context_settings={"ignore_unknown_options": False})
 @click.argument("settings", nargs=-1, metavar="[SETTING=VALUE]...")
 @click.option("-n", "--hostname", help="The name of this worker; %h %n %d stand for the host.")
-@click.option(
-    "-l",
-    "--loglevel",
-    type=click.Choice(_LEVELS, case_sensitive=False),
-    default="WARNING",
-    show_default=True,
-    help="What to log.",
-)
-@click.option("-f", "--logfile", help="The log file; standard error by default.")
-@click.option("--log-json", is_flag=True, help="Write each log line as a JSON object.")
+@loglevel_option()
+@logfile_option()
+@log_json_option
 @click.option("-c", "--concurrency", help="How many tasks run at once, or 'auto'.")
 @click.option(
     "-P",
@@ -76,10 +73,7 @@ _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "FATAL")
 @click.option("--health-port", type=int, help="The port to answer /livez and /readyz on.")
 @click.option("--health-host", help="The address that port belongs to; all of them by default.")
 @click.option("--heartbeat-file", help="The file to write every five seconds, for probes.")
-@click.option("--pidfile", help="The file to write the process id to.")
-@click.option("--uid", help="The user to become.")
-@click.option("--gid", help="The group to become.")
-@click.option("--umask", help="The file mode mask, in octal.")
+@process_options
 @click.option(
     "-E",
     "--task-events",
