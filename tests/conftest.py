@@ -1,4 +1,5 @@
-"""What holds for all tests: those marked ``alone`` run while no other test does.
+"""What holds for all tests: those marked ``alone`` run while no other test does; those whose server
+is missing are skipped; what a test changes of the process is undone; and a private Redis.
 
 With xdist several processes run tests at once. Everyone holds a lock on one file during a test:
 shared, or exclusively for ``alone``. A second lock, taken first and released at once, is the
@@ -19,6 +20,8 @@ from typing import Any
 
 import hypothesis
 import pytest
+
+from umbel.testing.servers import ServerMissing, redis_server, required
 
 hypothesis.settings.register_profile(
     # How long an example takes says how busy the machine is.
@@ -44,6 +47,23 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         return (yield)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None, None, None]:
+    """Without a server the tests that need it are skipped, or fail where it is required."""
+    with _skipping_what_is_missing():
+        yield
+
+
+@contextmanager
+def _skipping_what_is_missing() -> Iterator[None]:
+    try:
+        yield
+    except ServerMissing as missing:
+        if required(missing.server):
+            raise
+        pytest.skip(str(missing))
+
+
 @contextmanager
 def _locked(path: Path, *, exclusive: bool) -> Iterator[None]:
     # There is no such module on Windows, where the tests run in one process.
@@ -63,7 +83,8 @@ def pytest_runtest_call() -> Generator[None, object, object]:
     loggers = {name: _settings(logging.getLogger(name)) for name in _loggers()}
     finalizers = _finalizers()
     try:
-        return (yield)
+        with _skipping_what_is_missing():
+            return (yield)
     finally:
         for number, handler in handlers.items():
             if handler is not None and signal.getsignal(number) is not handler:
@@ -101,6 +122,20 @@ def _loggers() -> list[str]:
 
 def _settings(logger: logging.Logger) -> tuple[int, bool, bool]:
     return logger.level, logger.propagate, logger.disabled
+
+
+@pytest.fixture
+def redis_url() -> Iterator[str]:
+    """A Redis with nothing in it, gone after the test."""
+    with redis_server() as server:
+        yield server.url()
+
+
+@pytest.fixture(scope="module")
+def redis_for_module() -> Iterator[str]:
+    """As ``redis_url``, for all tests of a module."""
+    with redis_server() as server:
+        yield server.url()
 
 
 def pytest_sessionfinish() -> None:

@@ -13,10 +13,8 @@ from umbel.testing.proxy import Proxy
 from umbel.testing.servers import (
     RabbitMQServer,
     RedisServer,
-    ServerMissing,
     rabbitmq_server,
     redis_server,
-    required,
 )
 
 _numbers = count(1)
@@ -24,14 +22,9 @@ _numbers = count(1)
 
 @pytest.fixture(scope="session")
 def redis() -> Iterator[RedisServer]:
-    """A private Redis; without one its tests are skipped, or fail where it is required."""
-    try:
-        with redis_server() as server:
-            yield server
-    except ServerMissing as exc:
-        if required("redis"):
-            pytest.fail(f"UMBEL_REQUIRE asks for redis: {exc}")
-        pytest.skip(f"no tests with Redis: {exc}")
+    """A private Redis."""
+    with redis_server() as server:
+        yield server
 
 
 @pytest.fixture
@@ -74,14 +67,9 @@ def wired_url(wire: Proxy, redis_url: str) -> str:
 
 @pytest.fixture(scope="session")
 def rabbitmq() -> Iterator[RabbitMQServer]:
-    """A private RabbitMQ; without one its tests are skipped, or fail where it is required."""
-    try:
-        with rabbitmq_server() as server:
-            yield server
-    except ServerMissing as exc:
-        if required("rabbitmq"):
-            pytest.fail(f"UMBEL_REQUIRE asks for rabbitmq: {exc}")
-        pytest.skip(f"no tests with RabbitMQ: {exc}")
+    """A private RabbitMQ."""
+    with rabbitmq_server() as server:
+        yield server
 
 
 @pytest.fixture

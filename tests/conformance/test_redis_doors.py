@@ -20,7 +20,7 @@ from umbel.exceptions import BackendUnavailable, BrokerUnavailable, ImproperlyCo
 from umbel.model import Message, ResultRecord
 from umbel.testing.certificates import Authority
 from umbel.testing.conformance.messages import ids
-from umbel.testing.servers import RedisServer, ServerMissing, free_port, redis_server
+from umbel.testing.servers import RedisServer, free_port, redis_server
 
 
 def messages(*names: str, **fields: Any) -> list[Message]:
@@ -90,15 +90,12 @@ def secured(authority: Authority) -> Iterator[RedisServer]:
     """A server that speaks TLS, and asks clients for a certificate."""
     identity = authority.issue("redis")
     port = free_port()
-    try:
-        with redis_server(
-            *("--tls-port", str(port), "--tls-cert-file", identity.cert),
-            *("--tls-key-file", identity.key, "--tls-ca-cert-file", authority.cert),
-        ) as server:
-            server.port = port
-            yield server
-    except ServerMissing as exc:
-        pytest.skip(str(exc))
+    with redis_server(
+        *("--tls-port", str(port), "--tls-cert-file", identity.cert),
+        *("--tls-key-file", identity.key, "--tls-ca-cert-file", authority.cert),
+    ) as server:
+        server.port = port
+        yield server
 
 
 @pytest.fixture

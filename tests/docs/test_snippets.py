@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from umbel.testing.servers import ServerMissing, redis_server, required
+from umbel.testing.servers import redis_server
 
 ROOT = Path(__file__).parent.parent.parent
 PROGRAM = Path(__file__).parent / "pages.py"
@@ -28,13 +28,8 @@ def redis_url(request: pytest.FixtureRequest) -> Iterator[str]:
     if "redis://localhost:6379/0" not in page.read_text():
         yield ""
         return
-    try:
-        with redis_server() as server:
-            yield server.url()
-    except ServerMissing as missing:
-        if required("redis"):
-            raise
-        pytest.skip(str(missing))
+    with redis_server() as server:
+        yield server.url()
 
 
 @pytest.mark.slow

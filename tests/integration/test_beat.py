@@ -18,7 +18,6 @@ from pathlib import Path
 import pytest
 
 from umbel import Umbel
-from umbel.testing.servers import ServerMissing, redis_server, required
 from umbel.wire import headers as wire_headers
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
@@ -137,17 +136,6 @@ class Beats:
                 process.wait()
         print(self.logs())
         self.app.close()
-
-
-@pytest.fixture
-def redis_url() -> Iterator[str]:
-    try:
-        with redis_server() as server:
-            yield server.url()
-    except ServerMissing as missing:
-        if required("redis"):
-            raise
-        pytest.skip(str(missing))
 
 
 @pytest.fixture(params=["sqlite", "redis", "sqlite beside redis"])

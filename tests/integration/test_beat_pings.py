@@ -15,7 +15,7 @@ import pytest
 from umbel import Umbel
 from umbel.beat.answering import Answering
 from umbel.beat.service import EmbeddedService
-from umbel.testing.servers import ServerMissing, rabbitmq_server, required
+from umbel.testing.servers import rabbitmq_server
 
 from .site import Site
 
@@ -30,13 +30,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     elif request.param == "redis":
         yield request.getfixturevalue("redis_url")
     else:
-        try:
-            with rabbitmq_server() as server:
-                yield server.url()
-        except ServerMissing as missing:
-            if required("rabbitmq"):
-                raise
-            pytest.skip(str(missing))
+        with rabbitmq_server() as server:
+            yield server.url()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from umbel.testing.servers import ServerMissing, rabbitmq_server, required
+from umbel.testing.servers import rabbitmq_server
 
 from .site import Site
 
@@ -60,17 +60,10 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
 
 @pytest.fixture
 def rabbitmq_site(tmp_path: Path) -> Iterator[Site]:
-    try:
-        with rabbitmq_server() as server:
-            site = Site(
-                tmp_path, server.url(), TASKS, backend=f"sqlite:///{tmp_path / 'results.db'}"
-            )
-            yield site
-            site.close()
-    except ServerMissing as missing:
-        if required("rabbitmq"):
-            raise
-        pytest.skip(str(missing))
+    with rabbitmq_server() as server:
+        site = Site(tmp_path, server.url(), TASKS, backend=f"sqlite:///{tmp_path / 'results.db'}")
+        yield site
+        site.close()
 
 
 def deputies(process: subprocess.Popen[bytes]) -> list[int]:

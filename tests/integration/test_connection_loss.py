@@ -8,52 +8,47 @@ import pytest
 
 from umbel import Umbel
 from umbel.exceptions import OperationalError
-from umbel.testing.servers import ServerMissing, rabbitmq_server, required
+from umbel.testing.servers import rabbitmq_server
 from umbel.worker import Worker
 
 
 async def test_what_runs_in_vain_after_a_lost_connection_is_ended_where_that_is_wanted() -> None:
-    try:
-        with rabbitmq_server() as server:
-            app = Umbel("loss", broker=server.url(), backend="memory://", set_as_current=False)
-            app.conf.worker_cancel_long_running_tasks_on_connection_loss = True
-            begun: asyncio.Queue[str] = asyncio.Queue()
-            ended = asyncio.Event()
-            gate = asyncio.Event()
+    with rabbitmq_server() as server:
+        app = Umbel("loss", broker=server.url(), backend="memory://", set_as_current=False)
+        app.conf.worker_cancel_long_running_tasks_on_connection_loss = True
+        begun: asyncio.Queue[str] = asyncio.Queue()
+        ended = asyncio.Event()
+        gate = asyncio.Event()
 
-            @app.task(acks_late=True)
-            async def work() -> str:
-                begun.put_nowait("late")
-                try:
-                    await gate.wait()
-                except asyncio.CancelledError:
-                    ended.set()
-                    raise
-                return "done"
-
-            @app.task
-            async def spared() -> None:
-                begun.put_nowait("early")
+        @app.task(acks_late=True)
+        async def work() -> str:
+            begun.put_nowait("late")
+            try:
                 await gate.wait()
+            except asyncio.CancelledError:
+                ended.set()
+                raise
+            return "done"
 
-            async with (
-                asyncio.timeout(60),
-                Worker(app, pool="asyncio", concurrency=10, quiet=True),
-            ):
-                result = await work.adelay()
-                await spared.adelay()
-                assert {await begun.get(), await begun.get()} == {"late", "early"}
-                await asyncio.to_thread(server.control, "close_all_connections", "by a test")
+        @app.task
+        async def spared() -> None:
+            begun.put_nowait("early")
+            await gate.wait()
 
-                assert await begun.get() == "late"
-                await ended.wait()
-                gate.set()
-                assert await result.aget(timeout=20) == "done"
-            await app.aclose()
-    except ServerMissing as missing:
-        if required("rabbitmq"):
-            raise
-        pytest.skip(str(missing))
+        async with (
+            asyncio.timeout(60),
+            Worker(app, pool="asyncio", concurrency=10, quiet=True),
+        ):
+            result = await work.adelay()
+            await spared.adelay()
+            assert {await begun.get(), await begun.get()} == {"late", "early"}
+            await asyncio.to_thread(server.control, "close_all_connections", "by a test")
+
+            assert await begun.get() == "late"
+            await ended.wait()
+            gate.set()
+            assert await result.aget(timeout=20) == "done"
+        await app.aclose()
 
 
 @pytest.mark.parametrize(

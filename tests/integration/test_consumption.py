@@ -12,7 +12,7 @@ import pytest
 
 import umbel.exceptions
 from umbel import Umbel
-from umbel.testing.servers import ServerMissing, rabbitmq_server, required
+from umbel.testing.servers import rabbitmq_server
 from umbel.worker import Worker
 
 
@@ -28,14 +28,9 @@ async def app(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[U
         async with an_app(urls[request.param](), f"memory://{tmp_path}") as app:
             yield app
         return
-    try:
-        with rabbitmq_server() as server:
-            async with an_app(server.url(), f"memory://{tmp_path}") as app:
-                yield app
-    except ServerMissing as missing:
-        if required("rabbitmq"):
-            raise
-        pytest.skip(str(missing))
+    with rabbitmq_server() as server:
+        async with an_app(server.url(), f"memory://{tmp_path}") as app:
+            yield app
 
 
 @asynccontextmanager

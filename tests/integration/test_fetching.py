@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from umbel.testing.servers import ServerMissing, rabbitmq_server, required
+from umbel.testing.servers import rabbitmq_server
 
 from .site import Site
 
@@ -64,15 +64,10 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     broker = request.param
     results = f"sqlite:///{tmp_path / 'results.db'}"
     if broker == "rabbitmq":
-        try:
-            with rabbitmq_server() as server:
-                site = Site(tmp_path, server.url(), TASKS, backend=results)
-                yield site
-                site.close()
-        except ServerMissing as missing:
-            if required("rabbitmq"):
-                raise
-            pytest.skip(str(missing))
+        with rabbitmq_server() as server:
+            site = Site(tmp_path, server.url(), TASKS, backend=results)
+            yield site
+            site.close()
         return
     url = f"sqlite:///{tmp_path / 'queue.db'}"
     if broker == "redis":

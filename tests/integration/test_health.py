@@ -19,7 +19,7 @@ import pytest
 
 from umbel import Umbel
 from umbel.testing.faults import FaultPlan, faulty_broker
-from umbel.testing.servers import RedisServer, ServerMissing, required
+from umbel.testing.servers import RedisServer
 from umbel.worker import Worker
 
 from .site import Site
@@ -68,12 +68,7 @@ def asked(port: int, path: str) -> tuple[int, Any]:
 
 def test_it_is_live_before_it_is_ready_and_not_ready_when_it_ends(tmp_path: Path) -> None:
     server = RedisServer()
-    try:
-        server.start()
-    except ServerMissing as missing:
-        if required("redis"):
-            raise
-        pytest.skip(str(missing))
+    server.start()
     url = server.url()
     server.stop()
     port = free_port()

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from umbel.testing.servers import ServerMissing, rabbitmq_server, required
+from umbel.testing.servers import rabbitmq_server
 from umbel.wire import tasks as wire
 from umbel.wire.call import Call
 
@@ -43,16 +43,11 @@ def work(number):
 @pytest.fixture(params=["sqlite", "redis", "rabbitmq"])
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     if request.param == "rabbitmq":
-        try:
-            with rabbitmq_server() as server:
-                results = f"sqlite:///{tmp_path / 'results.db'}"
-                site = Site(tmp_path, server.url(), TASKS, backend=results)
-                yield site
-                site.close()
-        except ServerMissing as missing:
-            if required("rabbitmq"):
-                raise
-            pytest.skip(str(missing))
+        with rabbitmq_server() as server:
+            results = f"sqlite:///{tmp_path / 'results.db'}"
+            site = Site(tmp_path, server.url(), TASKS, backend=results)
+            yield site
+            site.close()
         return
     url = f"sqlite:///{tmp_path / 'queue.db'}"
     if request.param == "redis":

@@ -12,7 +12,6 @@ import umbel
 from umbel import Exchange, Queue
 from umbel.contrib import migrate
 from umbel.contrib.migrate import StopFiltering, move, start_filter
-from umbel.testing.servers import RedisServer, ServerMissing, required
 
 
 def _app(url: str) -> umbel.Celery:
@@ -31,24 +30,11 @@ def _app(url: str) -> umbel.Celery:
 def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[umbel.Celery]:
     url = {"memory": "memory://moving", "sqlite": f"sqlite:///{tmp_path / 'q.db'}"}.get(
         request.param
-    ) or request.getfixturevalue("redis_server").url()
+    ) or request.getfixturevalue("redis_for_module")
     app = _app(url)
     yield app
     app.portal.call(_purge, app)
     app.close()
-
-
-@pytest.fixture(scope="module")
-def redis_server() -> Iterator[RedisServer]:
-    server = RedisServer()
-    try:
-        server.start()
-    except ServerMissing as missing:
-        if required("redis"):
-            raise
-        pytest.skip(str(missing))
-    yield server
-    server.stop()
 
 
 async def _purge(app: umbel.Celery) -> None:
@@ -183,10 +169,10 @@ def test_tasks_go_to_another_broker_and_are_taken_away(app: umbel.Celery, tmp_pa
     other.close()
 
 
-def test_what_was_moved_is_a_task_to_celery(redis_server: RedisServer) -> None:
-    theirs = celery.Celery("theirs", broker=redis_server.url(), set_as_current=False)
+def test_what_was_moved_is_a_task_to_celery(redis_for_module: str) -> None:
+    theirs = celery.Celery("theirs", broker=redis_for_module, set_as_current=False)
     theirs.send_task("feed.read", (1, "é"), {"k": [2]}, task_id="t1")
-    ours = _app(redis_server.url())
+    ours = _app(redis_for_module)
 
     migrate.move_direct_by_id("t1", "w1@host", app=ours, timeout=0.05)
 

@@ -21,7 +21,7 @@ from umbel import Umbel
 from umbel.exceptions import OperationalError
 from umbel.signals import before_task_publish
 from umbel.testing.proxy import Proxy
-from umbel.testing.servers import ServerMissing, rabbitmq_server, redis_server, required
+from umbel.testing.servers import rabbitmq_server, redis_server
 
 PROGRAMS = Path(__file__).parent / "programs"
 SECRET = "s3cret"
@@ -69,19 +69,14 @@ def servers() -> Iterator[Callable[[str], tuple[int, str]]]:
         ports: dict[str, int] = {}
 
         def start(kind: str) -> tuple[int, str]:
-            try:
-                if "backend" not in ports:
-                    ports["backend"] = stack.enter_context(redis_server()).port
-                if kind not in ports:
-                    if kind == "redis":
-                        server = stack.enter_context(redis_server("--requirepass", SECRET))
-                        ports[kind] = server.port
-                    else:
-                        ports[kind] = stack.enter_context(rabbitmq_server()).port
-            except ServerMissing as missing:
-                if required(kind):
-                    raise
-                pytest.skip(str(missing))
+            if "backend" not in ports:
+                ports["backend"] = stack.enter_context(redis_server()).port
+            if kind not in ports:
+                if kind == "redis":
+                    server = stack.enter_context(redis_server("--requirepass", SECRET))
+                    ports[kind] = server.port
+                else:
+                    ports[kind] = stack.enter_context(rabbitmq_server()).port
             return ports[kind], f"redis://127.0.0.1:{ports['backend']}/0"
 
         yield start

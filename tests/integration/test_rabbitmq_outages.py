@@ -17,7 +17,7 @@ from umbel.drivers.rabbitmq.connection import ClientOptions
 from umbel.exceptions import OperationalError
 from umbel.testing.certificates import Authority
 from umbel.testing.proxy import Proxy
-from umbel.testing.servers import RabbitMQServer, ServerMissing, rabbitmq_server, required
+from umbel.testing.servers import RabbitMQServer, rabbitmq_server
 
 from .site import Site
 
@@ -52,13 +52,8 @@ def early(number):
 
 @pytest.fixture
 def server() -> Iterator[RabbitMQServer]:
-    try:
-        with rabbitmq_server() as server:
-            yield server
-    except ServerMissing as missing:
-        if required("rabbitmq"):
-            raise
-        pytest.skip(str(missing))
+    with rabbitmq_server() as server:
+        yield server
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ import pytest
 from umbel import Umbel
 from umbel.exceptions import TaskRevokedError
 from umbel.model import Message
-from umbel.testing.servers import ServerMissing, rabbitmq_server, required
+from umbel.testing.servers import rabbitmq_server
 from umbel.worker import Worker
 from umbel.worker.control import Panel, control_command, inspect_command
 
@@ -22,13 +22,8 @@ from umbel.worker.control import Panel, control_command, inspect_command
 @pytest.fixture(scope="module")
 def rabbitmq_url() -> Iterator[str]:
     """A RabbitMQ for this module."""
-    try:
-        with rabbitmq_server() as server:
-            yield server.url()
-    except ServerMissing as missing:
-        if required("rabbitmq"):
-            raise
-        pytest.skip(str(missing))
+    with rabbitmq_server() as server:
+        yield server.url()
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis", "rabbitmq"])

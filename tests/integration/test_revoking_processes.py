@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from umbel.exceptions import TaskRevokedError
-from umbel.testing.servers import ServerMissing, rabbitmq_server, required
+from umbel.testing.servers import rabbitmq_server
 
 from .site import Site
 
@@ -66,19 +66,14 @@ def test_terminating_ends_the_process_and_the_task_never_runs_again(
 
 
 def test_a_state_file_remembers_revokes_over_a_restart(tmp_path: Path) -> None:
-    try:
-        # A broker that cannot hold them.
-        with rabbitmq_server() as server:
-            results = f"sqlite:///{tmp_path / 'results.db'}"
-            site = Site(tmp_path, server.url(), TASKS, backend=results)
-            try:
-                _remembers(site)
-            finally:
-                site.close()
-    except ServerMissing as missing:
-        if required("rabbitmq"):
-            raise
-        pytest.skip(str(missing))
+    # A broker that cannot hold them.
+    with rabbitmq_server() as server:
+        results = f"sqlite:///{tmp_path / 'results.db'}"
+        site = Site(tmp_path, server.url(), TASKS, backend=results)
+        try:
+            _remembers(site)
+        finally:
+            site.close()
 
 
 def _remembers(site: Site) -> None:

@@ -15,7 +15,7 @@ from umbel import Umbel
 from umbel.exceptions import BackendClosed, BackendUnavailable
 from umbel.exceptions import TimeoutError as ResultTimeout
 from umbel.result import ResultSet
-from umbel.testing.servers import RedisServer, ServerMissing, required
+from umbel.testing.servers import RedisServer, redis_server
 
 
 class Ended(msgspec.Struct):
@@ -28,16 +28,9 @@ class Ended(msgspec.Struct):
 
 @pytest.fixture
 def server() -> Iterator[RedisServer]:
-    try:
-        # So that what is stored survives the outage.
-        server = RedisServer("--appendonly", "yes", "--appendfsync", "always")
-    except ServerMissing as missing:
-        if required("redis"):
-            raise
-        pytest.skip(str(missing))
-    server.start()
-    yield server
-    server.remove()
+    # So that what is stored survives the outage.
+    with redis_server("--appendonly", "yes", "--appendfsync", "always") as server:
+        yield server
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ import pytest
 
 from umbel import Umbel
 from umbel.compat.release import __version__
-from umbel.testing.servers import ServerMissing, rabbitmq_server, redis_server, required
+from umbel.testing.servers import rabbitmq_server, redis_server
 
 collect_ignore = ["programs/fixtures"]
 """Tests that other tests run."""
@@ -65,30 +65,6 @@ class Standing(NamedTuple):
 
 
 @contextmanager
-def server() -> Iterator[str]:
-    """A private Redis; without one the test is skipped, or fails where one is required."""
-    try:
-        with redis_server() as running:
-            yield running.url()
-    except ServerMissing as missing:
-        if required("redis"):
-            raise
-        pytest.skip(str(missing))
-
-
-@contextmanager
-def rabbit() -> Iterator[str]:
-    """A private RabbitMQ, likewise."""
-    try:
-        with rabbitmq_server() as running:
-            yield running.url()
-    except ServerMissing as missing:
-        if required("rabbitmq"):
-            raise
-        pytest.skip(str(missing))
-
-
-@contextmanager
 def client_of(side: str, url: str, broker: str | None = None) -> Iterator[Any]:
     """What a program of either side calls with."""
     kind: type[Any] = {"celery": celery.Celery, "umbel": Umbel}[side]
@@ -100,12 +76,6 @@ def client_of(side: str, url: str, broker: str | None = None) -> Iterator[Any]:
         # Celery leaves its connection for results open.
         app.backend.result_consumer.stop()
     app.close()
-
-
-@pytest.fixture
-def redis_url() -> Iterator[str]:
-    with server() as url:
-        yield url
 
 
 @pytest.fixture
@@ -145,9 +115,9 @@ def standing(
 
         def standing(side: str, over: str) -> Standing:
             if (side, over) not in found:
-                url = stack.enter_context(server())
+                url = stack.enter_context(redis_server()).url()
                 if over == "rabbitmq" and over not in servers:
-                    servers[over] = stack.enter_context(rabbit())
+                    servers[over] = stack.enter_context(rabbitmq_server()).url()
                 broker = servers.get(over)
                 folder = tmp_path_factory.mktemp(side)
                 # Queues of their own: both sides' workers share one RabbitMQ.

@@ -17,10 +17,7 @@ import pytest
 from tests.bare import BareInterpreter, Project
 from umbel.testing.servers import (
     RabbitMQServer,
-    ServerMissing,
     rabbitmq_server,
-    redis_server,
-    required,
 )
 
 pytestmark = pytest.mark.slow
@@ -78,24 +75,8 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> BareInterpreter:
 
 @pytest.fixture(scope="module")
 def rabbitmq() -> Iterator[RabbitMQServer]:
-    try:
-        with rabbitmq_server() as server:
-            yield server
-    except ServerMissing as missing:
-        if required("rabbitmq"):
-            raise
-        pytest.skip(str(missing))
-
-
-@pytest.fixture(scope="module")
-def redis() -> Iterator[str]:
-    try:
-        with redis_server() as server:
-            yield server.url()
-    except ServerMissing as missing:
-        if required("redis"):
-            raise
-        pytest.skip(str(missing))
+    with rabbitmq_server() as server:
+        yield server
 
 
 def test_the_names_that_documents_use_are_there(
@@ -151,7 +132,7 @@ def test_first_steps(
 )
 @pytest.mark.timeout(400)
 def test_what_is_typed_in_gives_what_it_gives_with_celery(
-    bare: BareInterpreter, source: Path, tmp_path: Path, redis: str
+    bare: BareInterpreter, source: Path, tmp_path: Path, redis_for_module: str
 ) -> None:
     program = [PROGRAMS / "typed_in.py", "celery", "proj.tasks", "--record"]
     typed = [str(each) for each in program]
@@ -162,7 +143,7 @@ def test_what_is_typed_in_gives_what_it_gives_with_celery(
     ):
         folder = tmp_path / str(number)
         shutil.copytree(source / "examples" / "next-steps", folder)
-        url = f"{redis.rsplit('/', 1)[0]}/{number}"
+        url = f"{redis_for_module.rsplit('/', 1)[0]}/{number}"
         settings = {"CELERY_BROKER_URL": url, "CELERY_RESULT_BACKEND": url, "C_FORCE_ROOT": "1"}
         start = partial(subprocess.Popen, cwd=folder, env={**os.environ, **settings}, text=True)
         with (folder / "worker.log").open("w") as log:

@@ -18,22 +18,10 @@ import pytest
 
 from tests.bare import BareInterpreter, Project
 from umbel.testing.certificates import identity
-from umbel.testing.servers import ServerMissing, redis_server, required
 
 pytestmark = pytest.mark.slow
 
 PROGRAMS = Path(__file__).parent / "programs"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    try:
-        with redis_server() as redis:
-            yield redis.url()
-    except ServerMissing as missing:
-        if required("redis"):
-            raise
-        pytest.skip(str(missing))
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +35,12 @@ databases = itertools.count()
 
 @pytest.fixture
 def example(
-    source: Path, server: str, bare: BareInterpreter, tmp_path: Path
+    source: Path, redis_for_module: str, bare: BareInterpreter, tmp_path: Path
 ) -> Callable[[str], Project]:
     def example(name: str) -> Project:
         folder = tmp_path / name
         shutil.copytree(source / "examples" / name, folder)
-        url = f"{server.rsplit('/', 1)[0]}/{next(databases)}"
+        url = f"{redis_for_module.rsplit('/', 1)[0]}/{next(databases)}"
         # The examples name servers of their authors' machines.
         return Project(folder, bare, {"CELERY_BROKER_URL": url, "CELERY_RESULT_BACKEND": url})
 

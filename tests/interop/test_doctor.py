@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from umbel.testing.servers import ServerMissing, rabbitmq_server, redis_server, required
+from umbel.testing.servers import rabbitmq_server, redis_server
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -46,13 +46,8 @@ LONG = pytest.mark.skipif(
 
 @pytest.fixture(params=["redis", pytest.param("rabbitmq", marks=LONG)])
 def broker(request: pytest.FixtureRequest) -> Iterator[str]:
-    try:
-        with redis_server() if request.param == "redis" else rabbitmq_server() as server:
-            yield server.url()
-    except ServerMissing as missing:
-        if required(request.param):
-            raise
-        pytest.skip(str(missing))
+    with redis_server() if request.param == "redis" else rabbitmq_server() as server:
+        yield server.url()
 
 
 def test_two_silent_schedulers_and_an_unknown_task_are_found(broker: str, tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from umbel import Umbel
+from umbel.testing.servers import rabbitmq_server
 
-from .conftest import Worker, client_of, rabbit
+from .conftest import Worker, client_of
 
 TASKS = int(os.environ.get("UMBEL_FLEET", "800"))
 PATIENCE = 60 + TASKS / 20
@@ -29,8 +30,8 @@ def broker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     if request.param == "redis":
         yield "redis"
         return
-    with rabbit() as url:
-        monkeypatch.setenv("INTEROP_BROKER", url)
+    with rabbitmq_server() as server:
+        monkeypatch.setenv("INTEROP_BROKER", server.url())
         yield "rabbitmq"
 
 

@@ -21,7 +21,7 @@ import celery
 import pytest
 from celery.worker.control import Panel
 
-from umbel.testing.servers import ServerMissing, rabbitmq_server, redis_server, required
+from umbel.testing.servers import rabbitmq_server, redis_server
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -112,15 +112,10 @@ def scene(
 ) -> Iterator[Scene]:
     """Both kinds of workers on one broker, with events."""
     with ExitStack() as stack:
-        try:
-            backend = stack.enter_context(redis_server()).url()
-            broker = backend
-            if request.param == "rabbitmq":
-                broker = stack.enter_context(rabbitmq_server()).url()
-        except ServerMissing as missing:
-            if required(request.param):
-                raise
-            pytest.skip(str(missing))
+        backend = stack.enter_context(redis_server()).url()
+        broker = backend
+        if request.param == "rabbitmq":
+            broker = stack.enter_context(rabbitmq_server()).url()
         folder = tmp_path_factory.mktemp(request.param)
         environment = {
             **os.environ,

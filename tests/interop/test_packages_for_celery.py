@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory, gettempdir
 import pytest
 
 from tests.bare import BareInterpreter, Project
-from umbel.testing.servers import ServerMissing, redis_server, required
+from umbel.testing.servers import redis_server
 
 pytestmark = pytest.mark.slow
 
@@ -360,19 +360,14 @@ def packages() -> Path:
 
 @pytest.fixture
 def project(packages: Path, tmp_path: Path) -> Iterator[Project]:
-    try:
-        with redis_server() as redis:
-            env = {
-                "CELERY_BROKER_URL": redis.url(),
-                "CELERY_RESULT_BACKEND": redis.url(),
-                "PYTHONPATH": str(packages),
-            }
-            (tmp_path / "project").mkdir()
-            yield Project(tmp_path / "project", BareInterpreter(tmp_path / "bare"), env)
-    except ServerMissing as missing:
-        if required("redis"):
-            raise
-        pytest.skip(str(missing))
+    with redis_server() as redis:
+        env = {
+            "CELERY_BROKER_URL": redis.url(),
+            "CELERY_RESULT_BACKEND": redis.url(),
+            "PYTHONPATH": str(packages),
+        }
+        (tmp_path / "project").mkdir()
+        yield Project(tmp_path / "project", BareInterpreter(tmp_path / "bare"), env)
 
 
 def test_redbeat_sends_what_the_settings_say_and_what_is_added_meanwhile(project: Project) -> None:

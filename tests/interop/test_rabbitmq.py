@@ -11,19 +11,14 @@ import celery
 import pytest
 
 import umbel
-from umbel.testing.servers import RabbitMQServer, ServerMissing, rabbitmq_server, required
+from umbel.testing.servers import RabbitMQServer, rabbitmq_server
 
 
 @pytest.fixture(scope="module")
 def rabbitmq() -> Iterator[RabbitMQServer]:
     """A private RabbitMQ for all tests of this module."""
-    try:
-        with rabbitmq_server() as server:
-            yield server
-    except ServerMissing as missing:
-        if required("rabbitmq"):
-            raise
-        pytest.skip(str(missing))
+    with rabbitmq_server() as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)

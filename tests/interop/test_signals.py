@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,6 @@ import celery
 import celery.signals
 import pytest
 from celery.utils.dispatch import Signal
-
-from umbel.testing.servers import ServerMissing, redis_server, required
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -34,17 +32,6 @@ LOGGING = {"setup_logging"}
 
 Told = dict[str, tuple[set[str], dict[str, set[str]]]]
 """By signal: the kinds of its senders, and those of each argument."""
-
-
-@pytest.fixture(scope="module")
-def redis_url() -> Iterator[str]:
-    try:
-        with redis_server() as server:
-            yield server.url()
-    except ServerMissing as missing:
-        if required("redis"):
-            raise
-        pytest.skip(str(missing))
 
 
 class Life:
@@ -138,13 +125,13 @@ def live(side: str, url: str, folder: Path) -> Told:
 
 
 @pytest.fixture(scope="module")
-def both(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Told]:
+def both(redis_for_module: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Told]:
     found = {}
     for side in ("celery", "umbel"):
         folder = tmp_path_factory.mktemp(side)
         for part in ("beat", "logging"):
             (folder / part).mkdir()
-        found[side] = live(side, redis_url, folder)
+        found[side] = live(side, redis_for_module, folder)
     return found
 
 
@@ -165,14 +152,14 @@ def test_a_signal_has_celerys_arguments(both: dict[str, Told], name: str) -> Non
 
 
 @pytest.mark.skipif(importlib.util.find_spec("eventlet") is None, reason="needs eventlet")
-def test_the_eventlet_pool_sends_what_celerys_sends(redis_url: str, tmp_path: Path) -> None:
+def test_the_eventlet_pool_sends_what_celerys_sends(redis_for_module: str, tmp_path: Path) -> None:
     told: dict[str, Any] = {}
     for side in ("celery", "umbel"):
-        life = Life(side, redis_url, tmp_path)
+        life = Life(side, redis_for_module, tmp_path)
 
         def work(life: Life = life, side: str = side) -> None:
             life.until("worker_ready")
-            app = celery.Celery("client", broker=redis_url, backend=redis_url)
+            app = celery.Celery("client", broker=redis_for_module, backend=redis_for_module)
             sent = app.send_task("told.good", (1,), queue=f"told-{side}")
             assert sent.get(timeout=PATIENCE) == 1
             app.close()

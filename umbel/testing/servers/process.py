@@ -18,7 +18,12 @@ _STOPS_WITHIN = 10.0
 
 
 class ServerMissing(Exception):
-    """The server is not installed here."""
+    """A server is not installed here."""
+
+    def __init__(self, server: str, program: str) -> None:
+        self.server = server
+        """Which one: ``redis``, ``rabbitmq``."""
+        super().__init__(f"{program} is not installed (or not on PATH)")
 
 
 def required(name: str) -> bool:

@@ -151,5 +151,5 @@ def _script() -> str:
         return str(own[-1])
     found = shutil.which("rabbitmq-server")
     if found is None:
-        raise ServerMissing("rabbitmq-server is not installed (or not on PATH)")
+        raise ServerMissing("rabbitmq", "rabbitmq-server")
     return found

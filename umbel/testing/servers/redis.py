@@ -29,7 +29,7 @@ class RedisServer(ServerProcess):
     def __init__(self, *arguments: str) -> None:
         binary = shutil.which("redis-server")
         if binary is None:
-            raise ServerMissing("redis-server is not installed (or not on PATH)")
+            raise ServerMissing("redis", "redis-server")
         super().__init__("redis-server", starts_within=_STARTS_WITHIN)
         self._binary = binary
         self._arguments = arguments
