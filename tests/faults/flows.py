@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from umbel import Signature, chain, chord
 
-from .scenarios import Outcome, Scenario, Stage, crash_points, with_fleet
-from .site import CONCURRENCY, Fleet
+from .scenarios import Scenario, crash_points, with_fleet
+from .site import Fleet
+from .stage import Outcome, Stage
 
 __all__ = ["FLOWS"]
 
@@ -36,8 +37,7 @@ def _chord_killed(stage: Stage, fleet: Fleet) -> Outcome:
     _a_chord(stage, size, 0.02)
     stage.started(size // 2)
     for _ in range(3):
-        fleet.trees[0].kill()
-        stage.struck(CONCURRENCY)
+        stage.kill(fleet.trees[0])
         fleet.tend()
         stage.started(1)
     outcome = stage.finish(fleet)

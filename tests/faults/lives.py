@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 
 from umbel.exceptions import NotRegistered, WorkerLostError
@@ -11,8 +10,9 @@ from umbel.testing.servers import RedisServer
 
 from .ledger import Tree, until
 from .outages import with_backend
-from .scenarios import Outcome, Scenario, Stage, all_at_work, killed_under_load, with_fleet
+from .scenarios import Scenario, all_at_work, killed_under_load, with_fleet
 from .site import CONCURRENCY, Fleet
+from .stage import Outcome, Stage
 
 __all__ = ["LIVES"]
 
@@ -21,6 +21,7 @@ POISONS = (
     "kills_its_worker",
 )
 _ATTEMPTS = 3
+_RETRIES = 5
 _SETTLED = 5.0
 """Seconds in which a worker that wakes up does whatever it is going to do."""
 
@@ -31,11 +32,10 @@ def _frozen_early(stage: Stage, fleet: Fleet) -> Outcome:
     stage.send("early", 30, 0.3)
     stage.started(2 * CONCURRENCY)
     frozen = fleet.trees[0]
-    os.killpg(frozen.process.pid, signal.SIGSTOP)
-    stage.struck(0)
+    stage.freeze(frozen)
     stage.wait_out()
     before = {each.id: each.state for each in stage.results if each.ready()}
-    os.killpg(frozen.process.pid, signal.SIGCONT)
+    stage.thaw(frozen)
     time.sleep(_SETTLED)
     outcome = stage.finish(fleet)
     changed = [
@@ -50,23 +50,22 @@ def _frozen_early(stage: Stage, fleet: Fleet) -> Outcome:
 def _frozen_as_it_stores(stage: Stage, fleet: Fleet, backend: RedisServer) -> Outcome:
     """It has a result and nowhere to put it, freezes, and thaws when another has stored its own."""
     all_at_work(stage, fleet)
-    ended = stage.site.ledger.count("end").total()
+    ended = stage.site.ledger.total("end")
     stage.send("who", 1, 1.0)
     stage.started()
     result = stage.results[-1]
     backend.kill()
-    until(lambda: stage.site.ledger.count("end").total() == ended + 1, 30, "it ends")
+    until(lambda: stage.site.ledger.total("end") == ended + 1, 30, "it ends")
     holder = _holder(stage, fleet)
     time.sleep(1.5)
-    os.killpg(holder.process.pid, signal.SIGSTOP)
-    stage.struck(1)
-    until(lambda: stage.site.ledger.count("end").total() == ended + 2, 60, "another runs it")
+    stage.freeze(holder)
+    until(lambda: stage.site.ledger.total("end") == ended + 2, 60, "another runs it")
     backend.start()
     stage.fault_at = time.monotonic()
     until(result.ready, 60, "the other one stores what it has")
     taken = result.get(timeout=10)
     stage.recovered = time.monotonic() - stage.fault_at
-    os.killpg(holder.process.pid, signal.SIGCONT)
+    stage.thaw(holder)
     time.sleep(_SETTLED)
     outcome = stage.finish(fleet)
     if stage.site.app.AsyncResult(result.id).get(timeout=10) != taken:
@@ -88,7 +87,7 @@ def _revoked(stage: Stage, fleet: Fleet) -> Outcome:
         stage.send("early", 1, 0.1)
         time.sleep(stage.rng.uniform(0.0, 0.25))
         stage.results[-1].revoke(terminate=True, signal="SIGKILL")
-    stage.struck(0)
+    stage.struck()
     stage.probe()
     outcome = stage.finish(fleet)
     before = [each.state for each in stage.results]
@@ -101,22 +100,21 @@ def _revoked(stage: Stage, fleet: Fleet) -> Outcome:
 
 
 def _retried(stage: Stage, fleet: Fleet) -> Outcome:
-    stage.send("tries", round(100 * stage.scale) + 20, 5)
+    stage.send("tries", round(100 * stage.scale) + 20, _RETRIES)
     for _ in range(int(4 * stage.scale) + 1):
         stage.started(3)
-        fleet.trees[0].kill()
-        # As it ran the last try; or one before, and there were two messages from then on.
-        stage.struck(2 * CONCURRENCY)
+        stage.kill(fleet.trees[0])
         fleet.tend()
-    return stage.finish(fleet)
+    outcome = stage.finish(fleet)
+    outcome.repeats = stage.site.repeats_of_tries()
+    return outcome
 
 
 def _held_back(stage: Stage, fleet: Fleet) -> Outcome:
     """What waits for its rate limit in a worker that dies is not lost."""
     stage.send("limited", round(80 * stage.scale) + 20)
     stage.started(5)
-    fleet.trees[0].kill()
-    stage.struck(CONCURRENCY)
+    stage.kill(fleet.trees[0])
     return stage.finish(fleet)
 
 
@@ -125,16 +123,12 @@ def _poisoned(stage: Stage, fleet: Fleet) -> Outcome:
     stage.send("late", half, 0.02)
     poison = [stage.site.send(name, range(-1 - n, -n))[0] for n, name in enumerate(POISONS)]
     stage.send("late", half, 0.02)
-    # What runs beside the one that kills its worker dies with it.
-    stage.struck(CONCURRENCY * _ATTEMPTS)
+    stage.struck()
     outcome = stage.finish(fleet, timeout=120)
     fleet.until(lambda: all(each.ready() for each in poison), 180, "poison is given up")
     starts = stage.site.ledger.count("start")
     tried = {number: count for number, count in starts.items() if number < 0}
     letters = {each.message.id: each.reason for each in stage.site.app.dead_letters.latest()}
-    # Poison ran again as it should.
-    outcome.repeated = sum(count - 1 for number, count in starts.items() if number >= 0)
-    outcome.run_twice = max(0, outcome.repeated - stage.allowed)
     outcome.note = f"{len(poison)} poison tasks tried {sorted(tried.values())} times"
     for each in poison:
         if not isinstance(each.result, WorkerLostError):
@@ -152,7 +146,7 @@ def _unknown(stage: Stage, fleet: Fleet) -> Outcome:
     app = stage.site.app
     unknown = [app.send_task("tasks.unheard_of", (number,)) for number in range(10)]
     stage.send("late", 20, 0.0)
-    stage.struck(0)
+    stage.struck()
     outcome = stage.finish(fleet)
     fleet.until(lambda: all(each.ready() for each in unknown), 30, "unknown tasks end")
     letters = {each.message.id for each in app.dead_letters.latest()}

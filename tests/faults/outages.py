@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,14 +13,15 @@ from umbel.exceptions import BackendError, OperationalError, UmbelError
 from umbel.testing.servers import RabbitMQServer, RedisServer, redis_server
 
 from .ledger import until
-from .scenarios import Outcome, Play, Scenario, Stage, with_fleet
-from .site import CONCURRENCY, Fleet
+from .scenarios import Play, Scenario, with_fleet
+from .site import Fleet
+from .stage import Outcome, Stage
 
-__all__ = ["OUTAGES", "with_backend"]
+__all__ = ["MORE_FILES", "MORE_MEMORY", "OUTAGES", "weight", "with_backend"]
 
 _SERVERS = ("redis", "rabbitmq")
 _RESTARTS = 5
-_MORE_FILES, _MORE_MEMORY = 8, 20.0
+MORE_FILES, MORE_MEMORY = 8, 20.0
 """Files and MB that a worker may have more after restarts than before."""
 _BOUNDED = 60.0
 """Seconds within which a client must hear that there is no server."""
@@ -46,7 +48,7 @@ def _broker_killed(stage: Stage, fleet: Fleet) -> Outcome:
                 result = app.send_task("tasks.late", (number, 0.0), task_id=f"sent-{number}")
             except OperationalError:
                 # It may have been taken all the same.
-                stage.allowed += 1
+                stage.site.accounts.sent_again[number] += 1
             else:
                 stage.results.append(result)
             slowest = max(slowest, time.monotonic() - began)
@@ -56,12 +58,10 @@ def _broker_killed(stage: Stage, fleet: Fleet) -> Outcome:
     producer.start()
     try:
         time.sleep(0.5)
-        server.kill()
-        # What runs, and what has ended and was being acknowledged.
-        stage.struck(2 * CONCURRENCY)
-        time.sleep(1)
-        server.start()
-        stage.healed()
+        with stage.outage():
+            server.kill()
+            time.sleep(1)
+            server.start()
         stage.started(20)
     finally:
         ended.set()
@@ -90,11 +90,10 @@ def _broker_killed_classic(stage: Stage, fleet: Fleet) -> Outcome:
     stage.send("late", 100, 0.03)
     stage.started(60)
     server = _server(stage)
-    server.kill()
-    stage.struck(100)
-    time.sleep(1)
-    server.start()
-    stage.healed()
+    with stage.outage(forgets=math.inf):
+        server.kill()
+        time.sleep(1)
+        server.start()
     return stage.finish(fleet)
 
 
@@ -115,10 +114,9 @@ def _killed_everysec(stage: Stage, fleet: Fleet) -> Outcome:
     old = len(stage.results)
     stage.send("late", 100, 0.01)
     stage.started(10)
-    server.kill()
-    stage.struck(100)
-    server.start()
-    stage.healed()
+    with stage.outage(forgets=_EVERY_SECOND):
+        server.kill()
+        server.start()
     stage.send("late", 5, 0.0)
     probes = stage.results[-5:]
     fleet.until(lambda: all(each.ready() for each in probes), 60, "it goes on")
@@ -137,26 +135,25 @@ def _restarted(stage: Stage, fleet: Fleet) -> Outcome:
     stage.send("late", 20, 0.01)
     stage.started(20)
     worker = fleet.trees[0].process
-    files, memory = _weight(worker.pid)
+    files, memory = weight(worker.pid)
     for _ in range(_RESTARTS):
         stage.send("late", 20, 0.03)
         stage.started(2)
-        server.kill()
-        stage.struck(2 * CONCURRENCY)
-        time.sleep(1)
-        server.start()
-        stage.healed()
+        with stage.outage():
+            server.kill()
+            time.sleep(1)
+            server.start()
         stage.started(2)
     outcome = stage.finish(fleet)
-    files_now, memory_now = _weight(worker.pid)
+    files_now, memory_now = weight(worker.pid)
     more_files, more_memory = files_now - files, memory_now - memory
     outcome.note = f"{more_files:+.0f} files, {more_memory:+.1f} MB"
-    if fleet.restarts or more_files > _MORE_FILES or more_memory > _MORE_MEMORY:
+    if fleet.restarts or more_files > MORE_FILES or more_memory > MORE_MEMORY:
         outcome.wrong = "grown, or restarted"
     return outcome
 
 
-def _weight(pid: int) -> tuple[float, float]:
+def weight(pid: int) -> tuple[float, float]:
     """Open files, and resident MB."""
     files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
@@ -179,7 +176,7 @@ def _away_at_first(stage: Stage) -> Outcome:
         time.sleep(max(0.0, 5.0 - heard))
         fleet.tend()
         server.start()
-        stage.struck(0)
+        stage.struck()
         stage.send("late", 20, 0.01)
         outcome = stage.finish(fleet)
     finally:
@@ -193,17 +190,17 @@ def _away_at_first(stage: Stage) -> Outcome:
 def _beyond_its_lease(stage: Stage, fleet: Fleet) -> Outcome:
     delay = stage.site.lease * 1.5
     stage.send("late", 20, 0.0, countdown=delay)
-    stage.struck(0)
+    stage.struck()
     stage.fault_at += delay
     return stage.finish(fleet, timeout=90 + delay)
 
 
 def _hogged(stage: Stage, fleet: Fleet) -> Outcome:
     stage.send("hogs", 2, round(stage.site.lease * 2))
-    stage.struck(0)
+    stage.struck()
     outcome = stage.finish(fleet, timeout=90 + 4 * stage.site.lease)
     outcome.recovery = 0.0
-    if outcome.repeated or outcome.reported:
+    if outcome.repeats.total or outcome.reported:
         outcome.wrong = "its lease was not renewed"
     return outcome
 
@@ -235,7 +232,7 @@ def _backend_away(stage: Stage, fleet: Fleet, backend: RedisServer) -> Outcome:
     stage.send("early", 40, 0.05)
     stage.started(4)
     backend.kill()
-    stage.struck(0)
+    stage.struck()
     time.sleep(10)
     backend.start()
     stage.fault_at = time.monotonic()
@@ -261,7 +258,7 @@ def _waited_for(stage: Stage, fleet: Fleet, backend: RedisServer) -> Outcome:
         each.start()
     time.sleep(1.5)
     backend.kill()
-    stage.struck(0)
+    stage.struck()
     time.sleep(2)
     backend.start()
     stage.fault_at = time.monotonic()
@@ -280,7 +277,8 @@ def _twice_by_hand(stage: Stage, fleet: Fleet) -> Outcome:
         for _ in range(2):
             result = app.send_task("tasks.late", (number, 0.0), task_id=f"twice-{number}")
         stage.results.append(result)
-    stage.struck(20)
+        stage.site.accounts.sent_again[number] += 1
+    stage.struck()
     return stage.finish(fleet)
 
 

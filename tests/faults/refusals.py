@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import resource
-import signal
 import sqlite3
 import time
 from collections.abc import Callable
@@ -16,8 +14,10 @@ from umbel.exceptions import OperationalError
 from umbel.model import Message
 from umbel.testing.servers import RabbitMQServer, RedisServer
 
-from .scenarios import Outcome, Scenario, Stage, with_fleet
-from .site import CONCURRENCY, Fleet
+from .ledger import until
+from .scenarios import Scenario, with_fleet
+from .site import Fleet
+from .stage import Outcome, Stage
 
 __all__ = ["REFUSALS"]
 
@@ -45,7 +45,7 @@ def _for_a_while(
         stage.send("early", 20, 0.05)
         stage.started(4)
         strike(stage, fleet)
-        stage.struck(CONCURRENCY)
+        stage.struck()
         time.sleep(_AWAY)
         heal(stage, fleet)
         stage.fault_at = time.monotonic()
@@ -62,29 +62,46 @@ def _ordered(command: str) -> Callable[[Stage, Fleet], None]:
 
 
 def _forgotten(stage: Stage, fleet: Fleet) -> Outcome:
-    """Everything in Redis is gone, and the worker goes on with what comes."""
+    """Everything in Redis is gone, and the worker goes on with what comes: what it runs comes to
+    its end all the same; what nobody had fetched yet is lost, by order."""
     stage.send("late", 60, 0.05)
     stage.started(4)
+    before = {*stage.site.ledger.count("end")}
     _redis(stage).flush()
-    stage.struck(2 * CONCURRENCY)
-    stage.forgiven = {*range(len(stage.results))}
-    stage.probe()
-    outcome = stage.finish(fleet)
-    outcome.wrong = "the worker ended" if fleet.restarts else ""
-    return outcome
+    stage.struck()
+    # A result that was there; or may have been written a moment before.
+    return _after_loss(stage, fleet, before | {*stage.site.ledger.count("end")})
 
 
 def _queue_deleted(stage: Stage, fleet: Fleet) -> Outcome:
     """By an operator, with what was in it; who sends and who consumes is to make it again."""
     stage.send("late", 20, 0.05)
     stage.started(4)
+    begin = time.monotonic()
     _rabbitmq(stage).control("delete_queue", "celery")
-    stage.struck(2 * CONCURRENCY)
-    stage.forgiven = {*range(len(stage.results))}
+    stage.struck()
+    stage.site.accounts.cut_off(begin, stage.fault_at)
+    return _after_loss(stage, fleet, set())
+
+
+def _after_loss(stage: Stage, fleet: Fleet, unknown: set[int]) -> Outcome:
+    """What has started must end; of what has not, nobody but who gave the order knows."""
+    sent = {*range(len(stage.results))}
     stage.probe()
+    probes = stage.results[-len(stage.probes) :]
+    fleet.until(lambda: all(each.ready() for each in probes), 60, "it goes on")
+    until(lambda: _all_have_ended(stage, sent), 30, "what has started ends")
+    started = {*stage.site.ledger.count("start")}
+    stage.forgiven = (sent - started) | unknown
     outcome = stage.finish(fleet)
+    outcome.note = f"{len(sent - started)} lost by order"
     outcome.wrong = "the worker ended" if fleet.restarts else ""
     return outcome
+
+
+def _all_have_ended(stage: Stage, sent: set[int]) -> bool:
+    starts, ends = stage.site.ledger.count("start"), stage.site.ledger.count("end")
+    return not (sent & starts.keys()) - ends.keys()
 
 
 def _out_of_memory(stage: Stage, fleet: Fleet) -> Outcome:
@@ -94,7 +111,7 @@ def _out_of_memory(stage: Stage, fleet: Fleet) -> Outcome:
     stage.send("early", 40, 0.05)
     stage.started(4)
     server.control("set_vm_memory_high_watermark", "0.000001")
-    stage.struck(CONCURRENCY)
+    stage.struck()
     heard: list[str] = []
 
     def send() -> None:
@@ -126,7 +143,7 @@ def _locked(stage: Stage, fleet: Fleet) -> Outcome:
     with closing(sqlite3.connect(stage.site.folder / "queue.db", isolation_level=None)) as holder:
         holder.execute("PRAGMA busy_timeout = 20000")
         holder.execute("BEGIN IMMEDIATE")
-        stage.struck(CONCURRENCY)
+        stage.struck()
         time.sleep(_AWAY)
         holder.execute("ROLLBACK")
     stage.healed()
@@ -139,12 +156,34 @@ def _disk_full(_: Stage, fleet: Fleet) -> None:
     _limit(fleet, resource.RLIMIT_FSIZE, 4096)
 
 
-def _files_used_up(_: Stage, fleet: Fleet) -> None:
+def _files_used_up(stage: Stage, fleet: Fleet) -> None:
     """And a child dies, so that there is need for more."""
     tree = fleet.trees[0]
     used = len(list(Path(f"/proc/{tree.process.pid}/fd").iterdir()))
     _limit(fleet, resource.RLIMIT_NOFILE, used)
-    os.kill(tree.children()[-1], signal.SIGKILL)
+    stage.kill_process(tree.children()[-1])
+
+
+def _processes_used_up(stage: Stage, fleet: Fleet) -> None:
+    """And all children that run tasks die: there is nobody left to run any."""
+    Path(stage.site.env["FULL"]).touch()
+    tree = fleet.trees[0]
+    running = {run.pid for run in stage.site.ledger.runs() if run.group == tree.process.pid}
+    for pid in running & {*tree.children()}:
+        stage.kill_process(pid)
+
+
+def _processes_again(stage: Stage, _: Fleet) -> None:
+    Path(stage.site.env["FULL"]).unlink()
+
+
+def _forkless(stage: Stage) -> Outcome:
+    stage.site.env["FULL"] = str(stage.site.folder / "full")
+    fleet = Fleet(stage.site, app="forkless")
+    try:
+        return _for_a_while(_processes_used_up, _processes_again)(stage, fleet)
+    finally:
+        fleet.kill()
 
 
 def _limit(fleet: Fleet, what: int, most: int) -> None:
@@ -194,7 +233,7 @@ def _malformed(stage: Stage, fleet: Fleet) -> Outcome:
             for body, headers, kind, encoding in [_BAD[number % len(_BAD)]]
         ]
         app.portal.call(app.producer.publish, messages, app.publish_policy({}))
-    stage.struck(0)
+    stage.struck()
     outcome = stage.finish(fleet)
     total = -(-count // 20) * 20
     fleet.until(lambda: app.dead_letters.count() >= total, 60, "all bad ones are dead letters")
@@ -223,4 +262,5 @@ REFUSALS = (
     Scenario("F18 disk full 8 s", with_fleet(_for_a_while(_disk_full, _unlimited)), ("sqlite",)),
     Scenario("F33 malformed messages", with_fleet(_malformed)),
     Scenario("F49 no more files 8 s", with_fleet(_for_a_while(_files_used_up, _unlimited))),
+    Scenario("F49 no more processes 8 s", _forkless),
 )

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from umbel import Umbel
+from umbel.protocols import Clock
 from umbel.testing.servers import RabbitMQServer, RedisServer, rabbitmq_server, redis_server
 
+from .accounts import Accounts, Repeats
 from .ledger import Ledger, Tree, until
+from .project.clocks import ClockSetByHand
 
 __all__ = ["BROKERS", "CONCURRENCY", "Fleet", "Site", "somewhere"]
 
@@ -37,6 +42,9 @@ class Site:
         self.lease = lease
         self.server = server
         self.ledger = Ledger(folder / "ledger")
+        self.accounts = Accounts()
+        self.trees: list[Tree] = []
+        """All there have been."""
         self.env = {
             "LEDGER": str(self.ledger.path),
             "LEASE": str(lease),
@@ -44,8 +52,14 @@ class Site:
             "UMBEL_RESULT_BACKEND": backend,
             "PYTHONPATH": str(PROJECT),
         }
-        self.app = Umbel("faults", broker=broker, backend=backend, set_as_current=False)
-        self.app.conf.worker_lease = lease
+        self.app = self._client()
+
+    def _client(self, clock: Clock | None = None) -> Umbel:
+        app = Umbel(
+            "faults", broker=self.broker, backend=self.backend, set_as_current=False, clock=clock
+        )
+        app.conf.worker_lease = self.lease
+        return app
 
     def send(self, task: str, numbers: range, *args: object, **options: Any) -> list[Any]:
         """Send one task per number; their results."""
@@ -58,23 +72,82 @@ class Site:
         """Before anything is sent."""
         self.env["QUEUE_TYPE"] = self.app.conf.task_default_queue_type = "quorum"
 
+    def use_clock(self) -> Path:
+        """Have everybody read a clock that a file sets, which has the seconds that it is wrong."""
+        path = self.folder / "clock"
+        path.write_text("0")
+        self.env["CLOCK"] = str(path)
+        self.app.close()
+        self.app = self._client(ClockSetByHand(path))
+        return path
+
     def worker(
-        self, *arguments: str, env: dict[str, str] | None = None, app: str = "tasks"
+        self,
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        app: str = "tasks",
+        program: str = "umbel",
     ) -> Tree:
         """A worker process and what it forks."""
         given = arguments if "-c" in arguments else ("-c", str(CONCURRENCY), *arguments)
-        return Tree(self.folder, *given, env={**self.env, **(env or {})}, app=app)
+        return self.start("worker", *given, env=env, app=app, program=program)
+
+    def start(
+        self,
+        command: str,
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        app: str = "tasks",
+        program: str = "umbel",
+    ) -> Tree:
+        """Whatever the command line starts."""
+        given = {**self.env, **(env or {})}
+        tree = Tree(self.folder, *arguments, env=given, app=app, command=command, program=program)
+        self.trees.append(tree)
+        return tree
+
+    def repeats(self) -> Repeats:
+        """Why tasks ran again, with what is known by now of who died."""
+        return self._bury_the_dead().repeats(self.ledger.runs())
+
+    def repeats_of_tries(self) -> Repeats:
+        """Of tasks that are tried again: who runs a try again sends the next one again."""
+        runs = self.ledger.runs("try", "tried")
+        accounts = self._bury_the_dead()
+        counts = Counter(run.number for run in runs)
+        for number in counts:
+            accounts.sent_again[number] = max(0, counts[number - 1] - 1)
+        return accounts.repeats(runs)
+
+    def _bury_the_dead(self) -> Accounts:
+        accounts = Accounts([*self.accounts.strikes], Counter(self.accounts.sent_again))
+        for tree in self.trees:
+            if tree.killed is not None:
+                begin, end = tree.killed
+                accounts.died(group=tree.process.pid, begin=begin, end=end)
+            elif (tree.process.poll() or 0) < 0:
+                # It has killed itself.
+                last = self.ledger.seen(tree.process.pid)
+                accounts.died(group=tree.process.pid, begin=last, end=math.inf)
+        return accounts
 
     def starts(self) -> int:
         """How many runs have begun."""
-        return sum(self.ledger.count("start").values())
+        return self.ledger.total("start")
 
 
 class Fleet:
     """Workers that are started again when they have died, as a service manager does it."""
 
-    def __init__(self, site: Site, size: int = 1, *arguments: str) -> None:
-        self._make: Callable[[], Tree] = lambda: site.worker(*arguments)
+    def __init__(
+        self,
+        site: Site,
+        size: int = 1,
+        *arguments: str,
+        app: str = "tasks",
+        program: str = "umbel",
+    ) -> None:
+        self._make: Callable[[], Tree] = lambda: site.worker(*arguments, app=app, program=program)
         self.trees = [self._make() for _ in range(size)]
         self.restarts = 0
 
@@ -130,5 +203,5 @@ def somewhere(broker: str, folder: Path, *, lease: float = 20.0) -> Iterator[Sit
             case _:
                 url = f"sqlite:///{folder / 'queue.db'}"
                 site = Site(folder, url, url, lease=lease)
-        stack.callback(site.app.close)
+        stack.callback(lambda: site.app.close())
         yield site

@@ -13,8 +13,9 @@ from celery import Celery
 from umbel.testing.servers import RabbitMQServer
 
 from .ledger import until
-from .scenarios import Outcome, Scenario, Stage, with_fleet
+from .scenarios import Scenario, with_fleet
 from .site import Fleet
+from .stage import Outcome, Stage
 
 __all__ = ["WAITING"]
 
@@ -61,8 +62,7 @@ def _waits_for(send: Callable[[Stage, int], None]) -> Callable[[Stage, Fleet], O
         until(lambda: _kept(stage) >= count, 600, "all of them wait in the broker")
         time.sleep(5)
         grown = _resident(fleet.trees[0].process.pid) - before
-        fleet.trees[0].kill()
-        stage.struck(0)
+        stage.kill(fleet.trees[0])
         fleet.tend()
         stage.probe()
         outcome = stage.finish(fleet)

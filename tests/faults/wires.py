@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from umbel import Umbel
 from umbel.exceptions import OperationalError
 from umbel.testing.proxy import Direction, Proxy
-from umbel.testing.servers import RedisServer
 
 from .ledger import until
-from .scenarios import Outcome, Play, Scenario, Stage, kill_cycles
-from .site import CONCURRENCY, Fleet
+from .scenarios import Play, Scenario, kill_cycles
+from .site import Fleet
+from .stage import Outcome, Stage
 
-__all__ = ["WIRES"]
+__all__ = ["WIRES", "wire"]
 
 _SERVERS = ("redis", "rabbitmq")
 _AWAY = 8.0
@@ -28,7 +28,7 @@ def _wired(stage: Stage, url: str, proxy: Proxy) -> str:
 
 
 @contextmanager
-def _wire(stage: Stage) -> Iterator[Proxy]:
+def wire(stage: Stage) -> Iterator[Proxy]:
     """Between the workers and their server; who sends and counts is beside it."""
     site = stage.site
     assert site.server is not None
@@ -40,7 +40,7 @@ def _wire(stage: Stage) -> Iterator[Proxy]:
 
 def _on_the_wire(play: Callable[[Stage, Fleet, Proxy], Outcome]) -> Play:
     def run(stage: Stage) -> Outcome:
-        with _wire(stage) as proxy:
+        with wire(stage) as proxy:
             fleet = Fleet(stage.site)
             try:
                 return play(stage, fleet, proxy)
@@ -51,7 +51,7 @@ def _on_the_wire(play: Callable[[Stage, Fleet, Proxy], Outcome]) -> Play:
 
 
 def _kills_with_latency(stage: Stage) -> Outcome:
-    with _wire(stage) as proxy:
+    with wire(stage) as proxy:
         proxy.latency = 0.005
         return kill_cycles(stage)
 
@@ -63,13 +63,10 @@ def _for_a_while(strike: Callable[[Proxy], None]) -> Callable[[Stage, Fleet, Pro
         # More than the pool has in hand.
         stage.send("late", 120, 0.05)
         stage.started(4)
-        strike(proxy)
-        # What runs; and what was fetched and ended, and RabbitMQ, which does not answer, was told
-        # through a wire that was dead already.
-        stage.struck(CONCURRENCY if isinstance(stage.site.server, RedisServer) else 4 * CONCURRENCY)
-        time.sleep(_AWAY)
-        proxy.heal()
-        stage.healed()
+        with stage.outage():
+            strike(proxy)
+            time.sleep(_AWAY)
+            proxy.heal()
         return stage.finish(fleet)
 
     return play
@@ -89,14 +86,19 @@ def _forgotten(stage: Stage, fleet: Fleet, proxy: Proxy) -> Outcome:
     stage.send("late", 60, 0.05)
     stage.started(4)
     proxy.forget()
-    stage.struck(2)
+    stage.struck()
     stage.probe()
-    return stage.finish(fleet)
+    began = stage.fault_at
+    outcome = stage.finish(fleet)
+    # Until somebody noticed.
+    stage.site.accounts.cut_off(began, began + outcome.recovery)
+    outcome.repeats = stage.site.repeats()
+    return outcome
 
 
 def _slow(stage: Stage, fleet: Fleet, proxy: Proxy) -> Outcome:
     proxy.latency = 0.15
-    stage.struck(0)
+    stage.struck()
     stage.send("late", 60, 0.01)
     stage.send("early", 60, 0.01)
     return stage.finish(fleet)
@@ -135,9 +137,11 @@ def _cut_as_it_publishes(direction: Direction) -> Callable[[Stage, Fleet, Proxy]
                 # The connection is there, whatever became of the one before.
                 send(len(stage.results))
                 proxy.cut_after(count, direction)
+                # The server may have taken it, and its answer been lost.
+                site.accounts.sent_again[len(stage.results)] += 1
                 send(len(stage.results))
                 proxy.heal()
-                stage.struck(1)
+                stage.struck()
             outcome = stage.finish(fleet)
         finally:
             app.close()
@@ -155,11 +159,13 @@ def _cut_as_it_acknowledges(direction: Direction) -> Callable[[Stage, Fleet, Pro
         cuts = round(20 * stage.scale) + 4
         for place in range(cuts):
             # More than anything takes that is said of one task.
+            began = time.monotonic()
             proxy.cut_after(1 + place * 2000 // cuts, direction)
             stage.send("late", 1, 0.05)
             last = stage.results[-1]
             until(last.ready, 60, "the task ends")
-            stage.struck(1)
+            stage.struck()
+            stage.site.accounts.cut_off(began, stage.fault_at)
         proxy.heal()
         outcome = stage.finish(fleet)
         outcome.note = f"{proxy.cuts} cuts"
@@ -170,7 +176,7 @@ def _cut_as_it_acknowledges(direction: Direction) -> Callable[[Stage, Fleet, Pro
 
 
 WIRES = (
-    Scenario("F10 killed, 5 ms latency", _kills_with_latency, _SERVERS),
+    Scenario("F10 killed, 5 ms latency", _kills_with_latency, _SERVERS, is_long=True),
     Scenario("F19 reset, refused 8 s", _on_the_wire(_for_a_while(_reset_and_refused)), _SERVERS),
     Scenario("F20 stalled 8 s", _on_the_wire(_for_a_while(Proxy.stall)), _SERVERS),
     Scenario("F21 half-open for good", _on_the_wire(_forgotten), _SERVERS),

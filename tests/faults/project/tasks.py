@@ -8,22 +8,25 @@ import resource
 import signal
 import sys
 import time
+from datetime import datetime
 from typing import Any
+
+from clocks import ClockSetByHand
+from notes import note
 
 from umbel import Umbel
 
-app = Umbel("faults")
+app = Umbel("faults", clock=ClockSetByHand() if "CLOCK" in os.environ else None)
 app.conf.update(
     worker_lease=float(os.environ.get("LEASE", "20")),
     result_expires=3600,
     task_default_queue_type=os.environ.get("QUEUE_TYPE", "classic"),
+    worker_enable_remote_control="DEAF" not in os.environ,
+    beat_schedule_store=os.environ.get("SCHEDULE"),
+    beat_schedule={"tick": {"task": "tasks.tick", "schedule": 1, "missed": "all"}},
 )
-ledger = os.open(os.environ["LEDGER"], os.O_APPEND | os.O_WRONLY | os.O_CREAT)
-
-
-def note(event: str, number: int) -> None:
-    """One line, whole, even if this process dies right after it."""
-    os.write(ledger, f"{event} {number}\n".encode())
+ATTEMPTS = 16
+"""More than any task tries."""
 
 
 @app.task(acks_late=True, reject_on_worker_lost=True)
@@ -38,7 +41,7 @@ def late(number: int, seconds: float = 0.0) -> int:
 @app.task
 def early(number: int, seconds: float = 0.0) -> int:
     """At most once."""
-    note("start", number)
+    note("start", number, "once")
     time.sleep(seconds)
     note("end", number)
     return number
@@ -58,7 +61,10 @@ def who(number: int, seconds: float = 0.0) -> int:
 def tries(self: Any, number: int, times: int) -> int:
     """Tries again so many times; only the last one counts."""
     # Shorter ones are acknowledged in batches, and run again in batches.
+    attempt = number * ATTEMPTS + self.request.retries
+    note("try", attempt)
     time.sleep(0.002)
+    note("tried", attempt)
     if self.request.retries < times:
         raise self.retry(countdown=0)
     note("start", number)
@@ -72,6 +78,16 @@ def gather(values: list[int], number: int) -> int:
     note("start", number)
     note("end", number)
     return len(values)
+
+
+@app.task(bind=True, acks_late=True, reject_on_worker_lost=True)
+def tick(self: Any) -> int:
+    """Sent by a scheduler; its number is the second it is for."""
+    due = datetime.fromisoformat(self.request.headers["umbel_scheduled_for"])
+    number = round(due.timestamp())
+    note("start", number)
+    note("end", number)
+    return number
 
 
 @app.task(acks_late=True, reject_on_worker_lost=True, rate_limit="20/s")
@@ -95,28 +111,28 @@ def hogs(number: int, seconds: int) -> int:
 @app.task(acks_late=True, reject_on_worker_lost=True)
 def exits(number: int) -> None:
     """Poison: leaves without a word."""
-    note("start", number)
+    note("start", number, "deadly")
     os._exit(3)
 
 
 @app.task(acks_late=True, reject_on_worker_lost=True)
 def segfaults(number: int) -> None:
     """Poison: reads where nothing is."""
-    note("start", number)
+    note("start", number, "deadly")
     ctypes.string_at(0)
 
 
 @app.task(acks_late=True, reject_on_worker_lost=True)
 def kills_itself(number: int) -> None:
     """Poison: what the kernel does to whom it chooses when memory is short."""
-    note("start", number)
+    note("start", number, "deadly")
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 @app.task(acks_late=True, reject_on_worker_lost=True)
 def eats_memory(number: int) -> None:
     """Poison: asks for more memory than there is, and does not look whether it got it."""
-    note("start", number)
+    note("start", number, "deadly")
     resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))
     libc = ctypes.CDLL(None)
     libc.malloc.restype = ctypes.c_void_p
@@ -126,7 +142,7 @@ def eats_memory(number: int) -> None:
 @app.task(acks_late=True, reject_on_worker_lost=True)
 def overflows(number: int) -> None:
     """Poison: recursion through C, beyond the stack."""
-    note("start", number)
+    note("start", number, "deadly")
     sys.setrecursionlimit(10**9)
 
     def deeper(_: int) -> list[object]:
@@ -138,5 +154,5 @@ def overflows(number: int) -> None:
 @app.task(acks_late=True, reject_on_worker_lost=True)
 def kills_its_worker(number: int) -> None:
     """Poison: takes the parent and all of its children along."""
-    note("start", number)
+    note("start", number, "deadly")
     os.killpg(os.getpgid(os.getppid()), signal.SIGKILL)

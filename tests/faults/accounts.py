@@ -1,0 +1,178 @@
+"""Why a task ran again: which of its runs a fault cut short, and which nothing explains.
+
+Every task notes in the ledger when, and in which process, it starts and ends; whoever strikes notes
+whom and when. A run may be repeated once, if and only if
+
+* it was under way as its process, or all of its worker, died or froze (*cut short*); or it had
+  ended so shortly before that its acknowledgement was on its way: nothing has run in its place
+  since (*unsettled*);
+* it was under way, or being acknowledged, while its worker and the server could not hear each
+  other, or while the server was dead (*cut off*);
+* somebody sent the same message again (*sent again*).
+
+And never, where the task is acknowledged before it runs. Whatever else runs again is unexplained.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+__all__ = ["Accounts", "Repeats", "Run", "Strike"]
+
+_ON_ITS_WAY = 1.0
+"""Seconds that the acknowledgement of a run that has ended may take, on a busy machine."""
+_BATCHED = 0.002
+"""Seconds; a slot goes on after a shorter task, whose acknowledgement goes with those of others."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of one task, as the ledger has it. Times are of the machine's monotonic clock."""
+
+    number: int
+    group: int
+    """The worker: the process group."""
+    pid: int
+    slot: int
+    """The thread."""
+    start: float
+    end: float | None = None
+    once: bool = False
+    """Acknowledged before it runs."""
+    deadly: bool = False
+    """Kills the process that runs it."""
+
+
+@dataclass(frozen=True)
+class Strike:
+    """What was done, to whom, from when until when."""
+
+    begin: float
+    end: float
+    group: int | None = None
+    pid: int | None = None
+    """Neither: to the server, or to all the wires to it."""
+    forgets: float = 0.0
+    """Seconds of acknowledgements that a server has not on disk as it dies."""
+
+    def is_death(self) -> bool:
+        """Of a worker or a process."""
+        return self.group is not None or self.pid is not None
+
+
+@dataclass
+class Repeats:
+    """How many runs were not the first of their task, and why."""
+
+    cut_short: int = 0
+    unsettled: int = 0
+    cut_off: int = 0
+    sent_again: int = 0
+    unexplained: list[str] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        explained = self.cut_short + self.unsettled + self.cut_off + self.sent_again
+        return explained + len(self.unexplained)
+
+    def __str__(self) -> str:
+        words = ("cut_short", "unsettled", "cut_off", "sent_again")
+        parts = [f"{getattr(self, word)} {word.replace('_', ' ')}" for word in words]
+        return ", ".join(part for part in parts if not part.startswith("0 "))
+
+
+@dataclass
+class Accounts:
+    """What was done to whom."""
+
+    strikes: list[Strike] = field(default_factory=list)
+    sent_again: Counter[int] = field(default_factory=Counter)
+    """How many more messages there are of a task than one."""
+
+    def died(
+        self, *, group: int | None = None, pid: int | None = None, begin: float, end: float
+    ) -> None:
+        """A worker, or one process of one, died or froze between these two moments."""
+        self.strikes.append(Strike(begin, end, group, pid))
+
+    def cut_off(self, begin: float, end: float, *, forgets: float = 0.0) -> None:
+        """Nobody could talk to the server, from the one moment to the other."""
+        self.strikes.append(Strike(begin, end, forgets=forgets))
+
+    def repeats(self, runs: Iterable[Run]) -> Repeats:
+        """Explain all runs but the first of each task, or do not."""
+        by_number: dict[int, list[Run]] = defaultdict(list)
+        by_slot: dict[int, list[Run]] = defaultdict(list)
+        for run in sorted(runs, key=lambda each: each.start):
+            # Poison and tasks that nobody counts have negative ones.
+            if run.number >= 0:
+                by_number[run.number].append(run)
+            by_slot[run.slot].append(run)
+        repeats = Repeats()
+        for number, ran in by_number.items():
+            self._explain(ran, by_slot, self.sent_again[number], repeats)
+        return repeats
+
+    def _explain(
+        self,
+        ran: Sequence[Run],
+        by_slot: Mapping[int, Sequence[Run]],
+        sent_again: int,
+        repeats: Repeats,
+    ) -> None:
+        earlier: list[Run] = []
+        for run, again in pairwise(ran):
+            earlier.append(run)
+            if reason := self._use_up(earlier, again, by_slot):
+                setattr(repeats, reason, getattr(repeats, reason) + 1)
+            elif sent_again:
+                sent_again -= 1
+                repeats.sent_again += 1
+            else:
+                repeats.unexplained.append(_said(run, again))
+
+    def _use_up(self, earlier: list[Run], again: Run, by_slot: Mapping[int, Sequence[Run]]) -> str:
+        """Why one of them did not count; it explains nothing else then."""
+        for run in earlier:
+            if reason := self._reason(run, again, by_slot[run.slot]):
+                earlier.remove(run)
+                return reason
+        return ""
+
+    def _reason(self, run: Run, again: Run, slot: Sequence[Run]) -> str:
+        if run.once:
+            return ""
+        if run.deadly:
+            return "cut_short"
+        for strike in self.strikes:
+            if run.start > strike.end or again.start < strike.begin:
+                continue
+            if not strike.is_death():
+                if run.end is None or run.end >= strike.begin - _ON_ITS_WAY - strike.forgets:
+                    return "cut_off"
+            elif strike.group == run.group or strike.pid == run.pid:
+                if run.end is None or run.end > strike.end:
+                    return "cut_short"
+                if _is_unsettled(run, slot, strike):
+                    return "unsettled"
+        return ""
+
+
+def _is_unsettled(run: Run, slot: Sequence[Run], strike: Strike) -> bool:
+    assert run.end is not None
+    if run.end < strike.begin - _ON_ITS_WAY:
+        return False
+    is_batched = run.end - run.start < _BATCHED
+    return is_batched or not any(run.start < each.start <= strike.end for each in slot)
+
+
+def _said(run: Run, again: Run) -> str:
+    took = "never" if run.end is None else f"{run.end - run.start:.3f} s later"
+    return (
+        f"{run.number} started in {run.pid} of {run.group} at {run.start:.3f}, ended {took}; "
+        f"again in {again.pid} of {again.group} at {again.start:.3f}"
+    )

@@ -1,0 +1,104 @@
+"""Who judges the repeats of the fault suite: what explains one, and what does not."""
+
+from __future__ import annotations
+
+import pytest
+
+from .accounts import Accounts, Run
+
+WORKER, CHILD = 10, 11
+
+
+def run(start: float, end: float | None, number: int = 1, **others: bool) -> Run:
+    """In the worker that is struck."""
+    return Run(number, WORKER, CHILD, CHILD, start, end, **others)
+
+
+def again(start: float, number: int = 1) -> Run:
+    """In another one."""
+    return Run(number, 20, 21, 21, start, start + 1)
+
+
+def said(accounts: Accounts, *runs: Run) -> str:
+    repeats = accounts.repeats(runs)
+    return str(repeats) or f"{len(repeats.unexplained)} unexplained"
+
+
+@pytest.fixture
+def accounts() -> Accounts:
+    """A worker that died at 100."""
+    accounts = Accounts()
+    accounts.died(group=WORKER, begin=100.0, end=100.1)
+    return accounts
+
+
+def test_one_run_needs_no_reason(accounts: Accounts) -> None:
+    assert accounts.repeats([run(99, None), again(120, number=2)]).total == 0
+
+
+def test_what_ran_as_its_worker_died_may_run_again_once(accounts: Accounts) -> None:
+    assert said(accounts, run(99, None), again(120)) == "1 cut short"
+    repeats = accounts.repeats([run(99, None), again(120), again(130)])
+    assert (repeats.cut_short, len(repeats.unexplained)) == (1, 1)
+    assert repeats.unexplained[0].startswith("1 started in 21 of 20 at 120.000")
+
+
+def test_what_a_frozen_worker_ended_later_was_cut_short(accounts: Accounts) -> None:
+    assert said(accounts, run(99, 140), again(120)) == "1 cut short"
+
+
+def test_what_had_just_ended_may_run_again_if_nothing_came_after_it(accounts: Accounts) -> None:
+    assert said(accounts, run(99, 99.9), again(120)) == "1 unsettled"
+    next_one = run(99.95, None, number=2)
+    assert said(accounts, run(99, 99.9), next_one, again(120)) == "1 unexplained"
+    # The next one of the same slot is handed out before short ones are acknowledged.
+    assert said(accounts, run(99.899, 99.9), next_one, again(120)) == "1 unsettled"
+
+
+def test_what_had_ended_long_before_may_not(accounts: Accounts) -> None:
+    assert said(accounts, run(90, 98.5), again(120)) == "1 unexplained"
+
+
+def test_what_started_again_before_anything_happened_may_not(accounts: Accounts) -> None:
+    assert said(accounts, run(99, None), again(99.5)) == "1 unexplained"
+
+
+def test_what_ran_elsewhere_or_later_may_not(accounts: Accounts) -> None:
+    assert said(accounts, again(99), run(101, 102)) == "1 unexplained"
+    assert said(accounts, run(101, None), again(120)) == "1 unexplained"
+
+
+def test_the_death_of_a_process_explains_its_own_runs_only() -> None:
+    accounts = Accounts()
+    accounts.died(pid=CHILD, begin=100.0, end=100.0)
+    beside = Run(2, WORKER, 12, 12, 99, None)
+    repeats = accounts.repeats([run(99, None), again(120), beside, again(120, number=2)])
+    assert (repeats.cut_short, len(repeats.unexplained)) == (1, 1)
+
+
+def test_nothing_explains_a_task_that_was_acknowledged_first(accounts: Accounts) -> None:
+    accounts.cut_off(0.0, 200.0)
+    assert said(accounts, run(99, None, once=True), again(120)) == "1 unexplained"
+
+
+def test_an_outage_explains_what_ran_or_was_acknowledged_meanwhile() -> None:
+    accounts = Accounts()
+    accounts.cut_off(100.0, 110.0)
+    assert said(accounts, run(90, 99.5), again(120)) == "1 cut off"
+    assert said(accounts, run(105, 106), again(120)) == "1 cut off"
+    assert said(accounts, run(90, 98.5), again(120)) == "1 unexplained"
+    assert said(accounts, run(111, 112), again(120)) == "1 unexplained"
+
+
+def test_a_server_may_have_forgotten_what_it_had_not_written() -> None:
+    accounts = Accounts()
+    accounts.cut_off(100.0, 110.0, forgets=5.0)
+    assert said(accounts, run(90, 94.5), again(120)) == "1 cut off"
+    assert said(accounts, run(90, 93.5), again(120)) == "1 unexplained"
+
+
+def test_each_message_that_was_sent_again_may_run_once() -> None:
+    accounts = Accounts()
+    accounts.sent_again[1] = 1
+    assert said(accounts, again(1), again(2)) == "1 sent again"
+    assert len(accounts.repeats([again(1), again(2), again(3)]).unexplained) == 1
