@@ -61,9 +61,11 @@ def test_it_introduces_itself_runs_tasks_and_ends_when_told(site: Site) -> None:
     log = site.log.read_text()
     assert re.search(r"till@\S+ ready\.", log)
     assert "worker: Warm shutdown (MainProcess)" in log
+    assert re.search(r"INFO/MainProcess\] Connected to (sqlite|redis)://", log)
     assert ". early" in log
     assert re.search(rf"Task early\[{results[0].id}\] received", log)
     assert re.search(rf"Task early\[{results[0].id}\] succeeded in \S+s: 0", log)
+    assert re.search(r"INFO/ForkPoolWorker-1\] Task early\[", log)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -8,7 +8,7 @@ from typing import Any
 from umbel.canvas.chords import chord
 from umbel.canvas.composition import Composition
 from umbel.canvas.groups import group
-from umbel.canvas.plan import is_mapping, listed
+from umbel.canvas.plan import is_mapping, listed, part
 from umbel.canvas.sender import Sender
 from umbel.canvas.signature import Signature, is_unread, maybe_signature, settle
 from umbel.canvas.stamping import StampingVisitor, stamps_of
@@ -35,7 +35,7 @@ class chain(Composition):  # noqa: N801 - Celery's name
         is_one = len(tasks) == 1 and is_mapping(tasks[0])
         if len(tasks) == 1 and not is_one:
             tasks = tuple(tasks[0])
-        signatures = [maybe_signature(task, app=app) for task in tasks]
+        signatures = [maybe_signature(part("chain", task), app=app) for task in tasks]
         if is_one or options:
             for each in signatures:
                 settle(each)

@@ -8,7 +8,7 @@ from typing import Any
 
 from umbel.canvas.composition import Composition
 from umbel.canvas.lazy import LazyList, kept
-from umbel.canvas.plan import is_mapping
+from umbel.canvas.plan import is_mapping, part
 from umbel.canvas.sender import Sender
 from umbel.canvas.signature import Signature, maybe_signature, new_id, settle
 from umbel.canvas.stamping import StampingVisitor, stamps_of
@@ -44,7 +44,7 @@ class group(Composition):  # noqa: N801 - Celery's name
                 members = [only] if is_mapping(only) else kept(only)
         if members.__class__ is list:
             for member in members:
-                settle(member)
+                settle(part("group", member))
         app = options.pop("app", None)
         super().__init__(
             "celery.group", (), {"tasks": members}, options, subtask_type="group", app=app

@@ -36,6 +36,7 @@ __all__ = [
     "kind_of",
     "listed",
     "overlay",
+    "part",
 ]
 
 Options = Mapping[str, Any]
@@ -182,6 +183,20 @@ def listed(value: Any) -> list[Any]:
 def is_mapping(value: object) -> bool:
     """Whether a value is a mapping: as a signature, and as the dict that one travels as."""
     return isinstance(value, Mapping)
+
+
+def part(whole: str, value: Any) -> Any:
+    """What a chain or a group is to be made of, as it is.
+
+    Raises:
+        TypeError: It is no signature; most often a task that lacks its ``.s()``.
+    """
+    if is_mapping(value) or hasattr(value, "clone"):
+        return value
+    name = getattr(value, "__name__", "task")
+    is_task = hasattr(value, "apply_async")
+    found = f"{value!r} is a task, not a signature of it" if is_task else f"{value!r} is none"
+    raise TypeError(f"a {whole} is made of signatures, as {name}.s(…) makes them; {found}.")
 
 
 def checked(signature: Any) -> Mapping[str, Any]:

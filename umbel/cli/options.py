@@ -11,7 +11,7 @@ import click
 from umbel.app.configuring.suggestions import did_you_mean
 from umbel.cli import user_options
 from umbel.cli.session import Session
-from umbel.exceptions import UmbelError, UnknownSetting
+from umbel.exceptions import ImproperlyConfigured, UmbelError, UnknownSetting
 
 __all__ = [
     "Kind",
@@ -285,6 +285,9 @@ def setting_of_argument(text: str, prefix: str) -> tuple[str, Any]:
 
     Args:
         prefix: What its name may lack.
+
+    Raises:
+        UsageError: There is no such setting, or it cannot have that value.
     """
     # The table of settings is not for --help.
     from umbel.app.configuring.settings import setting_of
@@ -297,7 +300,10 @@ def setting_of_argument(text: str, prefix: str) -> tuple[str, Any]:
     if value.startswith("(") and ")" in value:
         value = value.partition(")")[2]
     try:
-        setting = setting_of(f"{prefix}{name}")
-    except UnknownSetting:
-        setting = setting_of(name)
-    return setting.name, parsed(setting, value, "set on the command line")
+        try:
+            setting = setting_of(f"{prefix}{name}")
+        except UnknownSetting:
+            setting = setting_of(name)
+        return setting.name, parsed(setting, value, "set on the command line")
+    except ImproperlyConfigured as error:
+        raise click.UsageError(str(error)) from error

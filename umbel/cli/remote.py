@@ -205,8 +205,8 @@ def _arguments(info: CommandInfo, command: str, given: Sequence[str]) -> dict[st
     """
     named = list(info.args or ())
     if len(given) > len(named) and info.variadic is None:
-        expected = info.signature or "no arguments"
-        raise click.UsageError(f"Command {command!r} takes arguments: {expected}")
+        expected = f"arguments: {info.signature}" if info.signature else "no arguments"
+        raise click.UsageError(f"Command {command!r} takes {expected}")
     arguments: dict[str, Any] = {}
     for (name, make), text in zip(named, given, strict=False):
         try:

@@ -20,7 +20,7 @@ from umbel.cli.service_options import (
     process_options,
 )
 from umbel.cli.session import Session, pass_session
-from umbel.exceptions import BackendError, UmbelError
+from umbel.exceptions import BackendError, ImproperlyConfigured, UmbelError
 
 if TYPE_CHECKING:
     from umbel.app.base import Umbel
@@ -157,9 +157,14 @@ def _run(
     from umbel.worker.worker import Worker
 
     logging = {"loglevel": loglevel, "logfile": surroundings.logfile}
-    made = Worker(
-        app, quiet=session.quiet, extra_options={**logging, **session.user_options}, **options
-    )
+    extra = {**logging, **session.user_options}
+    try:
+        made = Worker(app, quiet=session.quiet, extra_options=extra, **options)
+    except ImproperlyConfigured as error:
+        if all(options[name] is None for name in ("pool", "concurrency", "autoscale")):
+            raise
+        # It is what was typed in that makes no sense.
+        raise click.UsageError(str(error)) from error
     outputs = sys.stdout, sys.stderr
     with prepare(surroundings, made.hostname) as logfile:
         app.log.setup(

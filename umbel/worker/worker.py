@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from umbel import signals
+from umbel.app.connecting.drivers import shown_url
 from umbel.exceptions import ImproperlyConfigured, NotRegistered
 from umbel.worker import state
 from umbel.worker.banner import banner, introduction
@@ -361,6 +362,7 @@ class Worker:
         else:
             await broker.open()
             await backend.open()
+        logger.info("Connected to %s", shown_url(self.app.broker_read_url, self.app.project))
         queues = queues_of(self)
         # What follows a task may go to queues that another worker consumes.
         consumed = {queue.name for queue in queues}

@@ -283,6 +283,20 @@ def test_a_soft_limit_beyond_the_hard_one_is_refused(app: Shop) -> None:
     add(app).apply_async(soft_time_limit=5, time_limit=5)
 
 
+@pytest.mark.parametrize("option", ["priority", "time_limit", "soft_time_limit"])
+def test_options_that_are_numbers_are_checked(app: Shop, option: str) -> None:
+    with pytest.raises(ValueError, match=f"{option}='9' is not a number"):
+        add(app).apply_async((1, 2), **{option: "9"})
+
+
+@pytest.mark.parametrize("option", ["link", "link_error"])
+def test_callbacks_that_are_no_signatures_are_refused(app: Shop, option: str) -> None:
+    task = add(app)
+    for wrong in (task, "add", [task.s(1), "add"]):
+        with pytest.raises(TypeError, match=rf"{option}=.* is not a signature: .*task\.s\("):
+            task.apply_async((1, 2), **{option: wrong})
+
+
 def test_a_task_may_shadow_its_own_name(app: Shop) -> None:
     class Masked(Task[..., Any]):
         def shadow_name(self, args: Any, kwargs: Any, options: Any) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from umbel import Umbel
 from umbel.app.connecting import drivers
 from umbel.exceptions import ImproperlyConfigured
 
@@ -97,3 +98,28 @@ def test_the_default_is_shown_as_the_file_that_it_is(
 
     assert shown.startswith(f"sqlite:///{tmp_path}/shop-")
     assert shown.removeprefix("sqlite:///") == drivers.default_database("/home/me/shop")
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("reddis://u:secret@host", "Did you mean 'redis'"),
+        ("localhost:6379", "no URL: it begins with a scheme, as in redis://localhost:6379"),
+    ],
+)
+def test_a_url_that_nobody_serves_is_explained(url: str, said: str) -> None:
+    with pytest.raises(ImproperlyConfigured) as caught:
+        drivers.driver_of(url)
+
+    assert said in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["redis", "amqp"])
+def test_a_password_with_a_slash_is_explained_and_not_shown(scheme: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match="%2F") as caught:
+        Umbel("shop", broker=f"{scheme}://u:sec/ret@host:1", set_as_current=False).make_broker()
+
+    assert "sec" not in str(caught.value).replace("password", "")
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__

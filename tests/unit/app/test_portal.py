@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -157,3 +159,35 @@ def test_a_coroutine_may_run_code_that_calls_again(portal: Portal) -> None:
 
     assert portal.call(outer) == 10
     assert portal.call(outer) == 10
+
+
+def test_what_is_dropped_without_being_closed_goes_without_a_word(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def begin() -> None:
+        waiting = asyncio.get_running_loop().create_task(asyncio.Event().wait())
+        # As a client's task is held by the client.
+        waiting.add_done_callback(lambda _: waiting)
+        await asyncio.sleep(0)
+
+    gc.collect()
+    caplog.clear()
+    with warnings.catch_warnings():
+        # Development mode says that the loop was not closed, and may.
+        warnings.simplefilter("ignore", ResourceWarning)
+        Portal().call(begin)
+        gc.collect()
+
+    assert not caplog.records
+
+
+def test_what_fails_on_its_loop_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    async def fail() -> None:
+        asyncio.get_running_loop().call_soon(lambda: 1 // 0)
+        await asyncio.sleep(0)
+
+    portal = Portal()
+    portal.call(fail)
+    portal.close()
+
+    assert "ZeroDivisionError" in caplog.text

@@ -13,6 +13,8 @@ import celery.canvas
 import pytest
 
 from umbel.canvas import Signature, maybe_signature, signature
+from umbel.canvas import chain as umbel_chain
+from umbel.canvas import group as umbel_group
 from umbel.canvas.sender import send_through
 from umbel.exceptions import ImproperlyConfigured
 from umbel.serialization import json as umbel_json
@@ -256,3 +258,13 @@ def test_fields_can_be_set(app: Any) -> None:
         "immutable": True,
     }
     assert sig.__json__() == dict(sig)
+
+
+@pytest.mark.parametrize("whole", [umbel_chain, umbel_group])
+@pytest.mark.parametrize(
+    ("wrong", "said"), [(Task(), "is a task, not a signature of it"), (3, "3 is none")]
+)
+def test_what_is_no_signature_cannot_be_a_part(whole: Any, wrong: Any, said: str) -> None:
+    for parts in ((signature("a"), wrong), ([signature("a"), wrong],)):
+        with pytest.raises(TypeError, match=said):
+            whole(*parts)

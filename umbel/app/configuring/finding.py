@@ -24,7 +24,7 @@ __all__ = ["AppNotFound", "find_app", "user_traceback"]
 
 _ATTRIBUTES = ("app", "umbel", "celery")
 _SUBMODULES = ("umbel", "celery")
-_OURS = str(Path(__file__).resolve().parents[1])
+_OURS = str(Path(__file__).resolve().parents[2]) + os.sep
 
 
 class AppNotFound(ImproperlyConfigured):

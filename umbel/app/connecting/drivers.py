@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from umbel.app.configuring.suggestions import did_you_mean
 from umbel.exceptions import ImproperlyConfigured
 from umbel.serialization import registry
 
@@ -97,13 +98,18 @@ def driver_of(url: str) -> str:
     scheme = url.partition("://")[0].lower() if "://" in url else url.lower()
     driver = _DRIVER_BY_SCHEME.get(scheme)
     if driver is None:
-        known = ", ".join(sorted({f"{name}://" for name in _DRIVER_BY_SCHEME.values()}))
-        message = (
-            f"no driver serves {safe_url(url)!r} (scheme {scheme!r}). "
-            f"This release has {known}; other brokers and result backends are not in it yet."
-        )
-        raise ImproperlyConfigured(message)
+        raise ImproperlyConfigured(_no_driver(url, scheme))
     return driver
+
+
+def _no_driver(url: str, scheme: str) -> str:
+    if "://" not in url and (":" in url or "." in url):
+        return f"{safe_url(url)!r} is no URL: it begins with a scheme, as in redis://{url}."
+    return (
+        f"no driver serves {safe_url(url)!r} (scheme {scheme!r})."
+        f"{did_you_mean(scheme, _DRIVER_BY_SCHEME)} This release has memory://, sqlite://, "
+        "redis:// and amqp://; other brokers and result backends are not in it yet."
+    )
 
 
 def is_own(backend: str) -> bool:

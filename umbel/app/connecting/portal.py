@@ -194,6 +194,7 @@ class Portal:
         with self._mutex:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
+                self._loop.set_exception_handler(_tell_unless_dropped)
             return self._loop
 
     def _open_thread(self) -> ThreadPoolExecutor:
@@ -242,6 +243,13 @@ def _run(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
         # A signal's exception leaves the work behind, and nobody waits for it any more.
         if not task.done():
             task.cancel()
+
+
+def _tell_unless_dropped(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    # An app that nobody holds any more goes without being closed, and what keeps its connections
+    # goes with it: asyncio's word for that is no news for whoever dropped it.
+    if "exception" in context or "was destroyed" not in context["message"]:
+        loop.default_exception_handler(context)
 
 
 async def _ending(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 __all__ = ["about", "bugreport"]
 
-_PACKAGES = ("click", "msgspec", "redis", "uvloop", "pydantic", "celery", "kombu")
+_PACKAGES = (
+    *("click", "msgspec", "hiredis", "pamqp", "uvloop", "gevent", "eventlet", "pydantic", "django"),
+    *("redis", "celery", "kombu"),
+)
 
 
 def about(app: Umbel) -> dict[str, Any]:

@@ -144,8 +144,10 @@ def make_call(
         expires: Seconds; the task's own default.
 
     Raises:
-        ValueError: A time that is no time; a soft time limit beyond the hard one.
-        TypeError: Arguments that are not a sequence and a mapping.
+        ValueError: A time that is no time, a number that is none; a soft time limit beyond the
+            hard one.
+        TypeError: Arguments that are not a sequence and a mapping; callbacks that are no
+            signatures.
     """
     run = context.current()
     if defaults.undecided:
@@ -162,14 +164,14 @@ def make_call(
         if overrides.get(name) is not None:
             fields[name] = overrides[name]
     fields["id"] = overrides.get("task_id") or new_id()
-    fields["callbacks"] = _signatures(overrides.get("link"))
-    fields["errbacks"] = _signatures(overrides.get("link_error"))
+    fields["callbacks"] = _signatures("link", overrides.get("link"))
+    fields["errbacks"] = _signatures("link_error", overrides.get("link_error"))
     fields["shadow"] = overrides.get("shadow")
     _set_way(app, fields, defaults.said, overrides)
     fields["delivery_mode"] = _delivery_mode(fields["delivery_mode"])
     _set_times(app, fields, overrides, expires)
     _set_rest(fields, overrides, app.wall_clock.time)
-    _check_limits(fields)
+    _check_numbers(fields)
     return Call(args=args, kwargs=kwargs, **fields)
 
 
@@ -224,7 +226,11 @@ def _set_rest(fields: dict[str, Any], options: Mapping[str, Any], now: Callable[
         fields["properties"] = {**fields.get("properties", {}), **rest}
 
 
-def _check_limits(fields: Mapping[str, Any]) -> None:
+def _check_numbers(fields: Mapping[str, Any]) -> None:
+    for name in ("priority", "time_limit", "soft_time_limit"):
+        value = fields.get(name)
+        if value is not None and not isinstance(value, int | float):
+            raise ValueError(f"{name}={value!r} is not a number")
     hard, soft = fields.get("time_limit"), fields.get("soft_time_limit")
     if hard and soft and soft > hard:
         message = f"soft_time_limit must be less than or equal to time_limit: {soft!r} > {hard!r}"
@@ -288,11 +294,23 @@ def _seconds(name: str, value: Any) -> float:
     return float(value)
 
 
-def _signatures(links: Any) -> list[Any] | None:
+def _signatures(option: str, links: Any) -> list[Any] | None:
     if links is None:
         return None
     # A signature is a dict: one of them, or several.
-    return [links] if isinstance(links, Mapping) else list(links) or None
+    found = (
+        list(links)
+        if isinstance(links, Iterable) and not isinstance(links, Mapping | str)
+        else [links]
+    )
+    for link in found:
+        if not isinstance(link, Mapping):
+            message = (
+                f"{option}={link!r} is not a signature: expected one or several, as in "
+                f"{option}=task.s(…)"
+            )
+            raise TypeError(message)
+    return found or None
 
 
 def _delivery_mode(value: int | str) -> int:

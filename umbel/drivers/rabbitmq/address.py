@@ -123,8 +123,13 @@ def _parse_one(url: str, tls: object) -> Address:
     try:
         parts = urlsplit(url if "://" in url else f"{url}://")
         given_port = parts.port
-    except ValueError as exc:
-        raise ImproperlyConfigured(f"cannot read the RabbitMQ URL: {exc}") from exc
+    except ValueError:
+        # Without the cause: what it takes for the port may be a part of the password.
+        raise ImproperlyConfigured(
+            "cannot read the host and port in the RabbitMQ URL. Its form is "
+            "amqp://user:password@host[:port]/vhost; in a password, / ? # @ are written "
+            "%2F %3F %23 %40."
+        ) from None
     scheme = parts.scheme.lower()
     if scheme not in _SCHEMES:
         raise ImproperlyConfigured(

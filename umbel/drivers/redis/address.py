@@ -171,8 +171,13 @@ def _split(url: str) -> SplitResult:
         parts = urlsplit(url if "://" in url else f"{url}://")
         # Read here, so that one that is no number is found out now.
         _ = parts.port
-    except ValueError as exc:
-        raise ImproperlyConfigured(f"cannot read the Redis URL: {exc}") from exc
+    except ValueError:
+        # Without the cause: what it takes for the port may be a part of the password.
+        raise ImproperlyConfigured(
+            "cannot read the host and port in the Redis URL. Its form is "
+            "redis://[[user]:password@]host[:port][/db]; in a password, / ? # @ are written "
+            "%2F %3F %23 %40."
+        ) from None
     if parts.scheme.lower() not in _SCHEMES | _SOCKET_SCHEMES:
         raise ImproperlyConfigured(
             f"{parts.scheme!r} is not a scheme of Redis URLs: use redis://, rediss://, unix://,"

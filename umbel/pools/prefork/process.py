@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import multiprocessing
 import os
 import signal
 import sys
@@ -21,8 +22,8 @@ STACK_SIGNAL = signal.SIGUSR2
 
 
 def name_process(pool: str, name: str) -> None:
-    """Show the worker's and the process's name in process lists, where ``setproctitle`` is
-    installed and ``NOSETPS`` is not set.
+    """Show the process's name in the log; with the worker's also in process lists, where
+    ``setproctitle`` is installed and ``NOSETPS`` is not set.
 
     Source:
         Celery's titles, which scripts look for: ``[celeryd: w1@host:ForkPoolWorker-1]``.
@@ -35,10 +36,8 @@ def name_process(pool: str, name: str) -> None:
     else:
         if not os.environ.get("NOSETPS"):
             setproctitle.setproctitle(f"[celeryd: {pool}:{name}]")
-    # Log records name the process as multiprocessing does; importing it for that is not worth it.
-    multiprocessing = sys.modules.get("multiprocessing")
-    if multiprocessing is not None:
-        multiprocessing.current_process().name = name
+    # Log records name the process as multiprocessing does.
+    multiprocessing.current_process().name = name
 
 
 def die_with(parent: int) -> None:
