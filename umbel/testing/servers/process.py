@@ -14,7 +14,7 @@ from pathlib import Path
 
 __all__ = ["ServerMissing", "ServerProcess", "required"]
 
-_STOPS_WITHIN = 10.0
+_STOPS_WITHIN = 30.0
 
 
 class ServerMissing(Exception):

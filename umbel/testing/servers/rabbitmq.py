@@ -15,8 +15,8 @@ from umbel.testing.servers.process import ServerMissing, ServerProcess
 
 __all__ = ["RabbitMQServer", "rabbitmq_server"]
 
-_STARTS_WITHIN = 90.0
-_EPMD_STARTS_WITHIN = 15.0
+_STARTS_WITHIN = 180.0
+_EPMD_STARTS_WITHIN = 60.0
 
 
 class RabbitMQServer(ServerProcess):
@@ -85,7 +85,7 @@ class RabbitMQServer(ServerProcess):
             check=True,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
         ).stdout
 
     def remove(self) -> None:

@@ -12,7 +12,7 @@ from umbel.testing.servers.process import ServerMissing, ServerProcess
 
 __all__ = ["RedisServer", "redis_server"]
 
-_STARTS_WITHIN = 15.0
+_STARTS_WITHIN = 60.0
 
 
 class RedisServer(ServerProcess):
