@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
+from umbel.app.operating.listening import keep_listening
 from umbel.app.operating.mailbox import mailbox_of
 from umbel.exceptions import (
     BrokerUnavailable,
@@ -39,8 +40,6 @@ logger = logging.getLogger("umbel.beat")
 _NAME = "celerybeat"
 _LEAST_AGE = 60.0
 """Seconds for which a schedule need never be looked at, however short its interval is."""
-_PAUSE = 5.0
-"""Seconds between two attempts to listen again, at most."""
 _FAREWELL = 3.0
 """Seconds that it may take to end."""
 
@@ -134,20 +133,17 @@ class Answering:
         fanout = self._app.make_fanout()
         queue = mailbox_of(self._app.conf).queue(self.hostname)
         try:
-            while True:
-                try:
-                    await fanout.open()
-                    async with fanout.listen([queue]) as commands:
-                        async for messages in commands:
-                            for message in messages:
-                                await self._hear(message, fanout)
-                except (BrokerUnavailable, OperationalError) as error:
-                    logger.warning("beat: Pings cannot be answered at the moment: %s", error)
-                await self._app.wall_clock.sleep(random.uniform(_PAUSE / 2, _PAUSE))  # noqa: S311
+            await keep_listening(
+                fanout,
+                queue,
+                partial(self._hear, fanout),
+                clock=self._app.wall_clock,
+                deaf=partial(logger.warning, "beat: Pings cannot be answered at the moment: %s"),
+            )
         finally:
             await fanout.close()
 
-    async def _hear(self, message: Message, fanout: Fanout) -> None:
+    async def _hear(self, fanout: Fanout, message: Message) -> None:
         app = self._app
         try:
             command, clock = decode_command(message, accept=app.accept)

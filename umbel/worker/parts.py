@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from umbel.worker.steps.calls import Calls
     from umbel.worker.steps.strategies import Strategies
 
-__all__ = ["Parts", "Surroundings"]
+__all__ = ["Foundation", "Parts"]
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ _RELUCTANCE = 1.0
 """Seconds that cancelled tasks have to end in a cold shutdown."""
 
 
-class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+class Foundation(msgspec.Struct, frozen=True, kw_only=True):
     """What the parts are built on."""
 
     source: Source
@@ -84,7 +84,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
 class Parts:
     """Intake, finish and leases, wired; they run side by side and end in order."""
 
-    def __init__(self, on: Surroundings, state: State, patience: Patience) -> None:
+    def __init__(self, on: Foundation, state: State, patience: Patience) -> None:
         broker = on.source.broker
         unsettled: list[Settlement] = []
         self._on = on
@@ -100,7 +100,7 @@ class Parts:
             clock=on.clock,
         )
         self._handover = Handover()
-        self.credit = self._credit = Credit(
+        self.credit = Credit(
             on.pool,
             prefetch=on.prefetch,
             multiplier=on.prefetch_multiplier,
@@ -125,15 +125,15 @@ class Parts:
             self._settler,
             self._conclusions,
             state=state,
-            credit=self._credit,
+            credit=self.credit,
             fence=fence,
             exposure=exposure,
             unsettled=unsettled,
         )
-        self.known = known = KnownTasks(on.tasks)
+        self.known = KnownTasks(on.tasks)
         self.source = on.source
-        self.revoking = self._make_revoking(known)
-        self._intake = self._make_intake(known, exposure)
+        self.revoking = self._make_revoking()
+        self._intake = self._make_intake(exposure)
         self._surplus = self._make_surplus()
 
     def _make_surplus(self) -> Surplus:
@@ -144,13 +144,13 @@ class Parts:
             handover=self._handover,
             intake=self._intake,
             finish=self._finish,
-            credit=self._credit,
+            credit=self.credit,
             state=self._state,
             give_back=self._settler.give_back,
             clock=on.clock,
         )
 
-    def _make_revoking(self, known: KnownTasks) -> Revoking:
+    def _make_revoking(self) -> Revoking:
         on, broker = self._on, self._on.source.broker
         return Revoking(
             store=broker.revocations if isinstance(broker, KeepsRevocations) else None,
@@ -158,21 +158,21 @@ class Parts:
             backend=on.backend,
             codec=on.codec,
             pool=on.pool,
-            known=known,
+            known=self.known,
             state=self._state,
             conclusions=self._conclusions,
             finish=self._finish,
             clock=on.clock,
         )
 
-    def _make_intake(self, known: KnownTasks, exposure: Exposure) -> Intake:
+    def _make_intake(self, exposure: Exposure) -> Intake:
         on = self._on
         return Intake(
             on.source,
             on.pool,
-            known,
+            self.known,
             clock=on.clock,
-            credit=self._credit,
+            credit=self.credit,
             handover=self._handover,
             leases=self._leases,
             exposure=exposure,
@@ -200,7 +200,7 @@ class Parts:
         from umbel.worker.steps.calls import Calls
 
         on = self._on
-        made = Calls(on.pool, self._credit, self._intake.keys, on.clock, app)
+        made = Calls(on.pool, self.credit, self._intake.keys, on.clock, app)
         self._finish.others = made.ended
         return made
 

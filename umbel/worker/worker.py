@@ -30,7 +30,7 @@ from umbel.worker.health.systemd import Systemd
 from umbel.worker.health.vitals import Vitals
 from umbel.worker.health.watchdog import Watchdog, count_waiting
 from umbel.worker.options import WorkerArguments, WorkerOptions, resolve
-from umbel.worker.parts import Parts, Surroundings
+from umbel.worker.parts import Foundation, Parts
 from umbel.worker.pools.choice import make_pool
 from umbel.worker.pools.scaling import ScaledPool, make_autoscaler
 from umbel.worker.process import causes, loop_factory, may_run
@@ -66,9 +66,9 @@ class Worker:
 
     ::
 
-    async with Worker(app, pool="threads") as worker:
-        add.delay(2, 2)
-        await worker.settled(1)
+        async with Worker(app, pool="threads") as worker:
+            add.delay(2, 2)
+            await worker.settled(1)
     """
 
     def __init__(self, app: Umbel, **given: Unpack[WorkerArguments]) -> None:
@@ -379,7 +379,7 @@ class Worker:
         app = self.app
         company = Company(self)
         source = Source(broker, queues, app.accept, app.decompress_limit)
-        surroundings = Surroundings(
+        foundation = Foundation(
             events=company.sender,
             source=source,
             backend=backend,
@@ -412,7 +412,7 @@ class Worker:
             soft_shutdown_on_idle=self.options.soft_shutdown_on_idle,
         )
         patience = Patience(app.wall_clock, retries=self.options.connect_retries)
-        parts = self._parts = Parts(surroundings, self.state, patience)
+        parts = self._parts = Parts(foundation, self.state, patience)
         self._introduce(queues)
         consumer = self.consumer = Consumer(self, pool, source, company, parts)
         async with company.kept(consumer), running(self._companions()):

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from umbel.app.operating.listening import keep_listening
 from umbel.events.nodes import Worker as Node
 from umbel.events.recent import Recent
 from umbel.events.sender import EventSender
 from umbel.events.state import State
-from umbel.exceptions import BrokerUnavailable, ContentDisallowed, DecodeError, OperationalError
+from umbel.exceptions import ContentDisallowed, DecodeError
 from umbel.protocols import Fanout
 from umbel.serialization.registry import content_types
 from umbel.wire.events import EventQueue, decode
@@ -32,8 +33,6 @@ logger = logging.getLogger(__name__)
 
 _LOOK = 5.0
 """Seconds between two looks at who has not been heard of."""
-_PAUSE = 5.0
-"""Seconds between two attempts to listen, at most."""
 _ELECTIONS = 1000
 """Elections that may be under way."""
 
@@ -88,16 +87,14 @@ class Gossip:
 
     async def listen(self) -> None:
         """Hear what the others say, until cancelled."""
-        while True:
-            try:
-                async with self._fanout.listen([self._queue]) as stream:
-                    self._listening.set()
-                    async for messages in stream:
-                        for message in messages:
-                            self._hear(message)
-            except (BrokerUnavailable, OperationalError) as error:
-                logger.warning("The other workers cannot be heard at the moment: %s", error)
-            await self._app.wall_clock.sleep(random.uniform(_PAUSE / 2, _PAUSE))  # noqa: S311
+        await keep_listening(
+            self._fanout,
+            self._queue,
+            self._hear,
+            clock=self._app.wall_clock,
+            listening=self._listening.set,
+            deaf=partial(logger.warning, "The other workers cannot be heard at the moment: %s"),
+        )
 
     async def watch(self) -> None:
         """Notice who has not been heard of, until cancelled."""
@@ -120,7 +117,7 @@ class Gossip:
         if self._doing:
             await asyncio.wait(self._doing, timeout=timeout)
 
-    def _hear(self, message: Message) -> None:
+    async def _hear(self, message: Message) -> None:
         try:
             events = decode(message, accept=self._accept)
         except (ContentDisallowed, DecodeError) as error:

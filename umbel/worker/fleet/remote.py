@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import random
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from umbel.app.operating.listening import keep_listening
 from umbel.exceptions import (
     BrokerUnavailable,
     ContentDisallowed,
@@ -43,8 +44,6 @@ _NO_REPLY = object()
 
 _AT_START = 5.0
 """Seconds for which a worker waits until it can be reached, before it starts all the same."""
-_PAUSE = 5.0
-"""Seconds between two attempts to listen again, at most."""
 
 
 class Remote:
@@ -66,17 +65,14 @@ class Remote:
 
     async def serve(self) -> None:
         """Answer, until cancelled."""
-        while True:
-            try:
-                await self._fanout.open()
-                async with self._fanout.listen([self._mailbox.queue(self._node)]) as commands:
-                    self._listening.set()
-                    async for messages in commands:
-                        for message in messages:
-                            await self._hear(message)
-            except (BrokerUnavailable, OperationalError) as error:
-                logger.warning("Remote control is not possible at the moment: %s", error)
-            await self._app.wall_clock.sleep(random.uniform(_PAUSE / 2, _PAUSE))  # noqa: S311
+        await keep_listening(
+            self._fanout,
+            self._mailbox.queue(self._node),
+            self._hear,
+            clock=self._app.wall_clock,
+            listening=self._listening.set,
+            deaf=partial(logger.warning, "Remote control is not possible at the moment: %s"),
+        )
 
     async def _hear(self, message: Message) -> None:
         try:
