@@ -7,6 +7,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from umbel.app.connecting import drivers
+from umbel.app.connecting.transport_options import (
+    backend_options,
+    broker_options,
+    connect_timeout,
+    options_for_results,
+)
 from umbel.app.sending.workflows import Workflows
 from umbel.canvas.chains import chain
 from umbel.canvas.signature import maybe_signature
@@ -26,24 +32,6 @@ if TYPE_CHECKING:
     from umbel.protocols import Broker, Fanout, ResultBackend, Runner, ScheduleStore
 
 __all__ = ["Equipment"]
-
-
-_REDIS_SETTING_BY_OPTION = {
-    "ssl": "redis_backend_use_ssl",
-    "credential_provider": "redis_backend_credential_provider",
-    "health_check_interval": "redis_backend_health_check_interval",
-    "client_name": "redis_client_name",
-    "max_connections": "redis_max_connections",
-    "socket_timeout": "redis_socket_timeout",
-    "socket_connect_timeout": "redis_socket_connect_timeout",
-    "socket_keepalive": "redis_socket_keepalive",
-    "host": "redis_host",
-    "port": "redis_port",
-    "db": "redis_db",
-    "username": "redis_username",
-    "password": "redis_password",
-}
-"""Settings that say of the result backend what transport options may say too."""
 
 
 class Equipment(Workflows):
@@ -163,18 +151,7 @@ class Equipment(Workflows):
         Args:
             url: Of another broker than the app's own.
         """
-        return drivers.make_broker(
-            self.broker_read_url if url is None else url,
-            clock=self.wall_clock,
-            lease=self.conf.worker_lease,
-            keep_dead=self._keep_dead(),
-            options=self._broker_options(),
-            project=self.project,
-            connect_timeout=self.conf.broker_connection_timeout or 4.0,
-            max_retries=2,
-            make_queue=self._make_queue,
-            exchange_type=self.router.exchange_type,
-        )
+        return self._broker_at(self.broker_read_url if url is None else url, max_retries=2)
 
     def broker_elsewhere(self) -> Callable[[], Broker]:
         """What makes such a client in another process, to hold on to what one here has on loan.
@@ -184,9 +161,9 @@ class Equipment(Workflows):
             self.broker_read_url,
             clock=SystemClock(),
             lease=self.conf.worker_lease,
-            options=self._broker_options(),
+            options=broker_options(self.conf),
             project=self.project,
-            connect_timeout=self.conf.broker_connection_timeout or 4.0,
+            connect_timeout=connect_timeout(self.conf),
         )
 
     def make_console(self) -> Any:
@@ -198,41 +175,35 @@ class Equipment(Workflows):
         return drivers.make_console(
             self.broker_url,
             clock=self.wall_clock,
-            options=self._broker_options(),
-            connect_timeout=self.conf.broker_connection_timeout or 4.0,
+            options=broker_options(self.conf),
+            connect_timeout=connect_timeout(self.conf),
         )
 
     def _make_producer_broker(self) -> Broker:
         # Repeating is the producer's own policy: only one of the two may insist.
-        return drivers.make_broker(
-            self.broker_url,
-            clock=self.wall_clock,
-            lease=self.conf.worker_lease,
-            keep_dead=self._keep_dead(),
-            options=self._broker_options(),
-            project=self.project,
-            connect_timeout=self.conf.broker_connection_timeout or 4.0,
-            max_retries=0,
-            make_queue=self._make_queue,
-            exchange_type=self.router.exchange_type,
-            replies=self._replies,
-        )
+        return self._broker_at(self.broker_url, max_retries=0, replies=self._replies)
 
-    def _keep_dead(self) -> Retention:
+    def _broker_at(self, url: str, *, max_retries: int, replies: Replies | None = None) -> Broker:
         conf = self.conf
-        return Retention(count=conf.dead_letters_max, seconds=conf.dead_letters_expires)
+        return drivers.make_broker(
+            url,
+            clock=self.wall_clock,
+            lease=conf.worker_lease,
+            keep_dead=Retention(count=conf.dead_letters_max, seconds=conf.dead_letters_expires),
+            options=broker_options(conf),
+            project=self.project,
+            connect_timeout=connect_timeout(conf),
+            max_retries=max_retries,
+            make_queue=lambda name: self.router.select([name])[0],
+            exchange_type=self.router.exchange_type,
+            replies=replies,
+        )
 
     def _make_schedules(self, broker: Broker | None) -> ScheduleStore | None:
         # Only who has periodic tasks needs it.
         from umbel.app.schedule_stores import schedule_store
 
-        return schedule_store(
-            self.conf,
-            broker,
-            clock=self.wall_clock,
-            options=self._broker_options(),
-            project=self.project,
-        )
+        return schedule_store(self.conf, broker, clock=self.wall_clock, project=self.project)
 
     def make_fanout(self, url: str | None = None) -> Fanout:
         """What carries remote control and events, not opened yet.
@@ -243,9 +214,9 @@ class Equipment(Workflows):
         return drivers.make_fanout(
             url or self.broker_url,
             clock=self.wall_clock,
-            options=self._broker_options(),
+            options=broker_options(self.conf),
             project=self.project,
-            connect_timeout=self.conf.broker_connection_timeout or 4.0,
+            connect_timeout=connect_timeout(self.conf),
             max_retries=1,
         )
 
@@ -267,26 +238,6 @@ class Equipment(Workflows):
         replies: Replies = kept[1]
         return replies
 
-    def _broker_options(self) -> dict[str, Any]:
-        """``broker_transport_options``, and the settings that say the same by another name."""
-        conf = self.conf
-        options: dict[str, Any] = {}
-        if conf.is_set("broker_heartbeat"):
-            options["heartbeat"] = conf.broker_heartbeat or 0
-        if conf.is_set("broker_native_delayed_delivery_queue_type"):
-            kind = conf.broker_native_delayed_delivery_queue_type
-            options["native_delayed_delivery_queue_type"] = kind
-        if conf.is_set("broker_failover_strategy"):
-            options["failover_strategy"] = conf.broker_failover_strategy
-        if conf.broker_login_method:
-            options["login_method"] = conf.broker_login_method
-        if conf.broker_use_ssl:
-            options["ssl"] = conf.broker_use_ssl
-        return {**options, **(conf.broker_transport_options or {})}
-
-    def _make_queue(self, name: str) -> Queue:
-        return self.router.select([name])[0]
-
     def make_backend(self) -> ResultBackend:
         """A result backend client, not opened yet."""
         replies = self._replies
@@ -295,8 +246,8 @@ class Equipment(Workflows):
                 self.broker_url,
                 replies,
                 clock=self.wall_clock,
-                options=self._broker_options(),
-                connect_timeout=self.conf.broker_connection_timeout or 4.0,
+                options=broker_options(self.conf),
+                connect_timeout=connect_timeout(self.conf),
             )
         if self.foreign_backend is not None:
             return drivers.make_legacy_backend(
@@ -305,7 +256,7 @@ class Equipment(Workflows):
                 clock=self.wall_clock,
                 counting=self._make_counting_backend(),
             )
-        return self._make_backend_at(self.backend_url, self._backend_options())
+        return self._make_backend_at(self.backend_url, backend_options(self.conf))
 
     def _make_counting_backend(self) -> ResultBackend | None:
         """What counts the members of chords where the result backend cannot."""
@@ -315,8 +266,7 @@ class Equipment(Workflows):
             return self._make_backend_at(url, {})
         if not drivers.keeps_results(self.broker_url):
             return None
-        options = {n: v for n, v in self._broker_options().items() if n != "global_keyprefix"}
-        return self._make_backend_at(self.broker_url, options)
+        return self._make_backend_at(self.broker_url, options_for_results(self.conf))
 
     def _make_backend_at(self, url: str, options: Mapping[str, Any]) -> ResultBackend:
         conf = self.conf
@@ -328,20 +278,6 @@ class Equipment(Workflows):
             project=self.project,
             chord_expires=_seconds(conf.result_expires if kept is None else kept) or 0.0,
         )
-
-    def _backend_options(self) -> dict[str, Any]:
-        """``result_backend_transport_options``, and the settings that say the same by another
-        name; where the broker keeps the results, how to get in there."""
-        conf = self.conf
-        options: dict[str, Any] = {}
-        if not conf.is_set("result_backend"):
-            # Where keys are is the broker's own affair.
-            options = {n: v for n, v in self._broker_options().items() if n != "global_keyprefix"}
-        for name, setting in _REDIS_SETTING_BY_OPTION.items():
-            value = getattr(conf, setting)
-            if conf.is_set(setting) and value is not None:
-                options[name] = value
-        return {**options, **(conf.result_backend_transport_options or {})}
 
     def queues(
         self, select: Sequence[str] | None = None, exclude: Sequence[str] = ()

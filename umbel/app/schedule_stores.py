@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from umbel.app.connecting import drivers
+from umbel.app.connecting.transport_options import broker_options, connect_timeout
 from umbel.exceptions import ImproperlyConfigured
 from umbel.protocols import KeepsSchedules
 
@@ -22,14 +23,12 @@ def schedule_store(
     broker: Broker | None,
     *,
     clock: Clock,
-    options: Mapping[str, Any],
     project: str,
 ) -> ScheduleStore | None:
     """The store that the settings ask for, not opened yet; None: ask again with the broker.
 
     Args:
         broker: The running loop's; None to avoid connecting to it when it is not needed.
-        options: ``broker_transport_options``.
 
     Raises:
         ImproperlyConfigured: ``beat_schedule_store`` names a place that keeps no schedules.
@@ -40,9 +39,9 @@ def schedule_store(
             url,
             clock=clock,
             lease=conf.worker_lease,
-            options=options,
+            options=broker_options(conf),
             project=project,
-            connect_timeout=conf.broker_connection_timeout or 4.0,
+            connect_timeout=connect_timeout(conf),
         )
         if not isinstance(made, KeepsSchedules):
             message = (
