@@ -23,6 +23,7 @@ from typing import Any
 
 from umbel.testing.servers import ServerMissing
 
+from .crashes import CRASHES
 from .crowds import CROWDS
 from .flows import FLOWS
 from .lives import LIVES
@@ -38,7 +39,19 @@ from .wires import WIRES
 
 ALL = tuple(
     sorted(
-        (*SCENARIOS, *WIRES, *OUTAGES, *LIVES, *WAITING, *REFUSALS, *FLOWS, *TIMES, *CROWDS, *SOAK),
+        (
+            *SCENARIOS,
+            *WIRES,
+            *OUTAGES,
+            *LIVES,
+            *WAITING,
+            *REFUSALS,
+            *FLOWS,
+            *TIMES,
+            *CROWDS,
+            *SOAK,
+            *CRASHES,
+        ),
         key=lambda scenario: int(scenario.name.split()[0].removeprefix("F")),
     )
 )

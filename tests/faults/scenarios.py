@@ -13,7 +13,7 @@ from .site import CONCURRENCY, Fleet
 from .stage import Outcome, Stage
 
 __all__ = ["SCENARIOS", "Play", "Scenario"]
-__all__ += ["all_at_work", "crash_points", "kill_cycles", "killed_under_load", "with_fleet"]
+__all__ += ["all_at_work", "kill_cycles", "killed_under_load", "with_fleet"]
 
 
 Play = Callable[[Stage], Outcome]
@@ -119,50 +119,6 @@ def kill_cycles(stage: Stage) -> Outcome:
         fleet.kill()
 
 
-_MOST_CALLS = 200
-"""A worker that makes so many calls for one task goes round in circles."""
-
-
-def crash_points(send: Callable[[Stage], None]) -> Play:
-    """Killed at each call to broker and backend in turn, until a run of what is sent comes
-    through."""
-
-    def play(stage: Stage) -> Outcome:
-        # Small turns leave calls out.
-        step = 1 if stage.scale >= 0.5 else 2
-        points, at = 0, 1 - step
-        is_clean = False
-        while not is_clean and at < _MOST_CALLS:
-            at += step
-            is_clean = True
-            for when in ("before", "after"):
-                send(stage)
-                env = {"CRASH_AT": str(at), "CRASH_WHEN": when}
-                worker = stage.site.worker(*("-c", "1", "-P", "threads"), env=env, app="crashing")
-                last = stage.results[-1]
-                until(
-                    lambda: worker.process.poll() is not None or last.ready(),  # noqa: B023
-                    30,
-                    "it crashes or comes through",
-                )
-                if worker.process.poll() is None:
-                    worker.kill()
-                else:
-                    points += 1
-                    is_clean = False
-                stage.struck()
-        fleet = Fleet(stage.site)
-        try:
-            outcome = stage.finish(fleet)
-        finally:
-            fleet.kill()
-        outcome.note = f"{points} crashes, clean at call {at}"
-        outcome.wrong = "" if is_clean and points else f"{points} crashes by call {at}"
-        return outcome
-
-    return play
-
-
 def all_at_work(stage: Stage, fleet: Fleet) -> None:
     """Until every worker has run something."""
     wanted = {tree.process.pid for tree in fleet.trees}
@@ -211,8 +167,6 @@ SCENARIOS = (
     Scenario("F6 TERM, KILL", with_fleet(_ended("TERM", "KILL"))),
     Scenario("F7 TERM, INT, QUIT", with_fleet(_ended("TERM", "INT", "QUIT"))),
     Scenario("F8 killed as it fetches", kill_cycles, is_long=True),
-    Scenario("F9 crash points, late", crash_points(lambda stage: stage.send("late", 1, 0.0))),
-    Scenario("F9 crash points, early", crash_points(lambda stage: stage.send("early", 1, 0.0))),
     Scenario("F25 ETA, worker killed", with_fleet(_eta)),
     Scenario("F28 longer than its lease", with_fleet(_long)),
     Scenario("F29 frozen and thawed", with_fleet(_frozen, size=2)),
