@@ -9,6 +9,7 @@ from __future__ import annotations
 import curses
 import logging
 import threading
+from asyncio import CancelledError
 from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import islice
@@ -16,7 +17,6 @@ from textwrap import wrap
 from typing import Any
 
 from umbel import states
-from umbel.clock import SystemClock
 from umbel.exceptions import OperationalError
 from umbel.utils.text import abbr, abbrtask
 
@@ -25,6 +25,12 @@ __all__ = ["CursesMonitor", "evtop"]
 logger = logging.getLogger(__name__)
 
 _REFRESH_MS = 500
+_LOOK = 0.2
+"""Seconds after which the listener looks whether to go on."""
+_PAUSE = 2.0
+"""Seconds between two attempts to listen."""
+_PATIENCE = 2.0
+"""Seconds that quitting waits for the listener."""
 _HELP = "j:down k:up i:info t:traceback r:result c:revoke l:limit q:quit"
 _TITLES = ("UUID", "TASK", "WORKER", "TIME", "STATE")
 
@@ -195,23 +201,45 @@ def evtop(app: Any) -> None:
     """Show the screen until ``q`` or an interrupt."""
     state = app.events.State()
     monitor = CursesMonitor(state, app)
-    # A daemon: it ends with the process, whatever it waits for.
-    threading.Thread(target=_capture, args=(app, state), name="umbel-events", daemon=True).start()
+    capture = _Capture(app, state)
+    capture.start()
     try:
         curses.wrapper(monitor.run)
     except KeyboardInterrupt:
         return
+    finally:
+        capture.end()
 
 
-def _capture(app: Any, state: Any) -> None:
-    clock = SystemClock()
-    while True:
-        try:
-            app.events.Receiver(handlers={"*": state.event}).capture()
-        except OperationalError as error:
-            # The screen is no place for it; it shows soon enough that nothing comes.
-            logger.warning("Connection lost, attempting reconnect: %s", error)
-            app.portal.call(clock.sleep, 2.0)
+class _Capture(threading.Thread):
+    """Fills the state with events until it is told to end."""
+
+    def __init__(self, app: Any, state: Any) -> None:
+        # A daemon: where a broker that is away holds it up, it ends with the process.
+        super().__init__(name="umbel-events", daemon=True)
+        self._app = app
+        self._ended = threading.Event()
+        self._receiver = app.events.Receiver(handlers={"*": state.event})
+        self._receiver.on_idle = lambda: _LOOK
+
+    def run(self) -> None:
+        """Listen, again after each lost connection."""
+        while not self._ended.is_set():
+            try:
+                self._receiver.capture()
+            except OperationalError as error:
+                # The screen is no place for it; it shows soon enough that nothing comes.
+                logger.warning("Connection lost, attempting reconnect: %s", error)
+                self._ended.wait(_PAUSE)
+            except CancelledError:
+                # The app was closed while the broker held us up.
+                return
+
+    def end(self) -> None:
+        """Stop listening; what it needs of the app is closed after that."""
+        self._receiver.should_stop = True
+        self._ended.set()
+        self.join(_PATIENCE)
 
 
 def _row(uuid: str, task: Any) -> tuple[str, ...]:

@@ -82,7 +82,7 @@ def test_a_caller_that_waits_long_does_not_hold_up_the_others(portal: Portal) ->
         pass
     quick = [portal.call(echo, n) for n in range(5)]
     released.set()
-    slow.join(10)
+    slow.join(60)
 
     assert quick == [0, 1, 2, 3, 4]
     assert answers == ["released"]
@@ -106,12 +106,12 @@ def test_who_leaves_hands_the_loop_to_who_still_waits(portal: Portal) -> None:
 
     one = threading.Thread(target=lambda: answers.append(portal.call(first)))
     one.start()
-    entered.wait(10)
+    entered.wait(60)
     two = threading.Thread(target=lambda: answers.append(portal.call(second)))
     two.start()
-    one.join(10)
+    one.join(60)
     go_on.set()
-    two.join(10)
+    two.join(60)
 
     assert answers == ["first", "second"]
 
@@ -191,3 +191,31 @@ def test_what_fails_on_its_loop_is_told(caplog: pytest.LogCaptureFixture) -> Non
     portal.close()
 
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_closing_cancels_what_other_threads_call(portal: Portal) -> None:
+    entered = threading.Event()
+    ends: list[str] = []
+
+    async def listen() -> None:
+        entered.set()
+        await asyncio.sleep(600)
+
+    def caller() -> None:
+        try:
+            portal.call(listen)
+        except asyncio.CancelledError:
+            ends.append("cancelled")
+
+    threads = [threading.Thread(target=caller) for _ in range(4)]
+    for number, thread in enumerate(threads, 1):
+        entered.clear()
+        thread.start()
+        assert entered.wait(60), f"call {number} has not begun"
+
+    portal.close()
+
+    for thread in threads:
+        thread.join(60)
+    assert ends == ["cancelled"] * 4
+    assert portal.call(echo, 1) == 1

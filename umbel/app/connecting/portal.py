@@ -26,6 +26,9 @@ __all__ = ["Portal"]
 
 T = TypeVar("T")
 
+_PATIENCE = 10.0
+"""Seconds that closing waits for other threads' calls, which it has cancelled."""
+
 
 class _Turn:
     """One call that waits until it is done, or until it is its turn to drive the loop."""
@@ -123,19 +126,51 @@ class Portal:
             self._below.call(function)
 
     def close(self) -> None:
-        """Close the loop. Whatever lives on it must have been closed before."""
+        """Close the loop. Whatever lives on it must have been closed before.
+
+        What other threads call at the moment is cancelled: they get a ``CancelledError``.
+        """
         if self._pid != os.getpid():
             return
         if self._below is not None:
             self._below.close()
-        if self._loop is not None:
+        if self._loop is not None and self._driver != threading.get_ident():
             if _running_loop() is not None:
-                self._open_thread().submit(_close, self._loop).result()
+                self._open_thread().submit(self._close, self._loop).result()
             else:
-                _close(self._loop)
+                self._close(self._loop)
         if self._thread is not None:
             self._thread.shutdown()
         self._start_over()
+
+    def _close(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._take_over(loop) and not loop.is_closed():
+            self._driver = threading.get_ident()
+            loop.run_until_complete(_end_all())
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.close()
+
+    def _take_over(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Become who drives the loop for the last time; False: whoever does is stuck."""
+        with self._mutex:
+            if not self._driven:
+                self._driven = True
+                return True
+            turn = _Turn()
+            self._turns.appendleft(turn)
+
+        def cancel() -> None:
+            if not turn.promoted:
+                for task in sys.modules["asyncio"].all_tasks():
+                    task.cancel()
+
+        loop.call_soon_threadsafe(cancel)
+        if turn.wakeup.acquire(timeout=_PATIENCE):
+            return True
+        with self._mutex:
+            if not turn.promoted:
+                self._turns.remove(turn)
+        return turn.promoted
 
     def _wait(
         self, loop: asyncio.AbstractEventLoop, turn: _Turn, work: Coroutine[Any, Any, T]
@@ -225,10 +260,19 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
     return None if asyncio is None else asyncio._get_running_loop()  # noqa: SLF001
 
 
-def _close(loop: asyncio.AbstractEventLoop) -> None:
-    if not loop.is_running() and not loop.is_closed():
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
+async def _end_all() -> None:
+    """Cancel whatever else there is on the loop, and see it end."""
+    # Only called on a running loop, which has imported asyncio long before.
+    import asyncio
+
+    while others := asyncio.all_tasks() - {asyncio.current_task()}:
+        for task in others:
+            task.cancel()
+        _, stuck = await asyncio.wait(others, timeout=_PATIENCE)
+        if stuck:
+            return
+    # Their callers are told of it in the loop's next round.
+    await asyncio.sleep(0)
 
 
 def _run(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
