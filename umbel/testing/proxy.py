@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 _PIECE = 65_536
 _MOST_PIECES_UNDER_WAY = 64
-_PATIENCE = 10.0
+_PATIENCE = 60.0
 # Closing a socket that lingers for no time resets the connection, as a dead host's router does.
 _RESET = struct.pack("ii", 1, 0)
 
@@ -58,7 +58,7 @@ class Proxy:
         self._muted: set[Direction] = set()
         self._budgets: dict[Direction, int] = {}
         self.passed: dict[Direction, int] = {"to_server": 0, "to_client": 0}
-        """Bytes that have been passed on, each way."""
+        """Bytes that have been passed on, each way: never fewer than the other end has seen."""
         self.cuts = 0
         """How many connections :meth:`cut_after` has reset."""
         self.port = 0
@@ -286,9 +286,10 @@ class Proxy:
         if budget is not None:
             piece = piece[:budget]
             self._budgets[direction] = budget - len(piece)
+        # Before they are sent: whoever receives them may ask at once.
+        self.passed[direction] += len(piece)
         sink.write(piece)
         await sink.drain()
-        self.passed[direction] += len(piece)
         if is_last:
             del self._budgets[direction]
             self.cuts += 1

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 import time
 
 __all__ = ["free_port", "says", "wait_for_port"]
 
 
+_PORTS = range(20_000, 32_000)
+"""Below those that systems give to outgoing connections: none of them takes a server's port
+while it is being restarted, and none is connected to itself."""
+
+
 def free_port() -> int:
     """A port of the loopback that nobody has at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    while True:
+        port = secrets.choice(_PORTS)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def says(port: int, greeting: bytes) -> bytes:
