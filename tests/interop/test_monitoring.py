@@ -23,7 +23,7 @@ from celery.worker.control import Panel
 
 from umbel.testing.servers import rabbitmq_server, redis_server
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 PROGRAMS = Path(__file__).parent / "programs"
 BIN = Path(sys.executable).parent
@@ -63,6 +63,15 @@ class Scene(NamedTuple):
         # inspect gives a mapping, control a list of them.
         every = [replies] if isinstance(replies, dict) else replies
         return {node: value for reply in every for node, value in reply.items()}
+
+    def start(self, side: str) -> None:
+        """A worker of that side, with events."""
+        self.workers[side] = begin(
+            self.folder / f"{side}.log",
+            self.environment,
+            *(side, "-A", f"{side}_side", "worker", "-c", "2", "-E", "-n", f"{side}@x"),
+            *("-Q", side, "-l", "INFO"),
+        )
 
     @contextmanager
     def program(self, name: str, *command: str) -> Iterator[Path]:
@@ -106,11 +115,22 @@ def until(question: Callable[[], Any], what: str) -> Any:
     return answer
 
 
+@pytest.fixture
+def scene(stage: Scene) -> Scene:
+    """Both kinds of workers on one broker, with events."""
+    # One test ends them, and may be the first.
+    for side in ("umbel", "celery"):
+        if side not in stage.workers or stage.workers[side].poll() is not None:
+            stage.start(side)
+    until_ready(stage)
+    return stage
+
+
 @pytest.fixture(scope="module", params=["redis", "rabbitmq"])
-def scene(
+def stage(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Scene]:
-    """Both kinds of workers on one broker, with events."""
+    """A broker, and the workers on it until the last test."""
     with ExitStack() as stack:
         backend = stack.enter_context(redis_server()).url()
         broker = backend
@@ -124,21 +144,14 @@ def scene(
             "FLOWER_UNAUTHENTICATED_API": "true",
             "C_FORCE_ROOT": "true",
         }
-        workers: dict[str, subprocess.Popen[bytes]] = {}
-        made = Scene(broker, backend, environment, folder, workers)
-        for side in ("umbel", "celery"):
-            arguments = ["-A", f"{side}_side", "worker", "-c", "2", "-E", "-n", f"{side}@x"]
-            workers[side] = begin(
-                folder / f"{side}.log", environment, side, *arguments, "-Q", side, "-l", "INFO"
-            )
-            stack.callback(end, workers[side])
-        yield_when_ready(made)
+        made = Scene(broker, backend, environment, folder, {})
+        stack.callback(lambda: [end(worker) for worker in made.workers.values()])
         yield made
-        for side in workers:
+        for side in made.workers:
             print(f"--- {side}\n{(folder / f'{side}.log').read_text()[-4000:]}")
 
 
-def yield_when_ready(scene: Scene) -> None:
+def until_ready(scene: Scene) -> None:
     for side, worker in scene.workers.items():
         log = scene.folder / f"{side}.log"
         try:
@@ -389,24 +402,31 @@ class Flower:
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{path}: {error} {error.read()[:300]!r}") from error
 
-    def is_there(self) -> bool:
+    def knows_both(self) -> bool:
         try:
-            return self.get("/workers") is not None
+            unknown = BOTH.keys() - self.get("/workers").keys()
+            return all(self.get(f"/workers?refresh=1&workername={node}") for node in unknown)
         except (OSError, AssertionError):
             return False
 
 
 @pytest.fixture(scope="module")
-def flower(scene: Scene) -> Iterator[Flower]:
+def started_flower(stage: Scene) -> Iterator[Flower]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = ("celery", "-A", "celery_side", "flower", f"--port={port}", "--address=127.0.0.1")
-    with scene.program("flower", *command) as log:
+    with stage.program("flower", *command) as log:
         made = Flower(port)
-        until(made.is_there, "Flower's start")
         yield made
         print(f"--- flower\n{log.read_text()[-3000:]}")
+
+
+@pytest.fixture
+def flower(scene: Scene, started_flower: Flower) -> Flower:
+    # It asks the workers while it starts; who is too busy to answer then is asked again.
+    until(started_flower.knows_both, "Flower's acquaintance with both workers")
+    return started_flower
 
 
 def test_flower_shows_workers_and_tasks(scene: Scene, client: Any, flower: Flower) -> None:
