@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds that anything may take here."""
 
 _GONE = ("celery", "kombu", "billiard", "vine", "amqp", "flower", "django_celery", "pytest_celery")

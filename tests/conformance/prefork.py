@@ -15,7 +15,7 @@ from umbel.testing.conformance.subject import Contract
 
 __all__ = ["Forked", "renewed", "runs", "until"]
 
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 
 
 async def until(claim: Callable[[], bool]) -> None:

@@ -119,7 +119,7 @@ async def test_a_loop_in_another_thread_wakes_a_watcher(store: MemoryStore) -> N
         await other.open()
         await other.store([record("a")])
 
-    async with asyncio.timeout(10), backend.watch(["a"]) as changes:
+    async with asyncio.timeout(30), backend.watch(["a"]) as changes:
         thread = threading.Thread(target=asyncio.run, args=(work(),))
         thread.start()
         [heard] = await anext(changes)

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.measured import SECOND
 from umbel.model import Failed, Outcome, Request, Succeeded
 from umbel.pools.prefork import PreforkPool
 from umbel.protocols import Interrupts
@@ -72,7 +73,7 @@ class TestDeaths(Forked):
         assert len(before) == 2
 
         os.kill(before[0], signal.SIGKILL)
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(SECOND):
             await until(partial(renewed, pool, before[:1]))
         await pool.submit([request(key, "hold", gate.body) for key in range(2)])
         await gate.reached(2)
@@ -237,5 +238,5 @@ async def test_nobody_outlives_a_killed_parent_by_a_second(tmp_path: Path) -> No
 
         parent.kill()
 
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(SECOND):
             await until(lambda: not any(runs(process.pid) for process in family))

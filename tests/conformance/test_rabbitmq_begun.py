@@ -64,7 +64,7 @@ async def close(broker: RabbitMQBroker) -> None:
 
 async def take_begun(broker: RabbitMQBroker, queue: str, number: int) -> list[Delivery]:
     found: list[Delivery] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while len(found) < number:
             found += await broker.receive([queue], limit=number, wait=5)
     return found
@@ -252,12 +252,12 @@ async def test_a_rabbitmq_that_takes_no_messages_is_emptied_all_the_same(queue: 
         taken = await take(broker, 3, queue)
         await asyncio.to_thread(server.control, "set_vm_memory_high_watermark", "absolute", "1")
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             assert await broker.begin(taken) == []
             assert await broker.ack(taken) == []
 
         await asyncio.to_thread(server.control, "set_vm_memory_high_watermark", "0.6")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await broker.publish([message("later", routing_key=queue)])
             assert ids(await take(broker, 1, queue)) == ["later"]
         await broker.close()

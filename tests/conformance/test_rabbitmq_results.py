@@ -81,7 +81,7 @@ async def test_a_queue_that_is_deleted_under_who_waits_is_made_again(
     async with client.watch(["a"]) as changes:
         with amqp.Connection(f"127.0.0.1:{rabbitmq.port}") as connection:
             connection.channel().queue_delete(mailbox.queue.name)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not (await client.load(["a"])):
                 await worker.store([addressed("a", mailbox)])
         await watch_for(changes, {"a": "SUCCESS"})

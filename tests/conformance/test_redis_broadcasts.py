@@ -72,7 +72,7 @@ async def test_kombus_consumers_hear_what_we_say(
             callbacks=[lambda _, got: (heard.append(got.properties["correlation_id"]), got.ack())],
             accept=["json"],
         ):
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 60
             while not heard and time.monotonic() < deadline:
                 try:
                     theirs.drain_events(timeout=0.1)
@@ -165,7 +165,7 @@ async def test_a_receive_that_sleeps_wakes_when_something_is_said(redis_url: str
     await asyncio.sleep(0)
     await speaker.publish([message("a")])
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         assert [each.message.id for each in await receiving] == ["a"]
     await broker.close()
     await speaker.close()
@@ -229,7 +229,7 @@ async def test_broadcasts_are_heard_again_after_redis_was_away() -> None:
         await asyncio.to_thread(server.start)
         speaker = broker_of(server.url())
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while True:
                 try:
                     await speaker.publish([message("a")])

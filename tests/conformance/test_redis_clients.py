@@ -64,7 +64,7 @@ async def test_closing_ends_a_receive_that_waits(
 
     await broker.close()
 
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(30):
         assert await receiving == []
     with pytest.raises(BrokerUnavailable, match="was closed"):
         await broker.publish(messages("a"))
@@ -99,11 +99,11 @@ async def test_messages_of_a_killed_process_come_back_after_their_lease(
     os.kill(holder.pid, signal.SIGKILL)
     await holder.wait()
 
-    got = await broker.receive(["mail"], limit=10, wait=5)
+    got = await broker.receive(["mail"], limit=10, wait=60)
 
     assert ids(got) == ["a", "b", "c"]
     assert [each.attempt for each in got] == [2, 2, 2]
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < 15
     await broker.close()
 
 
@@ -117,7 +117,7 @@ async def test_a_watch_after_closing_and_opening_again(
             await anext(changes)
     await backend.open()
 
-    async with backend.watch(["a"]) as changes, asyncio.timeout(5):
+    async with backend.watch(["a"]) as changes, asyncio.timeout(30):
         await backend.store([ResultRecord(id="a", state="SUCCESS", body=b'{"status": "SUCCESS"}')])
         assert [each.id for each in await anext(changes)] == ["a"]
 

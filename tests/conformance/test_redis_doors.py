@@ -122,7 +122,7 @@ async def passes(url: str, options: dict[str, Any] | None = None) -> bool:
     try:
         await broker.publish(messages("a"))
         got = await broker.receive(["mail"], limit=1, wait=5)
-        async with backend.watch(["r"]) as changes, asyncio.timeout(10):
+        async with backend.watch(["r"]) as changes, asyncio.timeout(30):
             await backend.store([ResultRecord(id="r", state="SUCCESS", body=body)])
             (heard,) = await anext(changes)
         await backend.forget(["r"])

@@ -89,7 +89,7 @@ async def test_priorities_are_in_the_same_lists_as_kombus(
         consumer.qos(prefetch_count=1)
         with consumer:
             while len(heard) < len(priorities):
-                theirs.drain_events(timeout=10)
+                theirs.drain_events(timeout=60)
 
     got = await broker.receive(["theirs"], limit=10, wait=0)
     assert heard == expected

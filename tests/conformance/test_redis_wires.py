@@ -110,10 +110,10 @@ async def test_a_watch_survives_a_cut_wire(
     async with cuttable.watch(["a", "b"]) as changes:
         wire.cut()
         await direct.store([ResultRecord(id="a", state="SUCCESS", body=b'{"status": "SUCCESS"}')])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             (first,) = await anext(changes)
         await direct.store([ResultRecord(id="b", state="FAILURE", body=b'{"status": "FAILURE"}')])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             (second,) = await anext(changes)
 
     assert (first.id, second.id, second.state) == ("a", "b", "FAILURE")

@@ -68,7 +68,7 @@ async def test_only_the_user_may_read_the_file(path: Path, broker: SQLiteBroker)
 async def test_many_may_make_the_file_at_once(path: Path) -> None:
     brokers = [SQLiteBroker(path, clock=SystemClock()) for _ in range(10)]
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         await asyncio.gather(*(each.open() for each in brokers))
         await asyncio.gather(*(each.publish(messages(3)) for each in brokers))
 
@@ -153,7 +153,7 @@ async def test_a_waiting_receive_follows_a_file_that_is_made_anew(path: Path) ->
 
     await other.publish([message("a")])
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert ids(await receiving) == ["a"]
     await one.close()
     await other.close()
@@ -364,7 +364,7 @@ def contents(folder: Path) -> list[str]:
 
 
 async def until_there(folder: Path) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not contents(folder):  # noqa: ASYNC110 - made in another thread
             await asyncio.sleep(0.001)
 
@@ -406,7 +406,7 @@ async def test_news_arrives_without_pipes_too(tmp_path: Path) -> None:
         receiving = asyncio.create_task(one.receive(["q"], limit=1, wait=10))
         await asyncio.sleep(0.01 * number)
         await other.publish([message(f"{number}")])
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(30):
             assert ids(await receiving) == [f"{number}"]
 
     await one.close()
@@ -419,7 +419,7 @@ async def test_a_closed_broker_says_so_and_ends_its_receives(broker: SQLiteBroke
 
     await broker.close()
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert await receiving == []
     with pytest.raises(BrokerUnavailable, match="closed"):
         await broker.publish(messages(1))

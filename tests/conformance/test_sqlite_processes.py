@@ -218,7 +218,7 @@ async def main():
 asyncio.run(main())
 for thread in threading.enumerate():
     if thread.name == "umbel-sqlite":
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
 """
 

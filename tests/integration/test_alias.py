@@ -48,7 +48,7 @@ def test_pool_processes_have_the_alias_however_they_start(tmp_path: Path, method
         printed = project.client("""
 from celery import chain
 from tasks import double, flaky
-print(chain(flaky.s(4), double.s()).delay().get(timeout=20))
+print(chain(flaky.s(4), double.s()).delay().get(timeout=60))
 """)
         project.wait_for("heard of 8")
     assert printed == "8\n"
@@ -68,5 +68,5 @@ def test_the_default_app_runs_in_every_kind_of_pool(tmp_path: Path, pool: tuple[
     project = Project(folder, bare, {"CELERY_BROKER_URL": f"sqlite:///{tmp_path}/work.db"})
 
     with project.worker("worker", "-l", "INFO", *pool):
-        printed = project.client("from jobs import double; print(double.delay(4).get(timeout=20))")
+        printed = project.client("from jobs import double; print(double.delay(4).get(timeout=60))")
     assert printed == "8\n"

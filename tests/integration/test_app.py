@@ -70,7 +70,7 @@ async def test_what_is_called_is_run_and_read(app: Umbel, pool: str) -> None:
         assert await (await add.adelay(2, 2)) == 4
         assert await (await aadd.adelay(2, y=3)) == 5
         many = await add.aapply_many([(n, n) for n in range(50)])
-        assert [await result.aget(timeout=10) for result in many] == [2 * n for n in range(50)]
+        assert [await result.aget(timeout=60) for result in many] == [2 * n for n in range(50)]
 
 
 async def test_synchronous_callers_beside_a_worker(app: Umbel) -> None:
@@ -80,10 +80,10 @@ async def test_synchronous_callers_beside_a_worker(app: Umbel) -> None:
 
     def use() -> tuple[Any, ...]:
         result = add.delay(2, 2)
-        value = result.get(timeout=10)
-        many = [one.get(timeout=10) for one in add.apply_many([(1, 1), (2, 3)])]
-        by_name = app.send_task(add.name, (4, 5)).get(timeout=10)
-        signature = add.s(1).delay(6).get(timeout=10)
+        value = result.get(timeout=60)
+        many = [one.get(timeout=60) for one in add.apply_many([(1, 1), (2, 3)])]
+        by_name = app.send_task(add.name, (4, 5)).get(timeout=60)
+        signature = add.s(1).delay(6).get(timeout=60)
         result.forget()
         return value, many, by_name, signature, app.AsyncResult(result.id).state
 
@@ -98,7 +98,7 @@ async def test_many_threads_call_and_wait_at_once(app: Umbel) -> None:
 
     def use(start: int) -> list[int]:
         results = [double.delay(n) for n in range(start, start + 20)]
-        return [result.get(timeout=20) for result in results]
+        return [result.get(timeout=60) for result in results]
 
     async with working(app):
         found = await asyncio.gather(*(asyncio.to_thread(use, k * 100) for k in range(6)))
@@ -113,7 +113,7 @@ async def test_states_of_ones_own_are_seen_while_the_task_runs(app: Umbel) -> No
     def work(self: Any) -> str:
         self.update_state(state="PROGRESS", meta={"done": 1})
         seen.set()
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         return "done"
 
     async with working(app):
@@ -122,7 +122,7 @@ async def test_states_of_ones_own_are_seen_while_the_task_runs(app: Umbel) -> No
         assert await app.AsyncResult(result.id).astate() == "PROGRESS"
         assert await asyncio.to_thread(lambda: app.AsyncResult(result.id).info) == {"done": 1}
         go_on.set()
-        assert await result.aget(timeout=10) == "done"
+        assert await result.aget(timeout=60) == "done"
 
 
 async def test_every_state_on_the_way_reaches_who_waits(app: Umbel) -> None:
@@ -131,7 +131,7 @@ async def test_every_state_on_the_way_reaches_who_waits(app: Umbel) -> None:
 
     @app.task(bind=True)
     def work(self: Any) -> str:
-        assert watched.wait(10)
+        assert watched.wait(60)
         self.update_state(state="PROGRESS", meta=1)
         return "done"
 
@@ -143,7 +143,7 @@ async def test_every_state_on_the_way_reaches_who_waits(app: Umbel) -> None:
 
     async with working(app):
         result = await work.adelay()
-        assert await result.aget(timeout=10, on_message=note) == "done"
+        assert await result.aget(timeout=60, on_message=note) == "done"
 
     assert states[0] == "STARTED"
     assert states[-1] == "SUCCESS"
@@ -170,9 +170,9 @@ async def test_retries_are_counted_and_end(app: Umbel) -> None:
         return int(self.request.retries)
 
     async with working(app):
-        assert await (await work.adelay(2)).aget(timeout=10) == 2
+        assert await (await work.adelay(2)).aget(timeout=60) == 2
         with pytest.raises(MaxRetriesExceededError):
-            await (await work.adelay(3)).aget(timeout=10)
+            await (await work.adelay(3)).aget(timeout=60)
 
     assert tries == [0, 1, 2, 0, 1, 2]
 
@@ -195,10 +195,10 @@ async def test_what_ends_without_success_can_be_seen(app: Umbel) -> None:
         ignored = await ignore.adelay()
         await worker.settled(3)
         with pytest.raises(LookupError) as caught:
-            await failed.aget(timeout=10)
+            await failed.aget(timeout=60)
         # Celery stores nothing here, and who waits would wait for ever.
         with pytest.raises(Reject, match="bad input"):
-            await rejected.aget(timeout=10)
+            await rejected.aget(timeout=60)
         assert await ignored.astate() == "PENDING"
 
     assert caught.value.args == ("no", 3)
@@ -215,9 +215,9 @@ async def test_children_and_callbacks_are_found_from_the_result(app: Umbel) -> N
 
     async with working(app):
         result = await parent.aapply_async(link=child.si(5).set(task_id="linked"))
-        child_id = await result.aget(timeout=10)
+        child_id = await result.aget(timeout=60)
         found = await asyncio.to_thread(lambda: app.AsyncResult(result.id).children) or []
-        values = [await one.aget(timeout=10) for one in found if isinstance(one, AsyncResult)]
+        values = [await one.aget(timeout=60) for one in found if isinstance(one, AsyncResult)]
 
     assert [str(one) for one in found] == [child_id, "linked"]
     assert values == [2, 6]
@@ -231,11 +231,11 @@ async def test_waiting_inside_a_task_is_refused(app: Umbel, pool: str) -> None:
 
     @app.task
     def outer() -> int:
-        return inner.delay().get(timeout=5)
+        return inner.delay().get(timeout=60)
 
     async with working(app, pool=pool):
         with pytest.raises(RuntimeError, match="within a task"):
-            await (await outer.adelay()).aget(timeout=10)
+            await (await outer.adelay()).aget(timeout=60)
 
 
 async def test_a_coroutine_task_may_await_another(app: Umbel) -> None:
@@ -245,10 +245,10 @@ async def test_a_coroutine_task_may_await_another(app: Umbel) -> None:
 
     @app.task
     async def outer() -> int:
-        return 1 + await (await inner.adelay()).aget(timeout=10)
+        return 1 + await (await inner.adelay()).aget(timeout=60)
 
     async with working(app, pool="asyncio", concurrency=4):
-        assert await (await outer.adelay()).aget(timeout=10) == 2
+        assert await (await outer.adelay()).aget(timeout=60) == 2
 
 
 async def test_results_that_are_ignored_are_not_kept(app: Umbel) -> None:
@@ -261,7 +261,7 @@ async def test_results_that_are_ignored_are_not_kept(app: Umbel) -> None:
         heard = await quiet.aapply_async(ignore_result=False)
         await worker.settled(2)
 
-        assert await heard.aget(timeout=10) == 1
+        assert await heard.aget(timeout=60) == 1
         assert await silent.astate() == "PENDING"
         assert await silent.aget() is None
 
@@ -285,7 +285,7 @@ async def test_tasks_know_what_runs_and_how_they_were_called(app: Umbel) -> None
 
     async with working(app, hostname="w@here", queues=["slow"]):
         result = await look.aapply_async((1,), headers={"trace": "t"}, queue="slow")
-        found = await result.aget(timeout=10)
+        found = await result.aget(timeout=60)
 
     assert found == {
         "current": "look",
@@ -306,7 +306,7 @@ async def test_two_apps_in_one_process_do_not_meet(tmp_path: Path) -> None:
     two = Umbel("two", broker=f"memory://{tmp_path}/2", set_as_current=False)
     who = [made.task(name="who")(lambda made=made: made.main) for made in (one, two)]
     async with working(one), working(two):
-        answers = [await (await task.adelay()).aget(timeout=10) for task in who]
+        answers = [await (await task.adelay()).aget(timeout=60) for task in who]
     for made in (one, two):
         await made.aclose()
 
@@ -326,7 +326,7 @@ async def test_a_coroutine_task_leaves_no_connection_behind(app: Umbel) -> None:
     # Python would warn of them here.
     async with working(app, pool="threads", concurrency=4):
         for _ in range(8):
-            await (await outer.adelay()).aget(timeout=10)
+            await (await outer.adelay()).aget(timeout=60)
 
 
 PROGRAM = """
@@ -359,13 +359,13 @@ def inner():
 
 @app.task(name="waits")
 def waits():
-    return inner.delay().get(timeout=5)
+    return inner.delay().get(timeout=60)
 
 
 @app.task(name="allowed")
 def allowed():
     with allow_join_result():
-        return inner.delay().get(timeout=10)
+        return inner.delay().get(timeout=60)
 
 
 @app.task(name="thread")
@@ -374,7 +374,7 @@ def thread():
 
     def wait():
         try:
-            found.append(inner.delay().get(timeout=5))
+            found.append(inner.delay().get(timeout=60))
         except RuntimeError as error:
             found.append(str(error))
 
@@ -411,13 +411,13 @@ class Site:
             )
 
     def run(self, name: str) -> Any:
-        return self.app.send_task(name).get(timeout=20)
+        return self.app.send_task(name).get(timeout=60)
 
     def close(self) -> None:
         self.app.close()
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(10)
+            self.process.wait(60)
 
 
 @pytest.fixture(params=["sqlite", "redis"])
@@ -454,11 +454,11 @@ def test_an_absent_redis_is_an_error_in_time_for_every_way_to_ask() -> None:
             lambda: task.apply_many([()]),
             lambda: app.send_task("it"),
             lambda: app.AsyncResult("a").state,
-            lambda: app.AsyncResult("a").get(timeout=3),
+            lambda: app.AsyncResult("a").get(timeout=60),
         ]
         for way in ways:
             started = time.monotonic()
             with pytest.raises(AWAY, match=r"127\.0\.0\.1:1") as caught:
                 way()
-            assert time.monotonic() - started < 5
+            assert time.monotonic() - started < 30
             assert "secret" not in str(caught.value)

@@ -96,7 +96,7 @@ class Beats:
         return max(said, key=lambda pair: pair[0])[1]
 
     def until(self, holds: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + 60
         while not holds():
             assert time.monotonic() < deadline, f"not {what}:\n{self.logs()}"
             time.sleep(0.05)
@@ -209,7 +209,7 @@ def test_it_says_what_it_is_and_ends_when_told(beats: Beats) -> None:
 
     process.terminate()
 
-    assert process.wait(15) == 0
+    assert process.wait(60) == 0
     assert "umbel beat v" in beats.logs()
     assert "beat: Starting..." in beats.logs()
     assert "maxinterval -> 0.50 seconds" in beats.logs()
@@ -271,4 +271,4 @@ def test_a_worker_schedules_too_when_asked(beats: Beats) -> None:
 
     beats.processes[0].terminate()
 
-    assert beats.processes[0].wait(20) == 0
+    assert beats.processes[0].wait(60) == 0

@@ -19,7 +19,7 @@ from umbel.testing.servers import rabbitmq_server
 
 from .site import Site
 
-PATIENCE = 40.0
+PATIENCE = 60.0
 """Seconds that anything may take here."""
 
 

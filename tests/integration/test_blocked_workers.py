@@ -182,7 +182,7 @@ def test_a_deputy_that_dies_has_a_successor_who_ends_with_the_worker(site: Site)
     [second] = deputies(process)
     assert "there will be another" in site.log.read_text()
     process.kill()
-    process.wait(10)
+    process.wait(60)
     site.until(lambda: not is_there(second), "the other one has ended too")
 
 

@@ -47,7 +47,7 @@ async def test_what_runs_in_vain_after_a_lost_connection_is_ended_where_that_is_
             assert await begun.get() == "late"
             await ended.wait()
             gate.set()
-            assert await result.aget(timeout=20) == "done"
+            assert await result.aget(timeout=60) == "done"
         await app.aclose()
 
 

@@ -52,7 +52,7 @@ async def test_every_message_that_is_given_up_says_why_and_can_be_tried_again(ap
         refusing = False
         [letter] = [each for each in letters if each.message.id == result.id]
         assert await app.dead_letters.aretry(letter.id) == 1
-        assert await result.aget(timeout=10) == 7
+        assert await result.aget(timeout=60) == 7
         assert await app.dead_letters.acount() == 2
 
 

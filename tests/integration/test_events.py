@@ -21,7 +21,7 @@ from umbel.model import Message
 from umbel.wire.events import exchange_of
 from umbel.worker import Worker
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 NOISE = (b"", b"{", b"7", b"[1]", b"{}", b'{"type": 3}', b'{"type":"worker-elect"}')
 
 

@@ -18,7 +18,7 @@ from umbel import Umbel
 
 pty = pytest.importorskip("pty")
 
-PATIENCE = 40.0
+PATIENCE = 60.0
 
 
 class Screen:

@@ -55,7 +55,7 @@ SOME = [
 ]
 # Two seconds are the goal, and what 100 tasks of ten milliseconds take on a machine with something
 # else to do, too. Everywhere else more is allowed: a minute is what those wait that wait in vain.
-IN_TIME = 2.0 if os.environ.get("FETCHING") == "all" else 5.0
+IN_TIME = 2.0 if os.environ.get("FETCHING") == "all" else 30.0
 ALL = list(itertools.product(BROKERS, NAMES, POOLS))
 
 
@@ -88,7 +88,7 @@ def test_short_tasks_sent_after_a_long_one_are_done_at_once_by_another_worker(
     workers = [site.ready("-c", "1", "-P", pool, "-n", f"{place}@%h") for place in range(2)]
     # Both have had something to do, and expect the next to be as short.
     for result in [site.app.send_task(name, (number,)) for number in range(50)]:
-        result.get(timeout=20)
+        result.get(timeout=60)
 
     long = site.app.send_task(name, (1000, 60.0))
     shorts = [site.app.send_task(name, (number, 0.01)) for number in range(1001, 1101)]

@@ -56,7 +56,7 @@ def test_every_task_of_a_workflow_is_sent_through_its_own_apply_async(
         "nested": chain(chord([whose.si(), plain.si() | whose.si()], whose_all.s()), whose.s()),
     }
 
-    found = made[workflow].apply_async().get(timeout=20)
+    found = made[workflow].apply_async().get(timeout=60)
 
     flat = found if isinstance(found, list) else [found]
     assert set(flat) == {"acme"}
@@ -67,7 +67,7 @@ def test_callbacks_are_sent_through_their_own_apply_async(app: Umbel) -> None:
 
     app.tasks["plain"].apply_async(link=callback)
 
-    assert app.AsyncResult("the-callback").get(timeout=20) == "acme"
+    assert app.AsyncResult("the-callback").get(timeout=60) == "acme"
 
 
 def test_calls_in_batches_and_from_coroutines_are_too(app: Umbel) -> None:
@@ -82,7 +82,7 @@ def test_calls_in_batches_and_from_coroutines_are_too(app: Umbel) -> None:
 
     assert asyncio.run(from_coroutines()) == [*["acme"] * 5, ["acme", "acme"]]
     results = [*whose.apply_many([(1,), (2,)]), *app.send_many([whose.s()])]
-    assert [result.get(timeout=20) for result in results] == ["acme"] * 3
+    assert [result.get(timeout=60) for result in results] == ["acme"] * 3
 
 
 def test_what_an_override_does_not_send_is_not_sent(app: Umbel) -> None:
@@ -102,7 +102,7 @@ def test_what_an_override_does_not_send_is_not_sent(app: Umbel) -> None:
     assert asyncio.run(from_a_coroutine()).id == "the-first"
     assert once.apply_many([()]) == []
     group(once.s(), app.tasks["whose"].s().set(task_id="beside")).delay()
-    assert app.AsyncResult("beside").get(timeout=20) == "acme"
+    assert app.AsyncResult("beside").get(timeout=60) == "acme"
 
 
 def test_what_a_package_puts_around_all_tasks_reaches_members_of_workflows(

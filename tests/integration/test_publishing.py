@@ -129,7 +129,7 @@ def test_sending_while_the_broker_is_away_ends_with_a_sentence_that_helps(site: 
     assert SECRET not in said
     assert "guest:guest" not in said
     # Two pauses; the rest is a machine that has other things to do.
-    assert 0.3 <= elapsed < 10
+    assert 0.3 <= elapsed < 60
 
     site.wire.heal()
     assert app.send_task("noop").id
@@ -144,7 +144,7 @@ def test_a_silent_broker_is_given_up_within_the_policys_bound(site: Site) -> Non
     with pytest.raises(OperationalError, match=f"127.0.0.1:{site.wire.port}"):
         app.send_task("noop")
 
-    assert 0.9 <= time.monotonic() - started < 10
+    assert 0.9 <= time.monotonic() - started < 60
     site.wire.heal()
     app.send_task("noop")
     assert site.waiting() == 1
@@ -162,7 +162,7 @@ def test_a_broker_that_comes_back_while_it_is_tried_gets_the_message(site: Site)
     assert sender.is_alive()
 
     site.wire.heal()
-    sender.join(20)
+    sender.join(60)
 
     assert len(sent) == 1
     assert site.waiting() == 1
@@ -170,7 +170,7 @@ def test_a_broker_that_comes_back_while_it_is_tried_gets_the_message(site: Site)
 
 @pytest.mark.parametrize("where", ["call", "app", "route", "router"])
 def test_how_often_it_is_tried_is_said_by_call_app_and_route(site: Site, where: str) -> None:
-    policy = {"max_retries": 2, "interval_start": 0.2, "interval_step": 0, "interval_max": 1}
+    policy = {"max_retries": 2, "interval_start": 0.4, "interval_step": 0, "interval_max": 1}
     settings: dict[str, Any] = {"task_publish_retry": False}
     options: dict[str, Any] = {}
     insistence = {"retry": True, "retry_policy": policy}
@@ -194,7 +194,7 @@ def test_how_often_it_is_tried_is_said_by_call_app_and_route(site: Site, where: 
         app.send_task("noop", **{**options, "retry": False})
     at_once = time.monotonic() - started
 
-    assert insisted >= 0.4
+    assert insisted >= 0.8
     assert at_once < insisted
 
 

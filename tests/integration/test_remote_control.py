@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.measured import SECOND
 from umbel import Umbel
 from umbel.exceptions import TaskRevokedError
 from umbel.model import Message
@@ -73,7 +74,7 @@ async def ask_one(app: Umbel, command: str, /, **arguments: Any) -> Any:
 
 async def until(question: Callable[[], Awaitable[object]]) -> None:
     """Ask again and again until the answer is yes."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while not await question():  # noqa: ASYNC110 - a worker has no event for each answer
             await asyncio.sleep(0.01)
 
@@ -99,7 +100,7 @@ async def test_what_a_worker_does_can_be_seen(app: Umbel) -> None:
 
     @app.task(name="wait")
     def wait(number: int, *, polite: bool = True) -> None:
-        gate.wait(20)
+        gate.wait(60)
 
     async with working(app) as [worker]:
         for number in range(2):
@@ -143,7 +144,7 @@ async def test_a_revoked_task_does_not_run(app: Umbel) -> None:
         result = await never.aapply_async(task_id="doomed")
         await worker.settled(1)
         with pytest.raises(TaskRevokedError):
-            await result.aget(timeout=10)
+            await result.aget(timeout=60)
 
 
 @pytest.mark.parametrize(
@@ -224,16 +225,16 @@ async def test_queues_are_added_and_cancelled_at_run_time(app: Umbel) -> None:
         names = [queue["name"] for queue in await ask_one(app, "active_queues")]
         assert names == [app.conf.task_default_queue, extra]
         sent = await app.asend_task("mark", queue=extra)
-        assert await sent.aget(timeout=20) == "done"
+        assert await sent.aget(timeout=60) == "done"
 
         reply = await ask_one(app, "cancel_consumer", queue=extra)
         assert reply == {"ok": f"no longer consuming from {extra}"}
         waiting = await app.asend_task("mark", queue=extra)
         # Sent later, to a queue that is still consumed from: by then the other would have run.
-        assert await (await app.asend_task("mark")).aget(timeout=20) == "done"
+        assert await (await app.asend_task("mark")).aget(timeout=60) == "done"
         assert await waiting.astate() == "PENDING"
         await ask_one(app, "add_consumer", queue=extra)
-        assert await waiting.aget(timeout=20) == "done"
+        assert await waiting.aget(timeout=60) == "done"
 
 
 async def test_a_worker_may_be_left_without_queues_and_go_on(quick: Umbel) -> None:
@@ -247,7 +248,7 @@ async def test_a_worker_may_be_left_without_queues_and_go_on(quick: Umbel) -> No
         sent = await mark.adelay()
         await ask_one(quick, "add_consumer", queue="celery")
 
-        assert await sent.aget(timeout=20) == "done"
+        assert await sent.aget(timeout=60) == "done"
 
 
 async def test_limits_of_tasks_are_changed(quick: Umbel) -> None:
@@ -293,7 +294,7 @@ async def test_fifty_workers_answer_in_less_than_a_second(redis_url: str) -> Non
 
     await app.aclose()
     assert len(replies) == 50
-    assert took < 1
+    assert took < SECOND
 
 
 async def test_commands_of_ones_own_are_carried_out(quick: Umbel) -> None:
@@ -337,7 +338,7 @@ async def test_a_command_may_change_how_many_messages_a_worker_holds(quick: Umbe
 
     @quick.task(name="wait")
     def wait() -> None:
-        gate.wait(20)
+        gate.wait(60)
 
     async def held() -> int:
         return sum([len(await ask_one(quick, kind)) for kind in ("active", "reserved")])
@@ -379,7 +380,7 @@ def test_synchronous_callers_ask_as_in_celery(quick: Umbel) -> None:
     thread = threading.Thread(target=asyncio.run, args=(work(),))
     thread.start()
     try:
-        assert up.wait(20)
+        assert up.wait(60)
         control = quick.control
         heard: list[dict[str, Any]] = []
 

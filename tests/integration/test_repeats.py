@@ -66,7 +66,7 @@ async def test_a_task_that_has_succeeded_is_not_run_when_it_is_delivered_again(
         await worker.settled(1)
 
     assert app.ran == []
-    assert await result.aget(timeout=5) == "by the first"
+    assert await result.aget(timeout=60) == "by the first"
     assert f"Task pay[{result.id}] Task already completed successfully." in caplog.messages
 
 
@@ -94,6 +94,6 @@ async def test_a_member_of_a_chord_is_run_so_that_the_chord_ends(app: Any) -> No
     await die_after_storing(app, 2)
 
     async with working(app):
-        assert await result.aget(timeout=10) == ["by the second"] * 2
+        assert await result.aget(timeout=60) == ["by the second"] * 2
 
     assert sorted(app.ran) == [1, 2]

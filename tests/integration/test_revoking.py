@@ -53,7 +53,7 @@ async def working(app: Umbel, **options: Any) -> AsyncIterator[Worker]:
 
 async def revoked(app: Umbel, id_: str, reason: str = "revoked") -> None:
     with pytest.raises(TaskRevokedError, match=f"^{reason}$"):
-        await app.AsyncResult(id_).aget(timeout=10)
+        await app.AsyncResult(id_).aget(timeout=60)
 
 
 @pytest.mark.parametrize("late", [False, True])
@@ -66,7 +66,7 @@ async def test_what_waits_is_not_run_and_its_state_says_so(
     def work(number: int) -> None:
         ran.append(number)
         running.set()
-        gate.wait(20)
+        gate.wait(60)
 
     caplog.set_level("INFO")
     async with working(app) as worker:
@@ -79,7 +79,10 @@ async def test_what_waits_is_not_run_and_its_state_says_so(
         gate.set()
         await worker.settled(5)
 
-        assert [await result.aget(timeout=5) for result in (results[0], results[4])] == [None, None]
+        assert [await result.aget(timeout=60) for result in (results[0], results[4])] == [
+            None,
+            None,
+        ]
     assert ran == [0, 4]
     for result in results[1:4]:
         assert f"Discarding revoked task: work[{result.id}]" in caplog.text
@@ -113,10 +116,10 @@ async def test_a_finished_task_stays_what_it_is(app: Umbel) -> None:
 
     async with working(app) as worker:
         result = await work.adelay()
-        assert await result.aget(timeout=10) == 7
+        assert await result.aget(timeout=60) == 7
 
         assert await worker.revoke(result.id, terminate=True) == []
-        assert await result.aget(timeout=10) == 7
+        assert await result.aget(timeout=60) == 7
 
 
 async def test_stamped_tasks_are_revoked_by_their_stamp(app: Umbel) -> None:
@@ -132,7 +135,7 @@ async def test_stamped_tasks_are_revoked_by_their_stamp(app: Umbel) -> None:
 
         await revoked(app, stamped[0].id)
         await revoked(app, stamped[1].id)
-        assert await stamped[2].aget(timeout=10) == "ran"
+        assert await stamped[2].aget(timeout=60) == "ran"
 
 
 async def test_a_worker_that_starts_later_knows_what_was_revoked(app: Umbel) -> None:
@@ -146,7 +149,7 @@ async def test_a_worker_that_starts_later_knows_what_was_revoked(app: Umbel) -> 
 
     async with working(app, queues="other"):
         await revoked(app, waiting[0].id)
-        assert await waiting[1].aget(timeout=10) == "ran"
+        assert await waiting[1].aget(timeout=60) == "ran"
 
 
 async def test_a_running_coroutine_is_ended_on_request_only(
@@ -172,7 +175,7 @@ async def test_a_running_coroutine_is_ended_on_request_only(
         await revoked(app, ended.id, "terminated")
         gate.set()
         await worker.settled(2)
-        assert await spared.aget(timeout=10) == "done"
+        assert await spared.aget(timeout=60) == "done"
     assert [(each["terminated"], each["signum"]) for each in told] == [(True, signal.SIGTERM)]
 
 

@@ -42,7 +42,7 @@ async def app_of(url: str, **settings: Any) -> AsyncIterator[Umbel]:
 @asynccontextmanager
 async def working(app: Umbel, **options: Any) -> AsyncIterator[Worker]:
     given = {"pool": "asyncio", "concurrency": 2, "quiet": True, **options}
-    async with asyncio.timeout(20), Worker(app, **given) as worker:
+    async with asyncio.timeout(30), Worker(app, **given) as worker:
         yield worker
 
 

@@ -72,7 +72,7 @@ async def app(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[F
 @asynccontextmanager
 async def working(app: Umbel, **options: Any) -> AsyncIterator[Worker]:
     given = {"pool": "threads", "concurrency": 2, "quiet": True, **options}
-    async with asyncio.timeout(20), Worker(app, **given) as worker:
+    async with asyncio.timeout(30), Worker(app, **given) as worker:
         yield worker
 
 
@@ -110,7 +110,7 @@ async def test_results_outlive_a_backend_that_is_away(app: FragileApp, acks_late
         results = [await add.adelay(n, n) for n in range(5)]
         await worker.settled(5)
 
-        assert [await result.aget(timeout=5) for result in results] == [0, 2, 4, 6, 8]
+        assert [await result.aget(timeout=60) for result in results] == [0, 2, 4, 6, 8]
 
 
 async def test_tasks_go_on_while_the_backend_is_away(app: FragileApp) -> None:
@@ -156,7 +156,7 @@ async def test_what_a_late_task_returns_after_its_lease_was_lost_has_no_effect(
     @app.task(acks_late=True)
     def slow() -> str:
         started.set()
-        finish.wait(10)
+        finish.wait(60)
         return "too late"
 
     app.plan.always("extend", raising(CUT))
@@ -222,7 +222,7 @@ async def test_a_part_that_fails_ends_the_worker_and_its_messages_go_back(app: F
     @app.task(acks_late=True)
     def slow() -> None:
         started.set()
-        finish.wait(10)
+        finish.wait(60)
 
     sender = await app.connections.broker()
     with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012 - leaving is what raises

@@ -56,7 +56,7 @@ def test_it_introduces_itself_runs_tasks_and_ends_when_told(site: Site) -> None:
     process = site.ready("-c", "1", "-n", "till@%h")
     results = [site.app.send_task("early", (number,)) for number in range(5)]
 
-    assert [result.get(timeout=20) for result in results] == list(range(5))
+    assert [result.get(timeout=60) for result in results] == list(range(5))
     assert site.end(process, signal.SIGTERM) == 0
     log = site.log.read_text()
     assert re.search(r"till@\S+ ready\.", log)
@@ -95,12 +95,12 @@ def test_a_cold_shutdown_ends_at_once_and_gives_late_tasks_back(site: Site) -> N
 
     asked = time.monotonic()
     assert site.end(process, signal.SIGQUIT) == 1
-    assert time.monotonic() - asked < 5
+    assert time.monotonic() - asked < 30
     with pytest.raises(WorkerLostError):
-        early.get(timeout=10)
+        early.get(timeout=60)
 
     process = site.ready("-c", "2")
-    assert late.get(timeout=20) == 2
+    assert late.get(timeout=60) == 2
     assert site.started().count(1) == 1
     assert site.end(process, signal.SIGTERM) == 0
 
@@ -121,7 +121,7 @@ def test_a_hundred_unreadable_messages_are_one_line_each_and_no_obstacle(site: S
         site.app.send_task("early", (number,), serializer="yaml")
     good = [site.app.send_task("early", (number,)) for number in range(10)]
 
-    assert [result.get(timeout=20) for result in good] == list(range(10))
+    assert [result.get(timeout=60) for result in good] == list(range(10))
     site.until(
         lambda: site.log.read_text().count("Received and deleted unknown message") == 100,
         "all have been reported",

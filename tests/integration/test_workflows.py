@@ -163,8 +163,8 @@ def test_no_step_of_a_chain_is_lost_between_two_chords(tmp_path: Path) -> None:
     # A chord as the body of a chord, with a chain in it and one behind it; and all that as a body.
     steps = chain(group(s("a"), s("b")), chord([s("c")], s("d")), s("e"), chord([s("f")], s("g")))
     with working(app):
-        found = steps.apply_async().get(timeout=20)
-        inside = chord([s("z")], steps).apply_async().get(timeout=20)
+        found = steps.apply_async().get(timeout=60)
+        inside = chord([s("z")], steps).apply_async().get(timeout=60)
 
     assert found == "g(['f(e(d([\"c([\\'a()\\', \\'b()\\'])\"])))'])"
     assert re.findall(r"[a-gz]\(", inside) == ["g(", "f(", "e(", "d(", "c(", "a(", "z(", "b(", "z("]

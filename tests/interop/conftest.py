@@ -28,7 +28,7 @@ collect_ignore = ["programs/fixtures"]
 
 PROGRAMS = Path(__file__).parent / "programs"
 BIN = Path(sys.executable).parent
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds anything may take here."""
 
 

@@ -32,10 +32,10 @@ def test_every_serializer_carries_arguments_and_the_result_comes_back(
 ) -> None:
     for serializer in ("json", "yaml", "msgpack", "pickle"):
         sent = client.send_task("interop.add", (2, 2), serializer=serializer)
-        assert sent.get(timeout=20) == 4, serializer
+        assert sent.get(timeout=60) == 4, serializer
 
         sent = client.send_task("interop.echo", ARGUMENTS, KEYWORDS, serializer=serializer)
-        assert sent.get(timeout=20) == [list(ARGUMENTS), KEYWORDS], serializer
+        assert sent.get(timeout=60) == [list(ARGUMENTS), KEYWORDS], serializer
 
 
 @BOTH_WAYS
@@ -45,7 +45,7 @@ def test_compressed_messages_are_read(client: Any, worker: str) -> None:
     both_know = {"gzip", "bzip2", "lzma", "zstd", "brotli"} & set(kombu.compression.encoders())
     for compression in both_know:
         sent = client.send_task("interop.echo", (text,), compression=compression)
-        assert sent.get(timeout=20) == [[text], {}], compression
+        assert sent.get(timeout=60) == [[text], {}], compression
 
 
 @BOTH_WAYS
@@ -54,7 +54,7 @@ def test_values_beyond_plain_json_survive_in_json(client: Any, worker: str) -> N
 
     sent = client.send_task("interop.echo", (moment, moment.date()))
 
-    assert sent.get(timeout=20) == [[moment, moment.date()], {}]
+    assert sent.get(timeout=60) == [[moment, moment.date()], {}]
 
 
 @BOTH_WAYS
@@ -62,7 +62,7 @@ def test_an_exception_arrives_as_itself(client: Any, worker: str) -> None:
     sent = client.send_task("interop.fail", ("no such thing",))
 
     with pytest.raises(ValueError, match="no such thing"):
-        sent.get(timeout=20)
+        sent.get(timeout=60)
     assert sent.state == "FAILURE"
     assert "raise ValueError(text)" in sent.traceback
 
@@ -71,7 +71,7 @@ def test_an_exception_arrives_as_itself(client: Any, worker: str) -> None:
 def test_a_retried_task_ends_with_what_its_last_attempt_returns(client: Any, worker: str) -> None:
     sent = client.send_task("interop.flaky")
 
-    assert sent.get(timeout=20) == 2
+    assert sent.get(timeout=60) == 2
 
 
 @BOTH_WAYS
@@ -86,8 +86,8 @@ def test_a_task_with_a_countdown_or_an_eta_runs_when_it_is_due(
         "interop.slow", (str(trace), 0), eta=datetime.now(UTC) + timedelta(seconds=2)
     )
 
-    assert counted.get(timeout=20) == worker
-    assert dated.get(timeout=20) == worker
+    assert counted.get(timeout=60) == worker
+    assert dated.get(timeout=60) == worker
     starts = [float(line.split()[2]) for line in trace.read_text().splitlines() if "begin" in line]
     assert len(starts) == 2
     assert begin + 1.4 < starts[0] < begin + 4
@@ -109,9 +109,9 @@ def test_an_expired_task_does_not_run(
 
     start(worker)
 
-    assert client.send_task("interop.add", (1, 1)).get(timeout=20) == 2
+    assert client.send_task("interop.add", (1, 1)).get(timeout=60) == 2
     with pytest.raises(Exception, match="expired"):
-        stale.get(timeout=20)
+        stale.get(timeout=60)
     assert not trace.exists()
 
 
@@ -119,8 +119,8 @@ def test_an_expired_task_does_not_run(
 def test_the_old_task_protocol_is_read(client: Any) -> None:
     client.conf.task_protocol = 1
 
-    assert client.send_task("interop.add", (20, 22)).get(timeout=20) == 42
-    assert client.send_task("interop.flaky").get(timeout=20) == 2
+    assert client.send_task("interop.add", (20, 22)).get(timeout=60) == 42
+    assert client.send_task("interop.flaky").get(timeout=60) == 2
 
 
 def sig(client: Any, name: str, *args: Any, **options: Any) -> Any:
@@ -135,7 +135,7 @@ def canvas_of(client: Any) -> Any:
 def test_headers_priorities_and_lineage_arrive(client: Any, worker: str) -> None:
     sent = client.send_task("interop.about", headers={"mine": "ä"}, priority=3)
 
-    about = sent.get(timeout=20)
+    about = sent.get(timeout=60)
 
     assert about["mine"] == "ä"
     assert about["priority"] == 3
@@ -154,7 +154,7 @@ def test_states_of_its_own_are_seen_on_the_way(client: Any, worker: str, tmp_pat
     assert sent.info == {"done": 1, "of": 2}
     go.touch()
 
-    assert sent.get(timeout=20) == "done"
+    assert sent.get(timeout=60) == "done"
 
 
 @BOTH_WAYS
@@ -163,7 +163,7 @@ def test_a_task_that_is_to_be_retried_says_so(client: Any, worker: str) -> None:
     sent = client.send_task("interop.flaky")
     until(lambda: seen.add(sent.state) or sent.ready(), sent)
 
-    assert sent.get(timeout=20) == 2
+    assert sent.get(timeout=60) == 2
     assert seen <= {"PENDING", "RETRY", "SUCCESS"}
 
 
@@ -176,7 +176,7 @@ def test_a_task_without_a_result_leaves_none(client: Any, worker: str, tmp_path:
         client.send_task("interop.add", (1, 1), ignore_result=True),
     ]
 
-    assert client.send_task("interop.add", (2, 2)).get(timeout=20) == 4
+    assert client.send_task("interop.add", (2, 2)).get(timeout=60) == 4
     until(trace.exists, quiet[0])
     assert [sent.state for sent in quiet] == ["PENDING", "PENDING"]
 
@@ -189,11 +189,11 @@ def test_callbacks_and_error_callbacks_are_run(client: Any, worker: str, tmp_pat
     sent = sig(client, "add", 1, 2).apply_async(link=plus_ten)
     failed = sig(client, "fail", "no luck").apply_async(link_error=sig(client, "mourn", str(trace)))
 
-    assert sent.get(timeout=20) == 3
+    assert sent.get(timeout=60) == 3
     until(lambda: bool(sent.children) and sent.children[0].ready(), sent)
-    assert sent.children[0].get(timeout=20) == 13
+    assert sent.children[0].get(timeout=60) == 13
     with pytest.raises(ValueError, match="no luck"):
-        failed.get(timeout=20)
+        failed.get(timeout=60)
     until(lambda: trace.exists() and trace.read_text().endswith("\n"), failed)
     assert trace.read_text().splitlines() == [f"{failed.id} ValueError no luck"]
 
@@ -247,13 +247,13 @@ def test_a_member_that_fails_ends_its_chord_with_an_error(client: Any, worker: s
 def outcome(result: Any) -> Any:
     """What it comes to; an error that says what, so that all kinds are seen."""
     try:
-        return result.get(timeout=20)
+        return result.get(timeout=60)
     except Exception as error:
         return repr(error)
 
 
 def until(holds: Callable[[], object], sent: Any) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < deadline, f"{sent} is {sent.state}"
         time.sleep(0.03)

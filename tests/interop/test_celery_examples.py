@@ -51,7 +51,7 @@ def test_tutorial(example: Callable[[str], Project]) -> None:
     tutorial = example("tutorial")
 
     with tutorial.worker("-A", "tasks", "worker", "-l", "INFO"):
-        assert tutorial.client("from tasks import add; print(add.delay(4, 4).get(timeout=20))") == (
+        assert tutorial.client("from tasks import add; print(add.delay(4, 4).get(timeout=60))") == (
             "8\n"
         )
 
@@ -92,7 +92,7 @@ def test_pydantic(example: Callable[[str], Project]) -> None:
     models = example("pydantic")
 
     with models.worker("-A", "tasks", "worker", "-l", "INFO"):
-        printed = models.client("from tasks import x; print(x.delay({'value': 1}).get(timeout=20))")
+        printed = models.client("from tasks import x; print(x.delay({'value': 1}).get(timeout=60))")
     assert printed == "{'value': 'example: 1'}\n"
 
 
@@ -111,7 +111,7 @@ def test_security_with_a_certificate_made_as_it_says(example: Callable[[str], Pr
     shutil.move(made.cert, signed.folder / "ssl" / "worker.pem")
 
     with signed.worker("-A", "mysecureapp", "worker", "-l", "INFO"):
-        printed = signed.client("from mysecureapp import boom; print(boom.delay().get(timeout=20))")
+        printed = signed.client("from mysecureapp import boom; print(boom.delay().get(timeout=60))")
     assert printed == "I am a signed message\n"
 
 
@@ -123,7 +123,7 @@ def test_stamping_revokes_by_stamped_header(example: Callable[[str], Project]) -
 import myapp, examples, revoke_example
 for name in ("run_example1", "run_example2", "run_example3", "run_example_with_replace"):
     getattr(examples, name)()
-assert revoke_example.create_canvas(3).delay().get(timeout=20) == 180
+assert revoke_example.create_canvas(3).delay().get(timeout=60) == 180
 revoke_example.revoke_then_run()
 """)
         stamping.wait_for("(revoked by header: {'mystamp': 'I am a stamp!'})")
@@ -154,7 +154,7 @@ from demoapp.models import Widget
 from demoapp.tasks import add, count_widgets, rename_widget
 widget = Widget.objects.create(name="old")
 rename_widget.delay_on_commit(widget.pk, "new")
-print(add.delay(2, 3).get(timeout=20), count_widgets.delay().get(timeout=20))
+print(add.delay(2, 3).get(timeout=60), count_widgets.delay().get(timeout=60))
 """,
         )
         django.wait_for("demoapp.tasks.rename_widget")
@@ -189,9 +189,9 @@ def test_eventlet(example: Callable[[str], Project], pages: str) -> None:
         printed = crawler.client(f"""
 from tasks import urlopen
 from celery import group
-print(urlopen.delay("{pages}/1.txt").get(timeout=20))
+print(urlopen.delay("{pages}/1.txt").get(timeout=60))
 result = group(urlopen.s(f"{pages}/{{page}}.txt") for page in (1, 2, 3)).apply_async()
-print(sorted(incoming["result"] for _, incoming in result.iter_native(timeout=20)))
+print(sorted(incoming["result"] for _, incoming in result.iter_native(timeout=60)))
 """)
         many = crawler.client(f"""
 from bulk_task_producer import ProducerPool
@@ -200,8 +200,8 @@ from tasks import urlopen
 pool = ProducerPool(current_app._get_current_object(), size=20)
 receipts = [pool.apply_async(urlopen, ("{pages}/2.txt",), {{}}) for _ in range(50)]
 for receipt in receipts:
-    receipt.wait(timeout=20)
-print(sum(receipt.result.get(timeout=20) for receipt in receipts))
+    receipt.wait(timeout=60)
+print(sum(receipt.result.get(timeout=60) for receipt in receipts))
 """)
 
     assert printed == "1000\n[1000, 2000, 3000]\n"

@@ -17,7 +17,7 @@ import pytest
 
 from umbel.testing.servers import rabbitmq_server, redis_server
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 BIN = Path(sys.executable).parent
 PATIENCE = 60.0

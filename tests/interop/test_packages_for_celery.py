@@ -391,8 +391,8 @@ def test_opentelemetry_follows_a_call_from_the_client_into_the_worker(project: P
         project.client("""
 from tasks import add, trace
 with trace.get_tracer("test").start_as_current_span("outer"):
-    assert add.delay(1, 2).get(timeout=20) == 3
-    assert isinstance(add.delay(1, "2").get(timeout=20, propagate=False), TypeError)
+    assert add.delay(1, 2).get(timeout=60) == 3
+    assert isinstance(add.delay(1, "2").get(timeout=60, propagate=False), TypeError)
 """)
     spans = [json.loads(line) for line in (project.folder / "spans").read_text().splitlines()]
 
@@ -416,11 +416,11 @@ from celery.result import AsyncResult
 from celery_progress.backend import Progress
 from tasks import count
 called = count.delay(3)
-deadline = time.monotonic() + 20
+deadline = time.monotonic() + 60
 while (info := Progress(AsyncResult(called.id)).get_info())["state"] != "PROGRESS":
     assert time.monotonic() < deadline, info
     time.sleep(0.05)
-called.get(timeout=20)
+called.get(timeout=60)
 print(json.dumps([info, Progress(AsyncResult(called.id)).get_info()]))
 """)
     during, after = json.loads(seen)
@@ -466,7 +466,7 @@ now = time.time()
 firing = Firing(name=plan.name, after=now, until=now, at=now, task_id="scheduled")
 prepared = Sending(app).prepare([(plan, firing)])
 app.portal.call(app.producer.publish, list(prepared.messages.values()), app.publish_policy({}))
-assert app.AsyncResult("scheduled").get(timeout=20) == 2
+assert app.AsyncResult("scheduled").get(timeout=60) == 2
 """
 """What beat does with an entry that is due; sentry watches none that come more often."""
 
@@ -479,11 +479,11 @@ def test_sentry_hears_of_what_fails_and_follows_a_call_into_the_worker(project: 
 from tasks import divide, expected, fail_later, hesitate, sentry_sdk
 with sentry_sdk.start_transaction(op="test", name="outer") as outer:
     sent = divide.delay(1, 0)
-    assert isinstance(sent.get(timeout=20, propagate=False), ZeroDivisionError)
-    assert divide.delay(4, 2).get(timeout=20) == 2
-    assert isinstance(fail_later.delay().get(timeout=20, propagate=False), LookupError)
-    assert isinstance(expected.delay().get(timeout=20, propagate=False), KeyError)
-    assert hesitate.apply_async(headers={"tenant": "a"}).get(timeout=20) == "a"
+    assert isinstance(sent.get(timeout=60, propagate=False), ZeroDivisionError)
+    assert divide.delay(4, 2).get(timeout=60) == 2
+    assert isinstance(fail_later.delay().get(timeout=60, propagate=False), LookupError)
+    assert isinstance(expected.delay().get(timeout=60, propagate=False), KeyError)
+    assert hesitate.apply_async(headers={"tenant": "a"}).get(timeout=60) == "a"
 print(outer.trace_id, sent.id)
 """)
         project.client(SCHEDULED)
@@ -533,18 +533,18 @@ RESULTS_ARE_KEPT = """
 from celery import chain, chord, group
 from tasks import add, app, fail, report, total
 sent = add.apply_async((1, 2), headers={"periodic_task_name": "often"})
-assert sent.get(timeout=20) == 3
+assert sent.get(timeout=60) == 3
 failed = fail.delay()
-assert isinstance(failed.get(timeout=20, propagate=False), LookupError)
+assert isinstance(failed.get(timeout=60, propagate=False), LookupError)
 assert "not here" in failed.traceback
-assert report.delay().get(timeout=20) == "PROGRESS"
+assert report.delay().get(timeout=60) == "PROGRESS"
 members = group(add.s(n, n) for n in range(3)).apply_async()
 members.save()
-assert members.get(timeout=20) == [0, 2, 4]
-assert app.GroupResult.restore(members.id).get(timeout=20) == [0, 2, 4]
-assert chord([add.s(n, n) for n in range(4)], total.s()).apply_async().get(timeout=20) == 12
+assert members.get(timeout=60) == [0, 2, 4]
+assert app.GroupResult.restore(members.id).get(timeout=60) == [0, 2, 4]
+assert chord([add.s(n, n) for n in range(4)], total.s()).apply_async().get(timeout=60) == 12
 end = chain(add.s(1, 1), add.s(2)).apply_async()
-assert (end.get(timeout=20), end.parent.get(timeout=20)) == (4, 2)
+assert (end.get(timeout=60), end.parent.get(timeout=60)) == (4, 2)
 assert app.backend.get_state(sent.id) == "SUCCESS"
 """
 
@@ -602,10 +602,10 @@ def test_celery_batches_runs_calls_together(project: Project) -> None:
         project.client("""
 from tasks import add, total
 sent = [total.delay(n) for n in range(5)]
-assert [each.get(timeout=20) for each in sent] == [10] * 5
+assert [each.get(timeout=60) for each in sent] == [10] * 5
 sent = [total.delay(n) for n in range(2)]
-assert add.delay(1, 2).get(timeout=20) == 3
-assert [each.get(timeout=20) for each in sent] == [1] * 2
+assert add.delay(1, 2).get(timeout=60) == 3
+assert [each.get(timeout=60) for each in sent] == [1] * 2
 """)
     log = project.log.read_text()
     assert "batch of 5 in another process: True" in log
@@ -631,7 +631,7 @@ with app.producer_or_acquire() as producer:
     for name in ("one", "two"):
         producer.publish({"hello": name}, serializer="json", exchange=queue.exchange,
                          routing_key="key", declare=[queue], retry=True)
-assert add.apply_async((1, 2), queue="extra").get(timeout=20) == 3
+assert add.apply_async((1, 2), queue="extra").get(timeout=60) == 3
 """)
         project.wait_for("heard {'hello': 'one'} key")
         project.wait_for("heard {'hello': 'two'} key")
@@ -660,9 +660,9 @@ print(first.id, only.id)
     with project.worker("-A", "tasks", "worker", "-l", "INFO"):
         project.client(f"""
 from tasks import app, once, single
-assert app.AsyncResult("{queued[0]}").get(timeout=20) == 8
-assert app.AsyncResult("{queued[1]}").get(timeout=20) == 3
-assert once.delay(4).get(timeout=20) == 8
+assert app.AsyncResult("{queued[0]}").get(timeout=60) == 8
+assert app.AsyncResult("{queued[1]}").get(timeout=60) == 3
+assert once.delay(4).get(timeout=60) == 8
 again = single.delay(1, y=4)
-assert again.id != "{queued[1]}" and again.get(timeout=20) == 5
+assert again.id != "{queued[1]}" and again.get(timeout=60) == 5
 """)

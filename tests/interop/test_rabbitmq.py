@@ -34,13 +34,13 @@ def test_calls_go_both_ways(
         worker = start(runner)
         queue = f"{runner}-{0 if runner == 'umbel' else 1}"
 
-        assert caller.send_task("interop.side", queue=queue).get(timeout=20) == runner
-        assert caller.send_task("interop.add", (2, 2), queue=queue).get(timeout=20) == 4
+        assert caller.send_task("interop.side", queue=queue).get(timeout=60) == runner
+        assert caller.send_task("interop.add", (2, 2), queue=queue).get(timeout=60) == 4
         late = caller.send_task("interop.add", (2, 3), queue=queue, countdown=0.5)
-        assert late.get(timeout=20) == 5
-        assert caller.send_task("interop.flaky", queue=queue).get(timeout=20) == 2
+        assert late.get(timeout=60) == 5
+        assert caller.send_task("interop.flaky", queue=queue).get(timeout=60) == 2
         with pytest.raises(ValueError, match="no luck"):
-            caller.send_task("interop.fail", ("no luck",), queue=queue).get(timeout=20)
+            caller.send_task("interop.fail", ("no luck",), queue=queue).get(timeout=60)
         worker.end()
 
 
@@ -63,10 +63,10 @@ def test_results_as_messages_go_both_ways(
     many = [client.send_task("interop.add", (n, n)) for n in range(200)]
     failed = client.send_task("interop.fail", ("no luck",))
 
-    assert sum_.get(timeout=20, on_message=lambda meta: seen.append(meta["status"])) == 4
-    assert [each.get(timeout=20) for each in many] == [2 * n for n in range(200)]
+    assert sum_.get(timeout=60, on_message=lambda meta: seen.append(meta["status"])) == 4
+    assert [each.get(timeout=60) for each in many] == [2 * n for n in range(200)]
     with pytest.raises(ValueError, match="no luck"):
-        failed.get(timeout=20)
+        failed.get(timeout=60)
     assert sum_.state == "SUCCESS"
     assert "SUCCESS" in seen
     assert set(seen) <= {"STARTED", "SUCCESS"}

@@ -19,7 +19,7 @@ import celery.signals
 import pytest
 from celery.utils.dispatch import Signal
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 PROGRAMS = Path(__file__).parent / "programs"
 BIN = Path(sys.executable).parent

@@ -15,7 +15,7 @@ from umbel.testing.servers import RedisServer, free_port, redis_server
 
 __all__ = ["RedisCluster", "RedisSentinels", "ask", "redis_cluster", "redis_sentinels"]
 
-_PATIENCE = 30.0
+_PATIENCE = 60.0
 _SLOTS = 16384
 
 

@@ -25,7 +25,7 @@ def in_threads(count: int, work: Callable[[int], Any]) -> None:
     start, errors = threading.Barrier(count), []
 
     def one(number: int) -> None:
-        start.wait(10)
+        start.wait(60)
         try:
             work(number)
         except BaseException as error:

@@ -77,7 +77,7 @@ def test_what_is_marked_is_what_results_say(app: Umbel) -> None:
     assert (result.state, repr(result.result)) == ("FAILURE", "KeyError('b')")
     assert backend.get_traceback("id-1") == "Traceback: here"
     backend.mark_as_done("id-1", {"a": 1}, request=Context(id="id-1", task="t"))
-    assert AsyncResult[Any]("id-1", app=app).get(timeout=5) == {"a": 1}
+    assert AsyncResult[Any]("id-1", app=app).get(timeout=60) == {"a": 1}
     assert backend.get_result("id-1") == {"a": 1}
     assert backend.wait_for("id-1", timeout=5)["status"] == "SUCCESS"
 

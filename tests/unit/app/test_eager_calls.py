@@ -281,7 +281,7 @@ def test_an_eager_result_is_stored_where_it_is_asked_for(make_app: MakeApp) -> N
     kept = app.task(name="kept", store_eager_result=True)(lambda: 7)
     lost = app.task(name="lost")(lambda: 7)
 
-    assert app.AsyncResult(kept.delay().id).get(timeout=5) == 7
+    assert app.AsyncResult(kept.delay().id).get(timeout=60) == 7
     assert app.AsyncResult(lost.delay().id).state == "PENDING"
 
 

@@ -100,7 +100,7 @@ def test_a_program_goes_on_in_the_background_as_celerys_does(tmp_path: Path) -> 
             timeout=100,
             stdout=subprocess.DEVNULL,
         )
-        until = time.monotonic() + 40
+        until = time.monotonic() + 60
         while not (folder / "said").exists() and time.monotonic() < until:
             time.sleep(0.02)
         said[who] = (folder / "said").read_text()

@@ -211,7 +211,7 @@ def test_a_program_takes_the_place_of_this_one_in_the_background(
     ).returncode
 
     expected = tmp_path / ("said" if program == sys.executable else "w.log")
-    until = time.monotonic() + 40
+    until = time.monotonic() + 60
     while not (expected.exists() and expected.read_text()) and time.monotonic() < until:
         time.sleep(0.02)
     assert code == 0
@@ -226,7 +226,7 @@ def test_a_scheduler_can_be_given_ears_by_hand() -> None:
     service.look()
     node.start()
     try:
-        until = time.monotonic() + 40
+        until = time.monotonic() + 60
         answers: Any = []
         while not answers and time.monotonic() < until:
             answers = app.control.ping(timeout=0.3)

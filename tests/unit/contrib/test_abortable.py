@@ -14,7 +14,7 @@ from umbel.contrib.abortable import AbortableAsyncResult, AbortableTask
 from umbel.contrib.testing.app import TestApp, setup_default_app
 from umbel.contrib.testing.worker import start_worker
 
-TIMEOUT = 30
+TIMEOUT = 60
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from umbel.model import Delivery, Message
 from umbel.serialization import json
 from umbel.wire.tasks import decode, read_body
 
-TIMEOUT = 30
+TIMEOUT = 60
 JSON = frozenset({"application/json"})
 
 

@@ -16,7 +16,7 @@ import pytest
 from umbel.contrib import rdb
 from umbel.testing.servers import free_port
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Session:

@@ -21,7 +21,7 @@ from umbel.contrib.testing.worker import (
 )
 from umbel.exceptions import BrokerUnavailable
 
-TIMEOUT = 30
+TIMEOUT = 60
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def test_a_success_is_read(app: Store) -> None:
     app.succeed("a", {"total": 3})
     result: AsyncResult[Any] = app.AsyncResult("a")
 
-    assert result.get(timeout=5) == result.result == result.info == {"total": 3}
+    assert result.get(timeout=60) == result.result == result.info == {"total": 3}
     assert (result.state, result.ready(), result.successful()) == ("SUCCESS", True, True)
     assert result.exists()
     assert result.date_done is not None
@@ -49,7 +49,7 @@ def test_a_failure_is_raised_as_itself_with_the_workers_traceback(app: Store) ->
     result = app.AsyncResult("a")
 
     with pytest.raises(LookupError) as caught:
-        result.get(timeout=5)
+        result.get(timeout=60)
     assert caught.value.args == ("no", 3)
     assert any("line 5" in note for note in caught.value.__notes__)
     assert result.traceback == "Traceback: line 5"
@@ -62,7 +62,7 @@ def test_a_failure_raised_twice_is_noted_once(app: Store) -> None:
     result = app.AsyncResult("a")
     for _ in range(2):
         with pytest.raises(LookupError) as caught:
-            result.get(timeout=5)
+            result.get(timeout=60)
 
     assert len(caught.value.__notes__) == 1
 
@@ -70,7 +70,7 @@ def test_a_failure_raised_twice_is_noted_once(app: Store) -> None:
 def test_a_failure_is_returned_where_it_is_not_to_be_raised(app: Store) -> None:
     app.fail("a", LookupError("no"))
 
-    assert isinstance(app.AsyncResult("a").get(propagate=False, timeout=5), LookupError)
+    assert isinstance(app.AsyncResult("a").get(propagate=False, timeout=60), LookupError)
     assert isinstance(app.AsyncResult("a").maybe_throw(propagate=False), LookupError)
     with pytest.raises(LookupError):
         app.AsyncResult("a").maybe_throw()
@@ -86,7 +86,7 @@ def test_waiting_ends_when_the_result_arrives(app: Store) -> None:
     result = app.AsyncResult("a")
     thread = app.later(app.succeed, "a", 5)
 
-    assert result.get(timeout=10) == 5
+    assert result.get(timeout=60) == 5
     thread.join()
 
 
@@ -122,7 +122,7 @@ def test_a_revoked_task_raises_what_it_was_revoked_with(app: Store) -> None:
     app.progress("a", "REVOKED", TaskRevokedError("terminated"))
 
     with pytest.raises(TaskRevokedError, match="terminated"):
-        app.AsyncResult("a").get(timeout=5)
+        app.AsyncResult("a").get(timeout=60)
     assert app.AsyncResult("a").ready()
     assert not app.AsyncResult("a").failed()
 
@@ -141,7 +141,7 @@ def test_every_state_on_the_way_is_told(app: Store) -> None:
     }
     app.progress("a", "PROGRESS", 1)
 
-    assert app.AsyncResult("a").get(timeout=10, on_message=note) == 3
+    assert app.AsyncResult("a").get(timeout=60, on_message=note) == 3
     assert seen == [("PROGRESS", 1), ("PROGRESS", 2), ("SUCCESS", 3)]
 
 
@@ -149,7 +149,7 @@ def test_the_callback_gets_id_and_value(app: Store) -> None:
     app.succeed("a", 5)
     told: list[Any] = []
 
-    value = app.AsyncResult("a").get(timeout=5, callback=lambda *args: told.append(args))
+    value = app.AsyncResult("a").get(timeout=60, callback=lambda *args: told.append(args))
 
     assert value == 5
     assert told == [("a", 5)]
@@ -163,7 +163,7 @@ def test_the_interval_callback_is_called_while_waiting(app: Store) -> None:
         if len(ticks) == 3:
             app.later(app.succeed, "a", 5)
 
-    assert app.AsyncResult("a").get(timeout=10, interval=0.001, on_interval=tick) == 5
+    assert app.AsyncResult("a").get(timeout=60, interval=0.001, on_interval=tick) == 5
     assert len(ticks) >= 3
 
 
@@ -172,7 +172,7 @@ def test_an_interval_callback_that_fails_ends_the_waiting(app: Store) -> None:
         raise Odd("enough")
 
     with pytest.raises(Odd, match="enough"):
-        app.AsyncResult("a").get(timeout=10, interval=0.001, on_interval=fail)
+        app.AsyncResult("a").get(timeout=60, interval=0.001, on_interval=fail)
 
 
 def test_a_timeout_of_the_callers_own_code_is_not_the_results(app: Store) -> None:
@@ -180,16 +180,16 @@ def test_a_timeout_of_the_callers_own_code_is_not_the_results(app: Store) -> Non
         raise builtins.TimeoutError("mine")
 
     with pytest.raises(builtins.TimeoutError, match="mine"):
-        app.AsyncResult("a").get(timeout=10, interval=0.001, on_interval=fail)
+        app.AsyncResult("a").get(timeout=60, interval=0.001, on_interval=fail)
 
 
 def test_a_final_result_is_asked_for_once(app: Store) -> None:
     app.succeed("a", 5)
     result = app.AsyncResult("a")
-    assert result.get(timeout=5) == 5
+    assert result.get(timeout=60) == 5
     app.AsyncResult("a").forget()
 
-    assert result.get(timeout=5) == 5
+    assert result.get(timeout=60) == 5
     assert result.state == "SUCCESS"
 
 
@@ -206,16 +206,16 @@ def test_a_forgotten_result_whose_id_changes_is_asked_anew(app: Store) -> None:
     app.succeed("a", 5)
     app.succeed("b", 6)
     result = app.AsyncResult("a")
-    assert result.get(timeout=5) == 5
+    assert result.get(timeout=60) == 5
     result.task_id = "b"
 
     assert result.task_id == result.id == "b"
-    assert result.get(timeout=5) == 6
+    assert result.get(timeout=60) == 6
 
 
 async def test_results_can_be_awaited(app: Store) -> None:
     store = asyncio.to_thread(app.succeed, "a", 5)
-    waiting = asyncio.ensure_future(app.AsyncResult("a").aget(timeout=10))
+    waiting = asyncio.ensure_future(app.AsyncResult("a").aget(timeout=60))
     await store
 
     assert await waiting == 5
@@ -233,7 +233,7 @@ async def test_results_can_be_awaited(app: Store) -> None:
 
 
 async def test_waiting_can_be_cancelled_and_many_wait_at_once(app: Store) -> None:
-    waits = [asyncio.ensure_future(app.AsyncResult(f"t{n}").aget(timeout=20)) for n in range(50)]
+    waits = [asyncio.ensure_future(app.AsyncResult(f"t{n}").aget(timeout=60)) for n in range(50)]
     await asyncio.sleep(0)
     waits[0].cancel()
     for n in range(1, 50):
@@ -248,7 +248,7 @@ async def test_waiting_can_be_cancelled_and_many_wait_at_once(app: Store) -> Non
 async def test_the_synchronous_way_works_below_a_running_loop(app: Store) -> None:
     await asyncio.to_thread(app.succeed, "a", 5)
 
-    assert app.AsyncResult("a").get(timeout=5) == 5
+    assert app.AsyncResult("a").get(timeout=60) == 5
     assert app.AsyncResult("a").state == "SUCCESS"
 
 
@@ -256,7 +256,7 @@ def test_many_threads_wait_each_for_their_own(app: Store) -> None:
     values: dict[int, Any] = {}
 
     def wait(number: int) -> None:
-        values[number] = app.AsyncResult(f"t{number}").get(timeout=20)
+        values[number] = app.AsyncResult(f"t{number}").get(timeout=60)
 
     threads = [threading.Thread(target=wait, args=(number,)) for number in range(8)]
     for thread in threads:
@@ -264,7 +264,7 @@ def test_many_threads_wait_each_for_their_own(app: Store) -> None:
     for number in reversed(range(8)):
         app.succeed(f"t{number}", number)
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
 
     assert values == {number: number for number in range(8)}
 
@@ -292,7 +292,7 @@ def test_children_are_results(app: Store) -> None:
     [child] = app.AsyncResult("a").children or []
 
     assert isinstance(child, AsyncResult)
-    assert child.get(timeout=5) == 6
+    assert child.get(timeout=60) == 6
 
 
 def test_a_failed_parent_is_raised_instead_of_waiting(app: Store) -> None:
@@ -301,7 +301,7 @@ def test_a_failed_parent_is_raised_instead_of_waiting(app: Store) -> None:
     result = app.AsyncResult("second", parent=parent)
 
     with pytest.raises(LookupError):
-        result.get(timeout=10)
+        result.get(timeout=60)
     with pytest.raises(TimeoutError):
         result.get(timeout=0.01, follow_parents=False)
     with pytest.raises(TimeoutError):
@@ -347,7 +347,7 @@ def test_results_can_be_copied_and_pickled(app: Store) -> None:
         assert again == result
         assert again.parent == result.parent
         assert again.name == "add"
-        assert again.get(timeout=5, follow_parents=False) == 5
+        assert again.get(timeout=60, follow_parents=False) == 5
 
 
 @pytest.mark.parametrize("wrong", ["", None])
@@ -360,7 +360,7 @@ def test_without_a_backend_everyone_is_told_why_there_is_no_result() -> None:
     with Umbel("none", broker="memory://none", backend="disabled", set_as_current=False) as app:
         result = app.AsyncResult("a")
         for ask in (
-            lambda: result.get(timeout=5),
+            lambda: result.get(timeout=60),
             lambda: result.state,
             result.ready,
             result.exists,
@@ -384,14 +384,14 @@ def test_a_content_type_that_is_not_accepted_is_not_read(app: Store) -> None:
     app.conf.result_accept_content = ["json"]
 
     with pytest.raises(Exception, match=r"(?i)pickle|serialize"):
-        app.AsyncResult("a").get(timeout=5)
+        app.AsyncResult("a").get(timeout=60)
 
 
 def test_a_class_without_an_app_looks_through_the_current_one(app: Store) -> None:
     app.set_current()
     app.succeed("a", 5)
 
-    assert AsyncResult("a").get(timeout=5) == 5
+    assert AsyncResult("a").get(timeout=60) == 5
     assert AsyncResult[int]("a").state == "SUCCESS"
 
 

@@ -30,8 +30,8 @@ def test_values_come_in_the_order_of_the_members(app: Store) -> None:
         app.succeed(name, name.upper())
     results = group(app, "a", "b", "c", "a")
 
-    assert results.get(timeout=5) == ["A", "B", "C", "A"]
-    assert results.join(timeout=5) == results.join_native(timeout=5) == ["A", "B", "C", "A"]
+    assert results.get(timeout=60) == ["A", "B", "C", "A"]
+    assert results.join(timeout=60) == results.join_native(timeout=60) == ["A", "B", "C", "A"]
     assert (results.ready(), results.waiting(), results.successful()) == (True, False, True)
     assert results.supports_native_join
 
@@ -62,7 +62,7 @@ def test_failures_are_among_the_values_when_they_are_not_to_be_raised(app: Store
     app.succeed("a", 1)
     app.fail("b", LookupError("no"))
 
-    first, second = group(app, "a", "b").get(timeout=5, propagate=False)
+    first, second = group(app, "a", "b").get(timeout=60, propagate=False)
 
     assert first == 1
     assert isinstance(second, LookupError)
@@ -91,7 +91,7 @@ def test_a_callback_gets_every_id_and_value_and_nothing_is_returned(app: Store) 
     app.succeed("b", 2)
     seen: dict[str, Any] = {}
 
-    assert group(app, "a", "b").join_native(timeout=5, callback=seen.__setitem__) is None
+    assert group(app, "a", "b").join_native(timeout=60, callback=seen.__setitem__) is None
     assert group(app, "a", "b").join(timeout=5, callback=seen.__setitem__) == []
     assert seen == {"a": 1, "b": 2}
 
@@ -137,7 +137,7 @@ def test_groups_in_groups_have_lists_as_values(app: Store) -> None:
     inner = app.GroupResult("inner", [app.AsyncResult("a"), app.AsyncResult("b")])
     outer = app.GroupResult("outer", [inner, app.AsyncResult("c")])
 
-    assert outer.get(timeout=5) == [["a", "b"], "c"]
+    assert outer.get(timeout=60) == [["a", "b"], "c"]
     assert (outer.completed_count(), len(outer)) == (2, 2)
 
 
@@ -210,7 +210,7 @@ def test_a_saved_group_is_restored_until_it_is_deleted(app: Store) -> None:
     found = app.GroupResult.restore("g")
 
     assert found is not None
-    assert found.get(timeout=5) == [1, [2]]
+    assert found.get(timeout=60) == [1, [2]]
     assert [node.id for node in found.lineage()] == ["before", "at first"]
     found.delete()
     assert app.GroupResult.restore("g") is None
@@ -247,7 +247,7 @@ def test_a_callback_is_called_once_all_have_ended(app: Store) -> None:
     results.ready()
     assert told == [results[0]]
     app.succeed("b", 2)
-    results.get(timeout=5)
+    results.get(timeout=60)
     assert told == [results[0], results]
     results.then(told.append)
     assert told[-1] is results

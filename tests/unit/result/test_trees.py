@@ -40,7 +40,7 @@ def test_the_tree_is_walked_level_by_level(tree: AsyncResult[Any]) -> None:
 
 
 def test_every_node_is_collected_with_its_value(tree: AsyncResult[Any]) -> None:
-    collected = [(node.id, value) for node, value in tree.collect(timeout=5)]
+    collected = [(node.id, value) for node, value in tree.collect(timeout=60)]
 
     assert collected == [
         ("a", 1),
@@ -121,9 +121,9 @@ def test_errors_of_callbacks_go_to_on_error(app: Store) -> None:
     def fail(_: object) -> None:
         raise LookupError("no")
 
-    app.AsyncResult("a").then(fail, on_error=told.append).get(timeout=5)
+    app.AsyncResult("a").then(fail, on_error=told.append).get(timeout=60)
     with pytest.raises(LookupError):
-        app.AsyncResult("a").then(fail).get(timeout=5)
+        app.AsyncResult("a").then(fail).get(timeout=60)
     waiting = app.AsyncResult("b").then(fail, on_error=told.append)
     with pytest.raises(ValueError, match="given up"):
         waiting.throw(ValueError("given up"))
@@ -145,7 +145,7 @@ def test_a_weak_callback_goes_with_its_owner(app: Store) -> None:
     del dropped
     app.succeed("a", 1)
 
-    assert result.get(timeout=5) == 1
+    assert result.get(timeout=60) == 1
     assert (kept.told, told) == ([result], [])
 
 
@@ -156,7 +156,7 @@ def test_a_task_whose_result_is_ignored_is_not_waited_for(app: Store) -> None:
     sent = quiet.delay()
 
     assert sent.ignored
-    assert sent.get(timeout=5) is None
+    assert sent.get(timeout=60) is None
     assert not app.AsyncResult(sent.id).ignored
 
 

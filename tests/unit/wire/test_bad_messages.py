@@ -326,4 +326,4 @@ def test_large_headers_take_little_time(headers: bytes) -> None:
     except InvalidTaskError:
         pass
 
-    assert time.process_time() - started < 2
+    assert time.process_time() - started < 10

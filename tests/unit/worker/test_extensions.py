@@ -19,7 +19,7 @@ from umbel.worker.bootsteps import Blueprint, ConsumerStep, StartStopStep, Step
 from umbel.worker.request import Request, create_request_cls
 from umbel.worker.strategy import default, hybrid_to_proto2, proto1_to_proto2
 
-WITHIN = 20.0
+WITHIN = 60.0
 
 
 @pytest.fixture

@@ -104,7 +104,7 @@ def test_systemd_hears_what_it_is_told(tmp_path: Path, abstract: bool) -> None:
     name = f"@umbel-{os.getpid()}" if abstract else str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(name.replace("@", "\0", 1))
-        listener.settimeout(5)
+        listener.settimeout(60)
         environment = {
             "NOTIFY_SOCKET": name,
             "WATCHDOG_USEC": "3000000",

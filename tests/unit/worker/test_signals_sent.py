@@ -19,7 +19,7 @@ from umbel.signals import (
     worker_before_create_process,
 )
 
-TIMEOUT = 30
+TIMEOUT = 60
 
 Listen = Callable[[Signal, Callable[..., object]], None]
 

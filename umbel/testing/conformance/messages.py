@@ -31,7 +31,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Real seconds after which a contract gives up waiting for a driver."""
 
 MakeBroker = Callable[[], Awaitable[Broker]]

@@ -29,7 +29,7 @@ __all__ = [
 
 POLL = 0.002
 """Seconds between two looks at what tells no event."""
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds until a test gives up."""
 
 
