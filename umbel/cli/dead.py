@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -15,6 +15,9 @@ from umbel.cli.session import Session, pass_session
 from umbel.model import DeadLetter
 from umbel.utils.text import pluralize
 from umbel.wire import headers
+
+if TYPE_CHECKING:
+    from umbel.app.operating.dead_letters import DeadLetters
 
 __all__ = ["dead_group"]
 
@@ -67,7 +70,7 @@ def show(session: Session, /, id: str, json: bool) -> None:
 @pass_session
 def retry(session: Session, /, ids: Sequence[str], everything: bool, json: bool) -> None:
     """Send messages to their queues again."""
-    count = session.run(lambda: _each(session, "retry", ids, everything), session.app.broker_url)
+    count = _each(session, session.app.dead_letters.aretry, ids, everything)
     said = f"Sent {count} {pluralize(count, 'message')} again."
     click.echo(as_json({"retried": count}) if json else said)
 
@@ -79,18 +82,24 @@ def retry(session: Session, /, ids: Sequence[str], everything: bool, json: bool)
 @pass_session
 def drop(session: Session, /, ids: Sequence[str], everything: bool, json: bool) -> None:
     """Forget messages for good."""
-    count = session.run(lambda: _each(session, "drop", ids, everything), session.app.broker_url)
+    count = _each(session, session.app.dead_letters.adrop, ids, everything)
     said = f"Dropped {count} {pluralize(count, 'message')}."
     click.echo(as_json({"dropped": count}) if json else said)
 
 
-async def _each(session: Session, verb: str, ids: Sequence[str], everything: bool) -> int:
+def _each(
+    session: Session, act: Callable[..., Awaitable[int]], ids: Sequence[str], everything: bool
+) -> int:
+    """Do it with those of the ids, or with all there are; returns with how many."""
     if bool(ids) == everything:
         raise click.UsageError("name dead letters, or say --all.")
     letters = session.app.dead_letters
-    act = letters.aretry if verb == "retry" else letters.adrop
-    if not everything:
-        return await act(*ids)
+    return session.run(
+        lambda: _with_all(letters, act) if everything else act(*ids), session.app.broker_url
+    )
+
+
+async def _with_all(letters: DeadLetters, act: Callable[..., Awaitable[int]]) -> int:
     # Only what is there now: what a retry brings back here is not tried again and again.
     names: list[str] = []
     while batch := await letters.alatest(_AT_ONCE, skip=len(names)):

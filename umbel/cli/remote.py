@@ -105,15 +105,11 @@ def inspect(
     json: bool,
 ) -> None:
     """Ask workers. COMMAND is one of those that --list shows; its arguments follow."""
-    session = context.ensure_object(Session)
-    info = _info(session, "inspect", command)
-    arguments = _arguments(info, command, context.args)
-    patience = timeout or max(1.0, info.default_timeout)
-    replies = _ask(session, command, arguments, patience, destination, show=not json)
+    replies = _send(context, "inspect", command, timeout, destination, show=not json)
     if json:
         click.echo(as_json(replies))
     else:
-        _count(session, replies)
+        _count(context.ensure_object(Session), replies)
 
 
 @click.command(cls=UmbelCommand, context_settings={"allow_extra_args": True})
@@ -130,14 +126,27 @@ def control(
     json: bool,
 ) -> None:
     """Steer workers. COMMAND is one of those that --list shows; its arguments follow."""
-    session = context.ensure_object(Session)
-    info = _info(session, "control", command)
-    arguments = _arguments(info, command, context.args)
-    patience = timeout or max(1.0, info.default_timeout)
-    replies = _ask(session, command, arguments, patience, destination, show=not json)
+    replies = _send(context, "control", command, timeout, destination, show=not json)
     if json:
         # A list, as Celery's: it is what app.control.broadcast returns.
         click.echo(as_json([{node: value} for node, value in replies.items()]))
+
+
+def _send(
+    context: click.Context,
+    kind: _Kind,
+    command: str,
+    timeout: float | None,
+    destination: Sequence[str] | None,
+    *,
+    show: bool,
+) -> dict[str, Any]:
+    """Ask for a command, with what stands behind its name as its arguments."""
+    session = context.ensure_object(Session)
+    info = _info(session, kind, command)
+    arguments = _arguments(info, command, context.args)
+    patience = timeout or max(1.0, info.default_timeout)
+    return _ask(session, command, arguments, patience, destination, show=show)
 
 
 def _ask(
