@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import translate
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
 from umbel.exceptions import ImproperlyConfigured
 
@@ -32,15 +32,18 @@ _DECIDED_BY_THE_CALL = frozenset(
 """What Celery does not take from a route either."""
 
 
+class _Call(NamedTuple):
+    """What a router is asked about."""
+
+    name: str
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+    options: Mapping[str, Any]
+    task: Any
+
+
 class _Router(Protocol):
-    def __call__(
-        self,
-        name: str,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        options: Mapping[str, Any],
-        task: Any,
-    ) -> Route | None:
+    def route(self, call: _Call) -> Route | None:
         """The route; None to have the next router asked."""
         ...
 
@@ -69,24 +72,14 @@ class _Table:
             else:
                 self._by_name[key] = route
 
-    def find(self, name: str) -> Route | None:
-        route = self._by_name.get(name)
+    def route(self, call: _Call) -> Route | None:
+        route = self._by_name.get(call.name)
         if route is not None:
             return route
         for pattern, found in self._by_pattern.items():
-            if pattern.match(name):
+            if pattern.match(call.name):
                 return found
         return None
-
-    def __call__(
-        self,
-        name: str,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        options: Mapping[str, Any],
-        task: Any,
-    ) -> Route | None:
-        return self.find(name)
 
 
 class _Function:
@@ -98,14 +91,8 @@ class _Function:
         self._ask = ask
         self._origin = f"the router {getattr(ask, '__qualname__', ask)!s} in task_routes returned"
 
-    def __call__(
-        self,
-        name: str,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        options: Mapping[str, Any],
-        task: Any,
-    ) -> Route | None:
+    def route(self, call: _Call) -> Route | None:
+        name, args, kwargs, options, task = call
         return _route(self._ask(name, args, kwargs, options, task=task), self._origin)
 
 
@@ -114,29 +101,22 @@ class _RouteForTask(_Function):
 
     __slots__ = ()
 
-    def __call__(
-        self,
-        name: str,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        options: Mapping[str, Any],
-        task: Any,
-    ) -> Route | None:
-        return _route(self._ask(name, args, kwargs), self._origin)
+    def route(self, call: _Call) -> Route | None:
+        return _route(self._ask(call.name, call.args, call.kwargs), self._origin)
 
 
 class Routes:
     """Routers in order; the first one that knows a way wins."""
 
-    __slots__ = ("_routers", "is_static")
+    __slots__ = ("is_static", "routers")
 
     def __init__(self, routers: Sequence[_Router]) -> None:
-        self._routers = tuple(routers)
+        self.routers = tuple(routers)
         self.is_static = all(isinstance(router, _Table) for router in routers)
         """Whether the name alone decides, so that every call of a task goes the same way."""
 
     def __bool__(self) -> bool:
-        return bool(self._routers)
+        return bool(self.routers)
 
     def find(
         self,
@@ -156,8 +136,9 @@ class Routes:
         Raises:
             ImproperlyConfigured: A router returned something that is no route.
         """
-        for router in self._routers:
-            route = router(name, args, kwargs, options, task)
+        call = _Call(name, args, kwargs, options, task)
+        for router in self.routers:
+            route = router.route(call)
             if route is not None:
                 return route
         return NOWHERE
@@ -213,7 +194,7 @@ def _router(entry: Any, load: Callable[[str], Any]) -> Sequence[_Router]:
         found = load(entry)
         if isinstance(found, str):
             raise ImproperlyConfigured(f"{entry!r} in task_routes names a string, not a router")
-        return compile_routes(found, load)._routers  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        return compile_routes(found, load).routers
     if isinstance(entry, type):
         entry = entry()
     if hasattr(entry, "route_for_task"):
