@@ -21,6 +21,7 @@ def a_chain(stage: Stage, queue: str) -> None:
     links = [_call(stage, "late", n, 0.0) for n in (number, number + 1)]
     for link in links:
         link.set(immutable=True, queue=queue)
+    stage.site.sent_by[number + 1] = number
     last = chain(*links, app=stage.site.app).apply_async()
     stage.results += [last.parent, last]
 

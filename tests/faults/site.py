@@ -43,6 +43,8 @@ class Site:
         self.server = server
         self.ledger = Ledger(folder / "ledger")
         self.accounts = Accounts()
+        self.sent_by: dict[int, int] = {}
+        """Tasks that are sent as another one ends: whoever runs that one again sends them again."""
         self.trees: list[Tree] = []
         """All there have been."""
         self.env = {
@@ -108,7 +110,12 @@ class Site:
 
     def repeats(self) -> Repeats:
         """Why tasks ran again, with what is known by now of who died."""
-        return self._bury_the_dead().repeats(self.ledger.runs())
+        runs = self.ledger.runs()
+        accounts = self._bury_the_dead()
+        counts = Counter(run.number for run in runs)
+        for number, sender in self.sent_by.items():
+            accounts.sent_again[number] += max(0, counts[sender] - 1)
+        return accounts.repeats(runs)
 
     def repeats_of_tries(self) -> Repeats:
         """Of tasks that are tried again: who runs a try again sends the next one again."""
