@@ -18,11 +18,16 @@ HOMES: dict[str, str] = {
     "kombu": "",
     "kombu.common": "",
     "kombu.asynchronous": "",
+    "kombu.asynchronous.hub": "umbel.worker.steps.hub",
     "kombu.asynchronous.timer": "umbel.compat.utils.timer2",
     "kombu.connection": "",
     "kombu.entity": "",
     "kombu.message": "",
     "kombu.messaging": "",
+    "kombu.mixins": "umbel.compat.kombu.mixins",
+    "kombu.pools": "",
+    "kombu.simple": "umbel.app.connecting.simple",
+    "kombu.log": "",
     "vine": "umbel.compat.promises",
     "kombu.exceptions": "",
     "kombu.serialization": "",
@@ -73,7 +78,27 @@ NAMES: dict[str, str] = {
         Consumer="umbel.app.connecting.received:Consumer",
         Producer="umbel.app.connecting.messaging:Producer",
     ),
-    **each("kombu.common", Broadcast="umbel:Broadcast"),
+    **each(
+        "kombu.common",
+        Broadcast="umbel:Broadcast",
+        uuid=_NEW_ID,
+        **{
+            name: f"umbel.compat.kombu.common:{name}"
+            for name in (
+                *("drain_consumer", "eventloop", "ignore_errors", "itermessages"),
+                "maybe_declare",
+            )
+        },
+    ),
+    **each(
+        "kombu.pools",
+        **{
+            name: f"umbel.compat.kombu.common:{name}"
+            for name in ("PoolGroup", "connections", "producers", "reset")
+        },
+    ),
+    "kombu.log.get_logger": "umbel.utils.log:get_logger",
+    "kombu.asynchronous.Hub": "umbel.worker.steps.hub:Hub",
     **each("kombu.entity", Exchange="umbel:Exchange", Queue="umbel:Queue"),
     **each(
         "kombu.exceptions",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -22,6 +23,12 @@ class Exchange(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return self.name
+
+    def __call__(self, channel: Any) -> Any:
+        """It, as a channel (or the one of a connection) reaches it: a ``BoundExchange``."""
+        return getattr(channel, "default_channel", channel).bound_exchange(self)
+
+    bind = __call__
 
 
 class Binding(msgspec.Struct, frozen=True):
@@ -60,6 +67,12 @@ class Queue(msgspec.Struct, frozen=True):
     def key(self) -> str:
         """The routing key it is reached by."""
         return self.routing_key or self.name
+
+    def __call__(self, channel: Any) -> Any:
+        """It, as a channel (or the one of a connection) reaches it: a ``BoundQueue``."""
+        return getattr(channel, "default_channel", channel).bound(self)
+
+    bind = __call__
 
 
 class QueueStats(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakSet
 
 from umbel.app.connecting import drivers
 from umbel.app.parts import Parts
@@ -20,7 +22,41 @@ if TYPE_CHECKING:
     from umbel.app.configuring.settings import Settings
     from umbel.app.connecting.messaging import Connection, Producer
 
-__all__ = ["Connecting"]
+__all__ = ["Connecting", "Pool"]
+
+
+class Pool:
+    """Hands out connections, or what is made with them: ``with app.pool.acquire() as connection``.
+
+    Nobody waits for one: what is handed out shares the app's connection.
+
+    Source:
+        kombu reference, ``kombu.connection.ConnectionPool``: names.
+    """
+
+    def __init__(self, make: Callable[[], Any], limit: int | None = None) -> None:
+        self.limit = limit
+        self._make = make
+        self._out: WeakSet[Any] = WeakSet()
+
+    def acquire(self, block: bool = False, timeout: float | None = None) -> Any:
+        """One of them, to be released."""
+        made = self._make()
+        self._out.add(made)
+        return made
+
+    def release(self, resource: Any) -> None:
+        """Take one back."""
+        resource.release()
+
+    def resize(self, limit: int | None, **_: Any) -> None:
+        """Say how many there may be."""
+        self.limit = limit
+
+    def force_close_all(self, close_pool: bool = True) -> None:
+        """Close what was handed out."""
+        for resource in list(self._out):
+            resource.release()
 
 
 class Connecting(Parts):
@@ -126,6 +162,19 @@ class Connecting(Parts):
         return producer_or_acquire(cast("Umbel", self), producer)
 
     default_producer = producer_or_acquire
+
+    @property
+    def pool(self) -> Pool:
+        """Hands out connections to the broker."""
+        return self._derive("pool", lambda conf: Pool(self.connection, conf.broker_pool_limit))
+
+    @property
+    def producer_pool(self) -> Pool:
+        """Hands out what publishes."""
+        return self._derive(
+            "producer_pool",
+            lambda conf: Pool(lambda: self.connection().Producer(), conf.broker_pool_limit),
+        )
 
 
 def _place(conf: Settings) -> Any:

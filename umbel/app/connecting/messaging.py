@@ -1,35 +1,37 @@
-"""Messages that are no tasks, under kombu's names: ``app.connection()`` and ``Producer``.
+"""Messages that are no tasks, under kombu's names: ``app.connection()`` and what it leads to.
 
 What umbel sends and receives itself does not come by here. These are for programs, and for what
-they were written with, that reach for a connection: they publish, declare and ask where it leads.
+they were written with, that reach for a connection: they publish, declare, consume, and ask where
+it leads.
 
 Source:
-    kombu reference, ``kombu.Connection``, ``kombu.Producer``: names, arguments.
+    kombu reference, ``kombu.Connection``: names, arguments.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlsplit
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+from urllib.parse import quote, unquote, urlsplit
 
-from umbel.app.connecting import drivers
+from umbel.app.connecting import drivers, received
+from umbel.app.connecting.channels import Channel
+from umbel.app.connecting.publishing import Producer
 from umbel.app.current import get_current_app
-from umbel.app.sending.ids import new_id
-from umbel.app.sending.producer import PublishPolicy
 from umbel.exceptions import OperationalError
-from umbel.model import Message
-from umbel.routing.queues import as_exchange, as_queue
-from umbel.serialization import json, registry
-from umbel.serialization.compression import compress
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from umbel.app.base import Umbel
+    from umbel.app.connecting.reader import Reader
+    from umbel.app.connecting.simple import SimpleBuffer, SimpleQueue
 
 __all__ = ["Channel", "Connection", "Producer", "Transport", "producer_or_acquire"]
+
+T = TypeVar("T")
 
 _KIND_BY_DRIVER = {"rabbitmq": "amqp", "sqlite": "sql"}
 """What kombu calls a kind of transport, where it is not the driver's name."""
@@ -46,28 +48,77 @@ class Transport:
 
 
 class Connection:
-    """The way to a broker. The connection itself is the app's, and opened when it is used."""
+    """The way to a broker. What publishes is the app's connection, opened when it is used; what
+    consumes has a connection and a thread of its own, until this one is released."""
 
     connection_errors: tuple[type[Exception], ...] = (OperationalError, OSError)
     recoverable_connection_errors = connection_errors
     channel_errors: tuple[type[Exception], ...] = (OperationalError,)
     recoverable_channel_errors = channel_errors
+    supports_heartbeats = False
+    is_evented = False
 
-    def __init__(self, hostname: str | None = None, *, app: Umbel | None = None, **_: Any) -> None:
+    def __init__(
+        self,
+        hostname: str | None = None,
+        userid: str | None = None,
+        password: str | None = None,
+        virtual_host: str | None = None,
+        port: int | None = None,
+        insist: bool = False,
+        ssl: Any = False,
+        transport: str | None = None,
+        connect_timeout: float | None = None,
+        transport_options: Mapping[str, Any] | None = None,
+        login_method: str | None = None,
+        uri_prefix: str | None = None,
+        heartbeat: float = 0,
+        failover_strategy: str | None = None,
+        alternates: Sequence[str] | None = None,
+        *,
+        app: Umbel | None = None,
+        **_: Any,
+    ) -> None:
         """A way to the broker of ``app``, the current app by default.
 
         Args:
-            hostname: The URL of another broker.
+            hostname: The URL of another broker; or its host, with ``transport``, ``userid``,
+                ``password``, ``port`` and ``virtual_host``.
+            ssl: ``broker_use_ssl``; the other arguments are settings of the same kind.
         """
         app = app or get_current_app()
+        given = (transport, userid, password, port, virtual_host)
         url = hostname or app.broker_url
-        if url != app.broker_url:
-            app = type(app)(app.main, broker=url, set_as_current=False)
+        if "://" not in url or any(part is not None for part in given):
+            url = _address(url, *given)
+        if alternates:
+            url = ";".join([url, *alternates])
+        settings = {
+            "broker_use_ssl": ssl or None,
+            "broker_connection_timeout": connect_timeout,
+            "broker_transport_options": transport_options or None,
+            "broker_login_method": login_method,
+            "broker_heartbeat": heartbeat or None,
+            "broker_failover_strategy": failover_strategy,
+        }
+        said = {name: value for name, value in settings.items() if value is not None}
+        if url != app.broker_url or said:
+            app = type(app)(app.main, broker=url, set_as_current=False, changes=said)
         self.app = app
         self._url = url
+        self._reader: Reader | None = None
+        self._channel: Channel | None = None
 
     def __repr__(self) -> str:
         return f"<Connection: {self.as_uri()}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Connection) and self._url == other._url
+
+    def __hash__(self) -> int:
+        return hash(self._url)
+
+    # -- where it leads
 
     @property
     def transport(self) -> Transport:
@@ -84,153 +135,217 @@ class Connection:
         """Where the broker is; None: it has no host."""
         return urlsplit(self._url).hostname
 
-    def as_uri(self, include_password: bool = False) -> str:
+    host = hostname
+
+    @property
+    def port(self) -> int | None:
+        """The port, if the URL says one."""
+        return urlsplit(self._url).port
+
+    @property
+    def userid(self) -> str | None:
+        """Who connects, if the URL says."""
+        return unquote(urlsplit(self._url).username or "") or None
+
+    @property
+    def password(self) -> str | None:
+        """The password, if the URL says one."""
+        return unquote(urlsplit(self._url).password or "") or None
+
+    @property
+    def virtual_host(self) -> str:
+        """The path of its URL: RabbitMQ's virtual host, Redis' database."""
+        return unquote(urlsplit(self._url).path[1:]) or "/"
+
+    @property
+    def transport_options(self) -> dict[str, Any]:
+        """``broker_transport_options``."""
+        return dict(self.app.conf.broker_transport_options or {})
+
+    @property
+    def connected(self) -> bool:
+        """Whether something has been done over it."""
+        return self.app.portal.opened or self._reader is not None
+
+    def info(self) -> dict[str, Any]:
+        """Where it leads, for people; without the password."""
+        return {
+            "hostname": self.hostname,
+            "userid": self.userid,
+            "virtual_host": self.virtual_host,
+            "port": self.port,
+            "transport": self.transport_cls,
+            "transport_options": self.transport_options,
+        }
+
+    def as_uri(
+        self, include_password: bool = False, mask: str = "**", getfields: Any = None
+    ) -> str:
         """Its URL."""
         return self._url if include_password else drivers.safe_url(self._url)
 
+    # -- what is made with it
+
     def channel(self) -> Channel:
-        """What producers are made with."""
+        """A new way to its queues."""
         return Channel(self)
 
     @property
     def default_channel(self) -> Channel:
-        """What producers are made with."""
-        return Channel(self)
+        """The way to its queues of those who make none."""
+        if self._channel is None:
+            self._channel = self.channel()
+        return self._channel
 
-    def Producer(self, channel: Any = None, **options: Any) -> Producer:  # noqa: N802 - kombu's name
+    def Producer(  # noqa: N802 - kombu's name
+        self, channel: Any = None, *args: Any, **options: Any
+    ) -> Producer:
         """What publishes."""
-        return Producer(channel or self, **options)
+        return Producer(channel or self, *args, **options)
 
-    def ensure_connection(self, **_: Any) -> Self:
-        """See that the broker can be reached.
+    def Consumer(  # noqa: N802 - kombu's name
+        self, queues: Any = None, channel: Any = None, *args: Any, **options: Any
+    ) -> received.Consumer:
+        """What receives."""
+        return received.Consumer(channel or self, queues, *args, **options)
 
-        Raises:
-            OperationalError: It cannot.
-        """
-        self.app.portal.call(self.app.connections.broker)
-        return self
+    def SimpleQueue(  # noqa: N802 - kombu's name
+        self, name: Any, no_ack: bool | None = None, **options: Any
+    ) -> SimpleQueue:
+        """A queue with ``put`` and ``get``."""
+        # Few programs ask for it.
+        from umbel.app.connecting.simple import SimpleQueue
 
-    connect = ensure_connection
+        return SimpleQueue(self, name, no_ack, **options)
 
-    def clone(self, **_: Any) -> Connection:
-        """The same way once more."""
-        return Connection(self._url, app=self.app)
+    def SimpleBuffer(  # noqa: N802 - kombu's name
+        self, name: Any, no_ack: bool | None = None, **options: Any
+    ) -> SimpleBuffer:
+        """One whose messages are not kept by the broker, nor acknowledged."""
+        # As above.
+        from umbel.app.connecting.simple import SimpleBuffer
 
-    def release(self) -> None:
-        """Nothing to give back: the connection is the app's."""
+        return SimpleBuffer(self, name, no_ack, **options)
 
-    close = release
+    @property
+    def reader(self) -> Reader:
+        """What receives for its consumers; starts it."""
+        if self._reader is None:
+            # Few programs consume; it needs asyncio, which costs every producer its import.
+            from umbel.app.connecting.reader import Reader
 
-    def __enter__(self) -> Self:
-        return self
+            self._reader = Reader(self.app)
+        return self._reader
 
-    def __exit__(self, *_: object) -> None:
-        self.release()
+    def dismiss(self, consumer: received.Consumer) -> None:
+        """Receive no more for a consumer, if that was done."""
+        if self._reader is not None:
+            self._reader.dismiss(consumer)
 
-
-class Channel:
-    """What producers are made with."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-
-    def close(self) -> None:
-        """Nothing to close."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-class Producer:
-    """Publishes messages of any content.
-
-    Args:
-        channel: A connection, or a channel of one.
-    """
-
-    def __init__(
-        self,
-        channel: Any,
-        exchange: Any = None,
-        routing_key: str = "",
-        serializer: str | None = None,
-        compression: str | None = None,
-        **_: Any,
-    ) -> None:
-        self.connection: Connection = (
-            channel if isinstance(channel, Connection) else channel.connection
-        )
-        self.channel = self.connection.default_channel
-        self.exchange = exchange
-        self.routing_key = routing_key
-        self.serializer = serializer or "json"
-        self.compression = compression
-
-    def publish(
-        self,
-        body: Any,
-        routing_key: str | None = None,
-        delivery_mode: int | str | None = None,
-        mandatory: bool = False,
-        immediate: bool = False,
-        priority: int | None = 0,
-        content_type: str | None = None,
-        content_encoding: str | None = None,
-        serializer: str | None = None,
-        headers: Mapping[str, Any] | None = None,
-        compression: str | None = None,
-        exchange: Any = None,
-        retry: bool = False,
-        retry_policy: Mapping[str, Any] | None = None,
-        declare: Sequence[Any] = (),
-        expiration: float | None = None,
-        correlation_id: str | None = None,
-        reply_to: str | None = None,
-        **properties: Any,
-    ) -> None:
-        """Publish one message; returns when the broker has it.
+    def drain_events(self, timeout: float | None = None, **_: Any) -> None:
+        """Wait for a message for one of its consumers, and have that see to it, here.
 
         Args:
-            body: What the serializer can write; bytes or text, with a ``content_type``, as is.
-            declare: Queues that are to exist.
-            expiration: Seconds after which nobody needs it any more.
+            timeout: Seconds; None: without end.
 
         Raises:
-            EncodeError: The body cannot be serialized.
-            OperationalError: The broker cannot be reached.
+            TimeoutError: There was none in time (it is ``socket.timeout`` too).
+            OperationalError: The broker cannot be reached any more.
         """
-        app = self.connection.app
-        sent = as_exchange(self.exchange if exchange is None else exchange)
-        content = _encode(body, serializer or self.serializer, content_type, content_encoding)
-        fields: dict[str, Any] = dict(headers or {})
-        data, packed = content[2], compression or self.compression
-        if packed is not None:
-            data, fields["compression"] = compress(data, packed)
-        mode = {"transient": 1, "persistent": 2}.get(str(delivery_mode), delivery_mode)
-        if mode is not None:
-            properties["delivery_mode"] = mode
-        message = Message(
-            id=str(fields.get("id") or new_id()),
-            body=data,
-            content_type=content[0],
-            content_encoding=content[1],
-            headers=json.dumps(fields),
-            correlation_id=correlation_id,
-            reply_to=reply_to,
-            properties=properties,
-            exchange="" if sent is None else sent.name,
-            routing_key=self.routing_key if routing_key is None else routing_key,
-            priority=priority or None,
-            expires_at=None if expiration is None else app.wall_clock.time() + expiration,
-        )
-        policy = PublishPolicy.of(retry, retry_policy)
-        app.portal.call(_publish, app, message, declare, policy)
+        self.reader.hand_over(timeout)
+
+    def ask(self, question: Callable[[Any], Awaitable[T]]) -> T:
+        """Ask RabbitMQ something that brokers have no word for, on a connection for that."""
+
+        async def work() -> T:
+            console = self.app.make_console()
+            await console.open()
+            try:
+                return await question(console)
+            finally:
+                await console.close()
+
+        return self.app.portal.call(work)
+
+    # -- its life
+
+    def ensure_connection(
+        self,
+        errback: Callable[[Exception, float], object] | None = None,
+        max_retries: int | None = None,
+        interval_start: float = 2,
+        interval_step: float = 2,
+        interval_max: float = 30,
+        callback: Callable[[], object] | None = None,
+        reraise_as_library_errors: bool = True,
+        timeout: float | None = None,
+    ) -> Self:
+        """See that the broker can be reached; wait until it can.
+
+        Args:
+            errback: Called with the error and the seconds until it is tried again.
+            max_retries: How often, after the first time; 0 and None: without end.
+            timeout: Seconds after which it is not tried again.
+
+        Raises:
+            OperationalError: It cannot be reached.
+        """
+        wait = partial(_wait_for, self, errback, max_retries, callback, timeout)
+        self.app.portal.call(wait, (interval_start, interval_step, interval_max))
+        return self
+
+    def connect(self) -> Self:
+        """See that the broker can be reached; see :meth:`ensure_connection`, once.
+
+        Raises:
+            OperationalError: It cannot be reached.
+        """
+        self.app.portal.call(_reach, self.app)
+        return self
+
+    def ensure(
+        self,
+        obj: Any,
+        fun: Callable[..., T],
+        errback: Callable[[Exception, float], object] | None = None,
+        max_retries: int | None = None,
+        interval_start: float = 1,
+        interval_step: float = 1,
+        interval_max: float = 1,
+        **_: Any,
+    ) -> Callable[..., T]:
+        """``fun``, called again when the connection is lost meanwhile."""
+
+        def insist(*args: Any, **kwargs: Any) -> T:
+            attempts = 0
+            while True:
+                try:
+                    return fun(*args, **kwargs)
+                except self.recoverable_connection_errors:
+                    attempts += 1
+                    if max_retries is not None and attempts > max_retries:
+                        raise
+                    self.ensure_connection(
+                        errback, max_retries, interval_start, interval_step, interval_max
+                    )
+
+        return insist
+
+    def clone(self, **changes: Any) -> Connection:
+        """The same way once more."""
+        return Connection(self._url, app=self.app, **changes)
+
+    def heartbeat_check(self, rate: int = 2) -> None:
+        """Nothing to check: connections look after themselves."""
+
+    def revive(self, new_channel: Any) -> None:
+        """Nothing to revive: connections come back by themselves."""
 
     def release(self) -> None:
-        """Nothing to give back."""
+        """Receive no more; what was received and not settled goes back."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.close()
 
     close = release
 
@@ -241,26 +356,64 @@ class Producer:
         self.release()
 
 
-async def _publish(
-    app: Umbel, message: Message, declare: Iterable[Any], policy: PublishPolicy
+async def _reach(app: Umbel) -> None:
+    queues = [app.router.default_queue().name]
+    await (await app.connections.broker()).stats(queues)
+
+
+async def _wait_for(
+    connection: Connection,
+    errback: Callable[[Exception, float], object] | None,
+    max_retries: int | None,
+    callback: Callable[[], object] | None,
+    timeout: float | None,
+    intervals: tuple[float, float, float],
 ) -> None:
-    queues = [as_queue(each) for each in declare if hasattr(each, "exchange")]
-    if queues:
-        await (await app.connections.broker()).declare(queues)
-    await app.producer.publish([message], policy)
+    app = connection.app
+    clock, (pause, step, longest) = app.wall_clock, intervals
+    began, attempts = clock.monotonic(), 0
+    while True:
+        try:
+            await _reach(app)
+        except OperationalError as error:
+            attempts += 1
+            late = timeout is not None and clock.monotonic() - began + pause > timeout
+            if late or (max_retries and attempts > max_retries):
+                raise
+            if errback is not None:
+                errback(error, pause)
+            if callback is not None:
+                callback()
+            await clock.sleep(pause)
+            pause = min(pause + step, longest)
+        else:
+            return
 
 
-def _encode(
-    body: Any, serializer: str, content_type: str | None, content_encoding: str | None
-) -> tuple[str, str, bytes]:
-    if content_type is not None or isinstance(body, bytes):
-        data = body.encode(content_encoding or "utf-8") if isinstance(body, str) else body
-        kind = content_type or "application/data"
-        return kind, content_encoding or ("utf-8" if isinstance(body, str) else "binary"), data
-    if isinstance(body, str):
-        return "text/plain", "utf-8", body.encode()
-    found = registry.serializer(serializer)
-    return found.content_type, found.content_encoding, found.dumps(body)
+def _address(
+    host: str,
+    transport: str | None,
+    userid: str | None,
+    password: str | None,
+    port: int | None,
+    virtual_host: str | None,
+) -> str:
+    """The URL that the parts of one say, where it does not say so itself.
+
+    >>> _address("rabbit", None, "guest", "s", 5672, "/")
+    'amqp://guest:s@rabbit:5672/%2F'
+    """
+    found = urlsplit(host if "://" in host else f"{transport or 'amqp'}://{host}")
+    user = userid or found.username
+    word = password or found.password
+    who = "" if user is None else quote(user, safe="")
+    if word is not None:
+        who += f":{quote(word, safe='')}"
+    number = port or found.port
+    where = f"{who}@" * bool(who) + (found.hostname or "") + (f":{number}" if number else "")
+    path = found.path if virtual_host is None else f"/{quote(virtual_host, safe='')}"
+    query = f"?{found.query}" if found.query else ""
+    return f"{found.scheme}://{where}{path}{query}"
 
 
 @contextmanager

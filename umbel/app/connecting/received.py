@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from umbel.model import Delivery
 from umbel.routing.queues import as_queue
@@ -23,7 +23,7 @@ class Received:
     def __init__(
         self,
         delivery: Delivery,
-        settle: Callable[[Delivery, bool | None], None],
+        settle: Callable[[Delivery, bool | None], object],
         accept: frozenset[str],
     ) -> None:
         """A message of ours.
@@ -115,7 +115,8 @@ _UNREAD = object()
 
 
 class Consumer:
-    """Receives messages of queues, where its channel is one of a worker's.
+    """Receives messages of queues: where its channel is one of a worker's, by itself; elsewhere
+    while somebody is in :meth:`Connection.drain_events`.
 
     Source:
         kombu reference, ``kombu.Consumer``: names, arguments.
@@ -137,15 +138,16 @@ class Consumer:
         """Be ready to receive.
 
         Args:
+            channel: One of a connection, or a connection.
             callbacks: Called with the content and the message.
             on_message: Called with the message, instead of ``callbacks``.
             on_decode_error: Called with a message that cannot be read, and why.
             accept: The kinds of content that may be read: JSON, unless given.
             no_ack: Whether messages are done with when they are received.
         """
-        self.channel = channel
+        self.channel = getattr(channel, "default_channel", channel)
         given = cast("Iterable[Any]", queues or ())
-        if not isinstance(queues, list | tuple | None):
+        if not isinstance(queues, list | tuple | set | None):
             given = (queues,)
         self.queues = [as_queue(queue) for queue in given]
         self.no_ack = bool(no_ack)
@@ -154,6 +156,30 @@ class Consumer:
         self.on_message = on_message
         self.accept = registry.content_types(accept or ("json", "text"))
         self.prefetch_count = prefetch_count
+
+    def __repr__(self) -> str:
+        return f"<Consumer: {[queue.name for queue in self.queues]}>"
+
+    def __enter__(self) -> Self:
+        self.consume()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cancel()
+
+    @property
+    def connection(self) -> Any:
+        """That of its channel."""
+        return self.channel.connection
+
+    def revive(self, channel: Any) -> None:
+        """Use another channel, or connection, from the next :meth:`consume` on."""
+        self.channel = getattr(channel, "default_channel", channel)
+
+    def declare(self) -> None:
+        """Make its queues exist; receiving does that, too."""
+        for queue in self.queues:
+            self.channel.declare(queue)
 
     def register_callback(self, callback: Callable[[Any, Any], object]) -> None:
         """Call this one, too."""
@@ -164,12 +190,24 @@ class Consumer:
         self.queues.append(as_queue(queue))
         return queue
 
-    def consume(self, no_ack: bool | None = None) -> None:
-        """Begin to receive.
+    def consuming_from(self, queue: Any) -> bool:
+        """Whether it receives from a queue."""
+        name = queue if isinstance(queue, str) else queue.name
+        return any(each.name == name for each in self.queues)
 
-        Raises:
-            NotImplementedError: The channel is not a worker's.
-        """
+    def cancel_by_queue(self, queue: str) -> None:
+        """Receive no more from a queue."""
+        self.cancel()
+        self.queues = [each for each in self.queues if each.name != queue]
+        if self.queues:
+            self.consume()
+
+    def purge(self) -> int:
+        """Drop every message of its queues that nobody holds; returns how many."""
+        return sum(self.channel.queue_purge(queue.name) for queue in self.queues)
+
+    def consume(self, no_ack: bool | None = None) -> None:
+        """Begin to receive."""
         if no_ack is not None:
             self.no_ack = no_ack
         self.channel.consume(self)

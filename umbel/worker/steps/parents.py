@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from umbel.worker.bootsteps import Blueprint, Step
 from umbel.worker.steps.calls import BasePool
+from umbel.worker.steps.hub import Hub
 from umbel.worker.steps.receiving import WorkerConnection
 from umbel.worker.steps.strategies import Carried, Strategies
 from umbel.worker.steps.timer import LoopTimer
@@ -28,14 +29,16 @@ logger = logging.getLogger(__name__)
 class WorkerParent:
     """The parent of worker steps: the worker, and what steps find there beside."""
 
-    hub: Any = None
+    use_eventloop = True
 
     def __init__(self, worker: Worker, pool: BasePool) -> None:
         self._worker = worker
         self.app: Umbel = worker.app
         self.hostname: str = worker.hostname
         self.pool = pool
-        self.timer = LoopTimer(asyncio.get_running_loop(), worker.app.wall_clock)
+        loop = asyncio.get_running_loop()
+        self.timer = LoopTimer(loop, worker.app.wall_clock)
+        self.hub = Hub(self.timer, loop=loop)
         self.steps: list[Step] = []
         self.blueprint = Blueprint(worker.app.steps["worker"], name="Worker")
         self.consumer: Consumer | None = None
@@ -58,7 +61,6 @@ class WorkerParent:
 class Consumer:
     """The parent of consumer steps, and what strategies are given."""
 
-    hub: Any = None
     restart_count = 0
 
     def __init__(self, parent: WorkerParent, worker: Worker, strategies: Strategies) -> None:
@@ -69,6 +71,7 @@ class Consumer:
         self.hostname: str = worker.hostname
         self.pool = parent.pool
         self.timer = parent.timer
+        self.hub = parent.hub
         self.steps: list[Step] = []
         self.blueprint = Blueprint(worker.app.steps["consumer"], name="Consumer")
         self.connection = WorkerConnection(worker.app)

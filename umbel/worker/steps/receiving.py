@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from umbel.app.connecting.messaging import Channel, Connection
 from umbel.app.connecting.received import Consumer, Received
+from umbel.app.connecting.reception import AT_ONCE, Reception
 from umbel.model import Delivery
-from umbel.worker.settling.leases import Leases
 from umbel.worker.settling.patience import Patience
 
 if TYPE_CHECKING:
@@ -18,11 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["WorkerChannel", "WorkerConnection"]
 
 logger = logging.getLogger(__name__)
-
-_WAIT = 5.0
-"""Seconds one ``receive`` waits for a first message before it is asked again."""
-_AT_ONCE = 10
-"""Messages of a consumer at a time, unless it says how many."""
 
 
 class WorkerConnection(Connection):
@@ -69,81 +64,30 @@ class WorkerChannel(Channel):
 
 
 class _Receiving:
-    """Receives for one consumer, on a connection of its own."""
+    """Receives for one consumer; has it see to messages on the worker's loop."""
 
     def __init__(self, app: Umbel, consumer: Consumer) -> None:
-        self._app = app
         self._consumer = consumer
-        self._held: dict[str, Delivery] = {}
-        self._settled: list[tuple[Delivery, bool | None]] = []
-        self._ended = asyncio.Event()
-        self._room = asyncio.Event()
+        self._reception = Reception(
+            app.make_broker(),
+            list(consumer.queues),
+            app.wall_clock,
+            self._take,
+            limit=consumer.prefetch_count or AT_ONCE,
+            insist=Patience(app.wall_clock),
+        )
 
     async def run(self) -> None:
         """Receive until cancelled."""
-        app, consumer = self._app, self._consumer
-        broker, insist = app.make_broker(), Patience(app.wall_clock)
-        await insist(broker.open)
-        leases = Leases(broker, app.wall_clock)
-        try:
-            await broker.declare(consumer.queues)
-            async with asyncio.TaskGroup() as group:
-                group.create_task(leases.run())
-                group.create_task(self._settle(broker, insist, leases))
-                await self._receive(broker, insist, leases)
-        finally:
-            try:
-                await broker.nack(list(self._held.values()), requeue=True)
-            finally:
-                await broker.close()
-
-    async def _receive(self, broker: Any, insist: Patience, leases: Leases) -> None:
-        consumer = self._consumer
-        queues = [queue.name for queue in consumer.queues]
-        limit = consumer.prefetch_count or _AT_ONCE
-        while True:
-            room = limit - len(self._held)
-            if room <= 0:
-                self._room.clear()
-                await self._room.wait()
-                continue
-            for delivery in await insist(broker.receive, queues, limit=room, wait=_WAIT):
-                self._held[delivery.tag] = delivery
-                leases.hold([delivery])
-                self._take(delivery)
+        await self._reception.run()
 
     def _take(self, delivery: Delivery) -> None:
-        if delivery.defect is not None:
-            self._end(delivery, requeue=False)
-            return
         message: Received | None = None
         try:
-            message = Received(delivery, self._end, self._consumer.accept)
+            message = Received(delivery, self._reception.end, self._consumer.accept)
             self._consumer.take(message)
         except Exception:
             # User code, or content that is not accepted: the others are not to wait for it.
             logger.exception("A consumer has failed for a message of queue %s", delivery.queue)
             if message is None or not message.acknowledged:
-                self._end(delivery, requeue=False)
-
-    def _end(self, delivery: Delivery, requeue: bool | None) -> None:
-        self._settled.append((delivery, requeue))
-        self._ended.set()
-
-    async def _settle(self, broker: Any, insist: Patience, leases: Leases) -> None:
-        while True:
-            await self._ended.wait()
-            self._ended.clear()
-            settled, self._settled = self._settled, []
-            for requeue in (None, True, False):
-                ended = [delivery for delivery, verdict in settled if verdict is requeue]
-                if not ended:
-                    continue
-                with leases.settling(ended):
-                    if requeue is None:
-                        await insist(broker.ack, ended)
-                    else:
-                        await insist(broker.nack, ended, requeue=requeue)
-                for delivery in ended:
-                    self._held.pop(delivery.tag, None)
-            self._room.set()
+                self._reception.end(delivery, requeue=False)

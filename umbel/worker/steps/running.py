@@ -64,5 +64,6 @@ class Extensions:
             parent.blueprint.stop(parent, terminate=is_cold)
             await consumer.connection.closed()
             parent.timer.clear()
+            parent.hub.clear()
             calling.cancel()
             await asyncio.wait([calling])
