@@ -17,7 +17,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 from umbel import Umbel
-from umbel.app.schedule import code_entries
+from umbel.app.scheduling.schedule import code_entries
 from umbel.beat import Engine
 from umbel.model import Firing, Message
 from umbel.protocols import PublishingScheduleStore

@@ -36,7 +36,7 @@ from umbel.signals import Signal
 
 if TYPE_CHECKING:
     from umbel.app.operating.dead_letters import DeadLetters
-    from umbel.app.schedule import Schedule
+    from umbel.app.scheduling.schedule import Schedule
     from umbel.protocols import Clock
 
 __all__ = ["Celery", "Umbel"]
@@ -245,7 +245,7 @@ class Umbel(TaskDecorators, Equipment):
             Celery user guide, Periodic Tasks, "Entries".
         """
         # Only who has periodic tasks needs it.
-        from umbel.app.periodic import entry_of
+        from umbel.app.scheduling.entries import entry_of
 
         key, entry = entry_of(schedule, sig, args, kwargs, name, opts)
         self.periodic[key] = entry
@@ -255,7 +255,7 @@ class Umbel(TaskDecorators, Equipment):
     def schedule(self) -> Schedule:
         """Periodic tasks, seen and changed while schedulers run."""
         # Only who has periodic tasks needs it.
-        from umbel.app.schedule import Schedule
+        from umbel.app.scheduling.schedule import Schedule
 
         return Schedule(self)
 

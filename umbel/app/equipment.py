@@ -201,7 +201,7 @@ class Equipment(Workflows):
 
     def _make_schedules(self, broker: Broker | None) -> ScheduleStore | None:
         # Only who has periodic tasks needs it.
-        from umbel.app.schedule_stores import schedule_store
+        from umbel.app.scheduling.stores import schedule_store
 
         return schedule_store(self.conf, broker, clock=self.wall_clock, project=self.project)
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from umbel import signals
 from umbel.app.connecting.drivers import driver_of
-from umbel.app.schedule import code_entries
+from umbel.app.scheduling.schedule import code_entries
 from umbel.beat.answering import Answering
 from umbel.beat.engine import Engine
 from umbel.beat.scheduler import PersistentScheduler

@@ -196,7 +196,7 @@ def _introduction(app: Umbel, service: Service, loglevel: str, logfile: str | No
     # The package imports everything else; only its version is wanted here.
     from umbel import __version__
     from umbel.app.connecting.drivers import shown_url
-    from umbel.app.schedule_stores import described
+    from umbel.app.scheduling.stores import described
     from umbel.beat.answering import beat_nodename
 
     where = described(app.conf, app.broker_url, app.project)

@@ -14,7 +14,7 @@ from umbel.cli.session import Session, pass_session
 from umbel.exceptions import ImproperlyConfigured, UmbelError
 
 if TYPE_CHECKING:
-    from umbel.app.schedule import ScheduledTask
+    from umbel.app.scheduling.schedule import ScheduledTask
 
 __all__ = ["schedule_group"]
 

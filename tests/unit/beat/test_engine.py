@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 
 from umbel import Umbel
-from umbel.app.schedule import code_entries
+from umbel.app.scheduling.schedule import code_entries
 from umbel.beat import BeatLazyFunc, Engine
 from umbel.beat.shelf import LastRun
 from umbel.clock import ManualClock

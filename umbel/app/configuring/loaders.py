@@ -15,8 +15,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from umbel import signals
+from umbel.app.configuring.configuration import Configuration
 from umbel.app.configuring.discovery import autodiscover
-from umbel.app.configuring.said import Configuration
 from umbel.app.configuring.sources import read_object
 from umbel.exceptions import ImproperlyConfigured
 from umbel.utils.imports import cwd_in_path, symbol_by_name

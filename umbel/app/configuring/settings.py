@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from umbel.app.configuring.said import Configuration
+from umbel.app.configuring.configuration import Configuration
 from umbel.app.configuring.suggestions import did_you_mean
 from umbel.app.configuring.values import accepted, parsed
 from umbel.app.defaults import NAME_BY_OLD_NAME, SETTINGS, Setting

@@ -12,7 +12,7 @@ from contextlib import suppress
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
-from umbel.app.configuring.said import Configuration
+from umbel.app.configuring.configuration import Configuration
 from umbel.app.configuring.suggestions import closest, did_you_mean
 from umbel.app.defaults import NAME_BY_OLD_NAME, SETTINGS
 from umbel.exceptions import ImproperlyConfigured, UmbelWarning, UnknownSetting

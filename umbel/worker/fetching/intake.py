@@ -20,7 +20,7 @@ from umbel.worker.fetching.admission import Accepted, Ruling, admit
 from umbel.worker.fetching.credit import Credit
 from umbel.worker.fetching.handover import Handover
 from umbel.worker.fetching.known import KnownTasks
-from umbel.worker.fetching.last_attempts import Trials
+from umbel.worker.fetching.last_attempts import LastAttempts
 from umbel.worker.fetching.repeats import Repeats
 from umbel.worker.fetching.source import Source
 from umbel.worker.fleet.task_events import TaskEvents
@@ -89,7 +89,7 @@ class Intake:
         self._capabilities = source.broker.capabilities
         self._reaches = prefetch and self._capabilities.delay
         self._max_deliveries = max_deliveries
-        self._trials = Trials(max_deliveries, state.active, clock)
+        self._last_attempts = LastAttempts(max_deliveries, state.active, clock)
         self.keys = count(1)
         """Those of requests, each used once."""
         self.strategies: Strategies | None = None
@@ -126,7 +126,7 @@ class Intake:
     async def start(self) -> None:
         """Carry out what :meth:`receive` found, batch after batch, until :meth:`stop`."""
         while not self._stopping:
-            trial = self._trials.next() if self._trials.waiting else None
+            trial = self._last_attempts.next() if self._last_attempts.waiting else None
             if trial:
                 await self._submit(trial)
             elif self._handover.rulings:
@@ -161,7 +161,7 @@ class Intake:
     def leftovers(self) -> list[Delivery]:
         """What has not been started, once both loops have ended."""
         state = self._state
-        waiting = state.holding.take_all() + state.rates.take_all() + self._trials.take_all()
+        waiting = state.holding.take_all() + state.rates.take_all() + self._last_attempts.take_all()
         deliveries = [accepted.delivery for accepted in waiting]
         deliveries += [accepted.delivery for accepted, _ in self._parked]
         return deliveries + self._handover.leftovers()
@@ -299,9 +299,9 @@ class Intake:
         if self._leases.any_lost:
             run = [accepted for accepted in run if not self._leases.is_lost(accepted.delivery)]
         if self._max_deliveries is not None:
-            run = self._trials.set_apart(run)
-        if self._trials.waiting and self._trials.wait:
-            asyncio.get_running_loop().call_later(self._trials.wait, self._credit.changed)
+            run = self._last_attempts.set_apart(run)
+        if self._last_attempts.waiting and self._last_attempts.wait:
+            asyncio.get_running_loop().call_later(self._last_attempts.wait, self._credit.changed)
         await self._submit(run)
 
     async def _begin(self, run: list[Accepted], deliveries: list[Delivery]) -> list[Accepted]:

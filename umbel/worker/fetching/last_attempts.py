@@ -8,13 +8,13 @@ from collections.abc import Container
 from umbel.protocols import Clock
 from umbel.worker.fetching.admission import Accepted
 
-__all__ = ["Trials"]
+__all__ = ["LastAttempts"]
 
 _PROBATION = 3.0
 """Seconds that a worker must have lived before it makes last attempts."""
 
 
-class Trials:
+class LastAttempts:
     """Lets last attempts run one at a time.
 
     A task that kills the whole worker takes others with it, which come back together with it. By

@@ -6,7 +6,7 @@ from umbel.clock import ManualClock
 from umbel.execution.runnable import TaskOptions
 from umbel.model import Delivery, Message, Request
 from umbel.worker.fetching.admission import Accepted
-from umbel.worker.fetching.last_attempts import Trials
+from umbel.worker.fetching.last_attempts import LastAttempts
 
 LATE = TaskOptions(acks_late=True)
 
@@ -22,12 +22,12 @@ def keys(run: list[Accepted]) -> list[int]:
     return [each.request.key for each in run]
 
 
-def settled_in(most: int | None, active: dict[int, Accepted]) -> Trials:
+def settled_in(most: int | None, active: dict[int, Accepted]) -> LastAttempts:
     """Those of a worker that has been there for a while."""
     clock = Past()
-    trials = Trials(most, active, clock)
+    attempts = LastAttempts(most, active, clock)
     clock.late = 10.0
-    return trials
+    return attempts
 
 
 class Past(ManualClock):
@@ -41,38 +41,38 @@ class Past(ManualClock):
 
 def test_a_worker_that_was_just_started_makes_no_last_attempts() -> None:
     clock = Past()
-    trials = Trials(3, {}, clock)
+    attempts = LastAttempts(3, {}, clock)
     last = accepted(1, 3)
 
-    trials.set_apart([last])
+    attempts.set_apart([last])
 
-    assert trials.next() == []
-    assert trials.wait > 0
+    assert attempts.next() == []
+    assert attempts.wait > 0
     clock.late = 10.0
-    assert trials.wait == 0
-    assert trials.next() == [last]
+    assert attempts.wait == 0
+    assert attempts.next() == [last]
 
 
 def test_last_attempts_wait_for_their_turn_and_the_others_do_not() -> None:
     active: dict[int, Accepted] = {}
-    trials = settled_in(3, active)
+    attempts = settled_in(3, active)
     last, other = accepted(1, 3), accepted(2, 3)
 
-    assert keys(trials.set_apart([last, accepted(3, 2), other, accepted(4, 1)])) == [3, 4]
+    assert keys(attempts.set_apart([last, accepted(3, 2), other, accepted(4, 1)])) == [3, 4]
 
-    assert trials.next() == [last]
+    assert attempts.next() == [last]
     active[1] = last
-    assert trials.next() == []
+    assert attempts.next() == []
     del active[1]
-    assert trials.next() == [other]
+    assert attempts.next() == [other]
 
 
 def test_tasks_without_acks_late_have_no_last_attempt() -> None:
-    trials = settled_in(3, {})
+    attempts = settled_in(3, {})
     early = accepted(1, 3, TaskOptions())
 
-    assert trials.set_apart([early]) == [early]
-    assert trials.next() == []
+    assert attempts.set_apart([early]) == [early]
+    assert attempts.next() == []
 
 
 def test_without_a_bound_nothing_is_set_apart() -> None:
@@ -82,8 +82,8 @@ def test_without_a_bound_nothing_is_set_apart() -> None:
 
 
 def test_what_waits_for_its_turn_is_handed_over_at_the_end() -> None:
-    trials = settled_in(2, {})
-    trials.set_apart([accepted(1, 2), accepted(2, 5)])
+    attempts = settled_in(2, {})
+    attempts.set_apart([accepted(1, 2), accepted(2, 5)])
 
-    assert keys(trials.take_all()) == [1, 2]
-    assert trials.take_all() == []
+    assert keys(attempts.take_all()) == [1, 2]
+    assert attempts.take_all() == []

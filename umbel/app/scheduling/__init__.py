@@ -1,0 +1,1 @@
+"""Periodic tasks, as an app has them: told by its code, changed while schedulers run, kept."""
