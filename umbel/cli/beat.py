@@ -195,7 +195,7 @@ def _run(service: Service) -> None:
 def _introduction(app: Umbel, service: Service, loglevel: str, logfile: str | None) -> str:
     # The package imports everything else; only its version is wanted here.
     from umbel import __version__
-    from umbel.app.connecting.drivers import shown_url
+    from umbel.app.connecting.urls import shown_url
     from umbel.app.scheduling.stores import described
     from umbel.beat.answering import beat_nodename
 

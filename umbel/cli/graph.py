@@ -162,7 +162,8 @@ def _fleet(session: Session, given: dict[str, str]) -> tuple[list[str], list[int
 
 def _place(session: Session, given: dict[str, str], kind: str) -> str:
     # Addresses are shown without their passwords.
-    from umbel.app.connecting.drivers import DISABLED, safe_url, shown_url
+    from umbel.app.connecting.drivers import DISABLED
+    from umbel.app.connecting.urls import safe_url, shown_url
 
     app = session.app
     if kind in given:

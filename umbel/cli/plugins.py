@@ -131,7 +131,8 @@ def _celery_context(session: Session) -> Any:
 def _as_celery(app: Umbel, celery: Any) -> Any:
     """An app of the real Celery with our broker, result backend and settings."""
     # The table of drivers is not for --help.
-    from umbel.app.connecting.drivers import driver_of, safe_url
+    from umbel.app.connecting.drivers import driver_of
+    from umbel.app.connecting.urls import safe_url
 
     if driver_of(app.broker_url) not in _SHARED_DRIVERS:
         raise ImproperlyConfigured(

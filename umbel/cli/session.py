@@ -97,7 +97,7 @@ class Session:
         # Only commands that talk to a broker need a loop.
         import asyncio
 
-        from umbel.app.connecting.drivers import safe_url
+        from umbel.app.connecting.urls import safe_url
 
         async def bounded() -> T:
             try:

@@ -154,7 +154,7 @@ NAMES: dict[str, str] = {
     **each("kombu.utils.objects", cached_property="functools:cached_property"),
     **each(
         "kombu.utils.url",
-        maybe_sanitize_url="umbel.app.connecting.drivers:safe_url",
+        maybe_sanitize_url="umbel.app.connecting.urls:safe_url",
         safequote="umbel.compat.texts:safequote",
     ),
     **each("kombu.utils.uuid", uuid=_NEW_ID),

@@ -238,7 +238,7 @@ NAMES: dict[str, str] = {
         Settings="umbel.app.configuring.settings:Settings",
         bugreport=f"{_CURRENT}bugreport",
         find_app="umbel.app.configuring.finding:find_app",
-        sanitize_url="umbel.app.connecting.drivers:safe_url",
+        sanitize_url="umbel.app.connecting.urls:safe_url",
     ),
     **each("celery.apps.beat", Beat="umbel.cli.beat:Beat"),
     **each("celery.apps.worker", Worker="umbel.worker.worker:Worker"),

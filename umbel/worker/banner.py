@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from umbel.app.connecting.drivers import shown_url
+from umbel.app.connecting.urls import shown_url
 from umbel.model import Queue
 from umbel.worker.options import WorkerOptions
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from umbel import signals
-from umbel.app.connecting.drivers import shown_url
+from umbel.app.connecting.urls import shown_url
 from umbel.exceptions import ImproperlyConfigured, NotRegistered
 from umbel.worker import state
 from umbel.worker.banner import banner, introduction

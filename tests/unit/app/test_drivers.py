@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from umbel import Umbel
-from umbel.app.connecting import drivers
+from umbel.app.connecting import drivers, urls
 from umbel.exceptions import ImproperlyConfigured
 
 
@@ -28,7 +28,7 @@ from umbel.exceptions import ImproperlyConfigured
     ],
 )
 def test_a_shown_url_has_no_password(url: str, shown: str) -> None:
-    assert drivers.safe_url(url) == shown
+    assert urls.safe_url(url) == shown
 
 
 def test_an_unknown_scheme_is_named_without_its_password() -> None:
@@ -47,7 +47,7 @@ def test_an_unknown_scheme_is_named_without_its_password() -> None:
     ],
 )
 def test_a_sqlite_url_names_its_file(url: str, path: str) -> None:
-    assert drivers.database_of(url, "project") == path
+    assert urls.database_of(url, "project") == path
 
 
 TASKS = """
@@ -75,7 +75,7 @@ def test_the_default_database_is_the_same_from_every_directory(tmp_path: Path) -
     here, there = project_seen_from(code, code), project_seen_from(Path(os.sep), code)
 
     assert here == there
-    assert drivers.default_database(here) == drivers.default_database(there)
+    assert urls.default_database(here) == urls.default_database(there)
 
 
 def test_two_projects_never_share_the_default_database(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_two_projects_never_share_the_default_database(tmp_path: Path) -> None:
         code = tmp_path / name
         code.mkdir()
         (code / "tasks.py").write_text(TASKS)
-        projects.append(drivers.default_database(project_seen_from(tmp_path, code)))
+        projects.append(urls.default_database(project_seen_from(tmp_path, code)))
 
     assert projects[0] != projects[1]
 
@@ -94,10 +94,10 @@ def test_the_default_is_shown_as_the_file_that_it_is(
 ) -> None:
     monkeypatch.setenv("UMBEL_STATE_DIR", str(tmp_path))
 
-    shown = drivers.shown_url("sqlite://", "/home/me/shop")
+    shown = urls.shown_url("sqlite://", "/home/me/shop")
 
     assert shown.startswith(f"sqlite:///{tmp_path}/shop-")
-    assert shown.removeprefix("sqlite:///") == drivers.default_database("/home/me/shop")
+    assert shown.removeprefix("sqlite:///") == urls.default_database("/home/me/shop")
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ class Backend(Encoding, Marking, SyncBackendMixin):
     def as_uri(self, include_password: bool = False) -> str | None:
         """Where results are kept."""
         # Only people ask.
-        from umbel.app.connecting.drivers import safe_url
+        from umbel.app.connecting.urls import safe_url
 
         return self.url if include_password or self.url is None else safe_url(self.url)
 

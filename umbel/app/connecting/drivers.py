@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import importlib
-import os
-import re
-import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from umbel.app.configuring.suggestions import did_you_mean
+from umbel.app.connecting.urls import database_of, safe_url
 from umbel.exceptions import ImproperlyConfigured
 from umbel.serialization import registry
 
 if TYPE_CHECKING:
     from umbel.model import Queue, Retention
-    from umbel.protocols import Broker, Clock, Fanout, ResultBackend
+    from umbel.protocols import Broker, Clock, Fanout, ResultBackend, ScheduleStore
 
 __all__ = [
     "DEFAULT_URL",
     "DISABLED",
     "Replies",
-    "default_database",
     "driver_of",
     "is_own",
     "keeps_results",
+    "keeps_schedules",
     "make_backend",
     "make_broker",
     "make_console",
@@ -32,13 +30,13 @@ __all__ = [
     "make_legacy_backend",
     "make_mailbox",
     "make_rpc_backend",
-    "safe_url",
+    "make_schedule_file",
     "sends_results",
-    "shown_url",
 ]
 
 DEFAULT_URL = "sqlite://"
-"""The embedded default: the project's own database file (:func:`default_database`)."""
+"""The embedded default: the project's own database file; see
+:func:`umbel.app.connecting.urls.default_database`."""
 
 DISABLED = "disabled://"
 """The result backend that keeps nothing."""
@@ -68,6 +66,9 @@ _DRIVER_BY_SCHEME = {
 _EXTRA_BY_DRIVER = {"redis": "redis", "rabbitmq": "rabbitmq"}
 
 _RESULT_DRIVERS = {"memory", "sqlite", "redis"}
+
+_SCHEDULING_DRIVERS = {"memory", "sqlite", "redis"}
+"""Those whose brokers keep periodic tasks."""
 
 _Role = Literal["broker", "backend", "fanout"]
 
@@ -125,6 +126,11 @@ def is_own(backend: str) -> bool:
 def keeps_results(broker_url: str) -> bool:
     """Whether what serves as this broker can serve as the result backend too."""
     return driver_of(broker_url) in _RESULT_DRIVERS
+
+
+def keeps_schedules(broker_url: str) -> bool:
+    """Whether what serves as this broker keeps periodic tasks too."""
+    return driver_of(broker_url) in _SCHEDULING_DRIVERS
 
 
 def sends_results(backend_url: str) -> bool:
@@ -221,7 +227,7 @@ def make_broker(
         lease: Seconds a message is ours before it must be renewed.
         keep_dead: Which dead letters are kept; None: as many as the driver says.
         options: ``broker_transport_options``.
-        project: Names the default database (:func:`default_database`).
+        project: Names the default database (:func:`~umbel.app.connecting.urls.default_database`).
         connect_timeout: Seconds.
         max_retries: Connection attempts after the first one has failed; None: for ever.
         make_queue: What a queue is like that is published to or consumed from and does not
@@ -338,6 +344,12 @@ def make_backend(
     return backend
 
 
+def make_schedule_file(path: str, *, clock: Clock) -> ScheduleStore:
+    """A file of periodic tasks, for apps whose broker keeps none; not opened yet."""
+    store: ScheduleStore = _load("sqlite", "schedules").SQLiteScheduleFile(path, clock=clock)
+    return store
+
+
 def make_legacy_backend(
     make: Callable[[], Any],
     revive: Callable[[Any], Any],
@@ -369,87 +381,3 @@ def _load(driver: str, role: str) -> Any:
 
 def _sqlite(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: options[name] for name in ("synchronous",) if name in options}
-
-
-def database_of(url: str, project: str) -> str:
-    """The file behind a ``sqlite://`` URL: three slashes for a relative path, four for an
-    absolute one, none for the project's own.
-
-    Source:
-        The form is SQLAlchemy's.
-
-    >>> database_of("sqlite:////var/lib/shop/queue.db", "shop")
-    '/var/lib/shop/queue.db'
-    """
-    # Costs 3 ms to import, as at safe_url; only who opens a connection looks into URLs.
-    from urllib.parse import unquote
-
-    path = unquote(url.partition("://")[2]) if "://" in url else ""
-    if path in {"", "/"}:
-        return default_database(project)
-    return path.removeprefix("/")
-
-
-def default_database(project: str) -> str:
-    """Where a project's queue and results live when no broker is configured.
-
-    One file per project in the user's state directory, so that producers and workers find the
-    same one from any working directory, and two projects never share one.
-    ``UMBEL_STATE_DIR`` moves the directory.
-
-    Args:
-        project: The folder that the app was made in, and its main name.
-    """
-    # Costs 3 ms to import; only the embedded default needs it.
-    import hashlib
-
-    digest = hashlib.sha256(project.encode("utf-8", "surrogateescape")).hexdigest()[:12]
-    readable = re.sub(r"[^A-Za-z0-9_-]+", "-", os.path.basename(project)).strip("-") or "app"
-    return os.path.join(_state_directory(), f"{readable}-{digest}.db")
-
-
-def _state_directory() -> str:
-    chosen = os.environ.get("UMBEL_STATE_DIR")
-    if chosen:
-        return chosen
-    if sys.platform == "win32":
-        parent = os.environ.get("LOCALAPPDATA") or os.path.expanduser(r"~\AppData\Local")
-    elif sys.platform == "darwin":
-        parent = os.path.expanduser("~/Library/Application Support")
-    else:
-        parent = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    return os.path.join(parent, "umbel")
-
-
-def shown_url(url: str, project: str) -> str:
-    """Where ``url`` leads, fit for people: :func:`safe_url`, and for SQLite the file itself.
-
-    >>> shown_url("sqlite:////var/lib/queue.db", "shop")
-    'sqlite:////var/lib/queue.db'
-    """
-    if url.startswith("sqlite:"):
-        return f"sqlite:///{os.path.abspath(database_of(url, project))}"
-    return safe_url(url)
-
-
-def safe_url(url: str) -> str:
-    """The URL, fit for logs: without its password, and without secrets among its options.
-
-    >>> safe_url("redis://user:secret@example.com:6379/0")
-    'redis://user:**@example.com:6379/0'
-    """
-    return ";".join(_safe_one(one) for one in url.split(";"))
-
-
-def _safe_one(url: str) -> str:
-    # See database_of.
-    from urllib.parse import urlsplit
-
-    hidden = re.sub(r"(?i)([?&][^=&]*(?:pass|secret|token|key)[^=&]*=)[^&]*", r"\1**", url)
-    try:
-        password = urlsplit(hidden).password
-    except ValueError:
-        password = None
-    if password is None and "@" not in hidden:
-        return hidden
-    return re.sub(r"(://[^/:@]*:)[^/]*(@)", r"\1**\2", hidden, count=1)

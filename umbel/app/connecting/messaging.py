@@ -19,6 +19,7 @@ from urllib.parse import quote, unquote, urlsplit
 from umbel.app.connecting import drivers, received
 from umbel.app.connecting.channels import Channel
 from umbel.app.connecting.publishing import Producer
+from umbel.app.connecting.urls import safe_url
 from umbel.app.current import get_current_app
 from umbel.exceptions import OperationalError
 
@@ -182,7 +183,7 @@ class Connection:
         self, include_password: bool = False, mask: str = "**", getfields: Any = None
     ) -> str:
         """Its URL."""
-        return self._url if include_password else drivers.safe_url(self._url)
+        return self._url if include_password else safe_url(self._url)
 
     # -- what is made with it
 

@@ -6,7 +6,7 @@ import platform
 import sys
 from typing import TYPE_CHECKING, Any
 
-from umbel.app.connecting.drivers import shown_url
+from umbel.app.connecting.urls import shown_url
 
 if TYPE_CHECKING:
     from umbel.app.base import Umbel

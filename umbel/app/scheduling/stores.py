@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from umbel.app.connecting import drivers
 from umbel.app.connecting.transport_options import broker_options, connect_timeout
+from umbel.app.connecting.urls import safe_url, shown_url
 from umbel.exceptions import ImproperlyConfigured
 from umbel.protocols import KeepsSchedules
 
@@ -45,7 +46,7 @@ def schedule_store(
         )
         if not isinstance(made, KeepsSchedules):
             message = (
-                f"beat_schedule_store={drivers.safe_url(url)!r}: {drivers.driver_of(url)} keeps "
+                f"beat_schedule_store={safe_url(url)!r}: {drivers.driver_of(url)} keeps "
                 "no schedules. Use Redis or SQLite, or leave it out for a file."
             )
             raise ImproperlyConfigured(message)
@@ -55,7 +56,7 @@ def schedule_store(
             return None
         if isinstance(broker, KeepsSchedules):
             return broker.schedules
-    return _file(schedule_file(conf), clock)
+    return drivers.make_schedule_file(schedule_file(conf), clock=clock)
 
 
 def schedule_file(conf: Settings) -> str:
@@ -69,19 +70,10 @@ def schedule_file(conf: Settings) -> str:
 def described(conf: Settings, broker_url: str, project: str) -> str:
     """Where periodic tasks are kept, for people."""
     if conf.beat_schedule_store:
-        return drivers.shown_url(conf.beat_schedule_store, project)
-    kept_by_broker = drivers.driver_of(broker_url) in {"memory", "sqlite", "redis"}
-    if kept_by_broker and not conf.is_set("beat_schedule_filename"):
+        return shown_url(conf.beat_schedule_store, project)
+    if drivers.keeps_schedules(broker_url) and not conf.is_set("beat_schedule_filename"):
         return "in the broker"
     return schedule_file(conf)
-
-
-def _file(path: str, clock: Clock) -> ScheduleStore:
-    # The driver is loaded by whoever needs it, as all drivers are.
-    from importlib import import_module
-
-    module: Any = import_module("umbel.drivers.sqlite.schedules")
-    return cast("ScheduleStore", module.SQLiteScheduleFile(path, clock=clock))
 
 
 class _Elsewhere:
