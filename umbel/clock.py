@@ -60,6 +60,10 @@ class ManualClock:
         """Seconds since the clock was made."""
         return self._elapsed
 
+    def set(self, now: datetime) -> None:
+        """Change the wall time, as somebody who corrects it: forward or back, and nobody wakes."""
+        self._start = now - timedelta(seconds=self._elapsed)
+
     async def sleep(self, seconds: float) -> None:
         """Wait until the clock has been advanced by ``seconds``."""
         # See SystemClock.sleep.

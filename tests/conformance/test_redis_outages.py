@@ -66,3 +66,17 @@ async def test_a_watch_fails_when_redis_stays_away(system_clock: SystemClock) ->
                 async with asyncio.timeout(30):
                     await anext(changes)
         await backend.close()
+
+
+@pytest.mark.parametrize("seconds", [-300, 0, 300])
+async def test_a_consumer_knows_how_wrong_its_clock_is(redis_url: str, seconds: float) -> None:
+    class Wrong(SystemClock):
+        def time(self) -> float:
+            return super().time() + seconds
+
+    broker = RedisBroker(redis_url, clock=Wrong())
+    await broker.receive(["mail"], limit=1, wait=0)
+
+    assert broker.skew == pytest.approx(-seconds, abs=30)
+    assert (broker.skew == 0) == (seconds == 0)
+    await broker.close()

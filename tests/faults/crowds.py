@@ -128,9 +128,9 @@ def _watched(stage: Stage, fleet: Fleet) -> Outcome:
         stage.recovered = 0.0
         outcome = stage.finish(fleet)
         watcher.process.send_signal(signal.SIGCONT)
-        heard = watcher.log.read_text().count("task-succeeded")
+        heard = watcher.log.read_text().count("task succeeded")
         stage.send("late", 1, 0.0)
-        until(lambda: watcher.log.read_text().count("task-succeeded") > heard, 60, "it hears again")
+        until(lambda: watcher.log.read_text().count("task succeeded") > heard, 60, "it hears again")
     finally:
         watcher.kill()
     outcome.note = f"{count} tasks in {alone:.2f} s, then in {watched:.2f} s"
@@ -142,7 +142,7 @@ def _watched(stage: Stage, fleet: Fleet) -> Outcome:
 
 def _has_heard(watcher: Tree) -> bool:
     assert watcher.process.poll() is None, "the watcher has ended"
-    return "worker-" in watcher.log.read_text()
+    return "heartbeat" in watcher.log.read_text()
 
 
 def _from_celery(strike: Callable[[Stage, Fleet], None]) -> Callable[[Stage, Fleet], Outcome]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -52,7 +53,7 @@ class Site:
             "LEASE": str(lease),
             "UMBEL_BROKER_URL": broker,
             "UMBEL_RESULT_BACKEND": backend,
-            "PYTHONPATH": str(PROJECT),
+            "PYTHONPATH": os.pathsep.join((str(PROJECT), os.environ.get("PYTHONPATH", ""))),
         }
         self.app = self._client()
 

@@ -87,6 +87,7 @@ class Engine:
         self._heap: list[tuple[float, str]] = []
         self._leadership: Leadership | None = None
         self._next_look = 0.0
+        self._ticked_at = 0.0
         self._troubled = False
         self._stale = False
 
@@ -130,9 +131,14 @@ class Engine:
         if not self.leads:
             return max(self._next_look - clock.monotonic(), 0.0)
         await self._sending.catch_up(self._sent)
+        now = clock.time()
+        if now < self._ticked_at:
+            # The clock was set back: what was to be looked at by the old time is, by the new one.
+            self._heap = [(0.0, name) for name in self._records]
+        self._ticked_at = now
         heap = self._heap
-        if heap and heap[0][0] <= clock.time():
-            await self._fire(self._pop_due(clock.time()))
+        if heap and heap[0][0] <= now:
+            await self._fire(self._pop_due(now))
         until_look = self._next_look - clock.monotonic()
         until_due = heap[0][0] - clock.time() if heap else until_look
         return max(min(until_look, until_due, self._max_interval), 0.0)

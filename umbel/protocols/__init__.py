@@ -9,6 +9,7 @@ from umbel.protocols.broker import (
     KnowsHolders,
     Lifeline,
     Pushes,
+    TellsTime,
     Transactional,
 )
 from umbel.protocols.clock import Clock
@@ -47,5 +48,6 @@ __all__ = [
     "Running",
     "ScheduleStore",
     "Serializer",
+    "TellsTime",
     "Transactional",
 ]

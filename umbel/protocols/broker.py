@@ -31,6 +31,7 @@ __all__ = [
     "KnowsHolders",
     "Lifeline",
     "Pushes",
+    "TellsTime",
     "Transactional",
 ]
 
@@ -189,6 +190,17 @@ class KnowsHolders(Protocol):
 
         Not in one step: what is settled meanwhile may or may not be counted.
         """
+        ...
+
+
+@runtime_checkable
+class TellsTime(Protocol):
+    """A broker with a clock of its own, by which tasks are due and expire for all its clients."""
+
+    @property
+    def skew(self) -> float:
+        """Seconds by which its clock is ahead of this machine's, as far as is known; 0.0 while what
+        is known cannot tell the two apart."""
         ...
 
 

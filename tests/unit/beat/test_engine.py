@@ -94,6 +94,18 @@ async def test_an_entry_is_sent_at_each_of_its_times(app: Umbel) -> None:
         assert len({message.id for message in sent}) == 3
 
 
+async def test_a_clock_that_is_set_back_while_it_runs_stops_no_interval(app: Umbel) -> None:
+    async with fleet_of(app, tick=tick()) as fleet:
+        engine = fleet.engine()
+        await fleet.run(25, engine)
+        assert await fleet.count() == 2
+
+        fleet.clock.set(fleet.clock.now() - timedelta(hours=1))
+        await fleet.run(25, engine)
+
+        assert await fleet.count() == 2
+
+
 async def test_options_of_an_entry_are_options_of_the_call(app: Umbel) -> None:
     options = {"queue": "slow", "expires": 30, "headers": {"mine": 1}}
     async with fleet_of(app, tick=tick(options=options)) as fleet:

@@ -180,6 +180,11 @@ class RedisBroker:
             lease=self._lease, delay=True, priority="low-first", ordered=True, wakeup=True
         )
 
+    @property
+    def skew(self) -> float:
+        """Seconds by which the server's clock is ahead of ours; 0.0 when it does not matter."""
+        return self._upkeep.skew
+
     async def open(self) -> None:
         """Connect. Idempotent."""
         self._closing = False

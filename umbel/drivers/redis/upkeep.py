@@ -9,6 +9,7 @@ from typing import Any
 from umbel.drivers.redis.bindings import Bindings
 from umbel.drivers.redis.connection import Client
 from umbel.drivers.redis.keys import Keys
+from umbel.drivers.redis.link import pack
 from umbel.drivers.redis.marks import counted
 from umbel.drivers.redis.scripts import Script, script
 from umbel.exceptions import DecodeError
@@ -25,6 +26,9 @@ _ABANDONED = script("abandoned")
 _RESTORE = script("restore")
 _ANNOUNCE = script("announce")
 
+_TIME = pack("TIME")
+_AGREES = 1.0
+"""Seconds that two clocks may differ; nobody's time is better known."""
 _LONGEST_PAUSE = 5.0
 _PRESENT_FOR = 20.0
 """Seconds for which an announcement holds; a worker that is silent for longer counts as gone."""
@@ -60,6 +64,8 @@ class Upkeep:
         self._from: dict[str, bytes | str] = {}
         self._announced: set[str] = set()
         self._announced_at: dict[str, float] = {}
+        self.skew = 0.0
+        """Seconds by which the server's clock is ahead of ours; 0.0: too little to be known."""
 
     def due_in(self, now: float) -> float:
         """Seconds until the next round."""
@@ -104,8 +110,10 @@ class Upkeep:
         begun = [keys.begun(queue) for queue in queues]
         calls.append((_LAPSED, (keys.unacked, *begun), new))
         client = self._client
-        packed = b"".join([client.packed(*call) for call in calls])
-        replies = await client.send(packed, len(calls), again=True)
+        packed = _TIME + b"".join([client.packed(*call) for call in calls])
+        asked = self._clock.time()
+        time, *replies = await client.send(packed, len(calls) + 1, again=True)
+        self._compare(time, asked, self._clock.time())
         added, abandoned, leased, quarantined, lapsed = [
             await client.settled(reply, *call) for reply, call in zip(replies, calls, strict=True)
         ]
@@ -117,6 +125,24 @@ class Upkeep:
         await self._restore(abandoned)
         found: list[bytes] = lapsed
         return found
+
+    def _compare(self, reply: object, asked: float, answered: float) -> None:
+        """The server read its clock between these two moments of ours."""
+        if not isinstance(reply, list):
+            # It may not be asked (ACL): then nothing is known.
+            return
+        server = int(reply[0]) + int(reply[1]) / 1e6
+        before, self.skew = self.skew, 0.0
+        if server < asked - _AGREES:
+            self.skew = server - asked
+        elif server > answered + _AGREES:
+            self.skew = server - answered
+        if abs(self.skew - before) > _AGREES and self.skew:
+            logger.warning(
+                "Redis' clock is %+.0f seconds ahead of this machine's: tasks are due, and expire, "
+                "by Redis' clock. Is the time synchronized on both?",
+                self.skew,
+            )
 
     async def leave(self) -> None:
         """Say that this consumer is gone."""

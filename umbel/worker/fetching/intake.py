@@ -13,7 +13,7 @@ import msgspec
 from umbel import signals
 from umbel.exceptions import DecodeError, InvalidTaskError, NotRegistered, SecurityError
 from umbel.model import Delivery, Request
-from umbel.protocols import Clock, Pool
+from umbel.protocols import Clock, Pool, TellsTime
 from umbel.wire import tasks as wire
 from umbel.worker import reports
 from umbel.worker.fetching.admission import Accepted, Ruling, admit
@@ -87,6 +87,7 @@ class Intake:
         self._repeats = repeats
         # What does not run is not to fill the memory here either.
         self._capabilities = source.broker.capabilities
+        self._tells_time = source.broker if isinstance(source.broker, TellsTime) else None
         self._reaches = prefetch and self._capabilities.delay
         self._max_deliveries = max_deliveries
         self._last_attempts = LastAttempts(max_deliveries, state.active, clock)
@@ -242,7 +243,7 @@ class Intake:
         ruling = admit(
             arrived,
             self._known.of(arrived),
-            now=self._clock.time(),
+            now=self._time(),
             broker_delays=self._capabilities.delay,
             revocations=self._state.revocations,
             max_deliveries=self._max_deliveries,
@@ -423,8 +424,13 @@ class Intake:
             ]
         )
 
+    def _time(self) -> float:
+        """By which tasks are due and expire: the broker's own, where it has one."""
+        broker = self._tells_time
+        return self._clock.time() + (broker.skew if broker is not None else 0.0)
+
     async def _put_off(self, early: Sequence[Accepted]) -> None:
-        now = self._clock.time()
+        now = self._time()
         deliveries_by_delay: dict[float, list[Delivery]] = {}
         for accepted in early:
             delay = _delay((accepted.request.eta or now) - now)
