@@ -13,12 +13,15 @@ import pytest
 from umbel.clock import SystemClock
 from umbel.drivers.rabbitmq.broker import RabbitMQBroker
 from umbel.exceptions import BatchError, BrokerUnavailable, ImproperlyConfigured, QueueConflict
-from umbel.model import Exchange, Queue
+from umbel.model import Delivery, Exchange, Queue
 from umbel.testing.conformance.messages import ids, message, messages, take
 from umbel.testing.proxy import Proxy
 from umbel.testing.servers import RabbitMQServer, rabbitmq_server
 
 _names = count(1)
+QUEUES = pytest.mark.parametrize(
+    "arguments", [{}, {"x-queue-type": "quorum"}], ids=["classic", "quorum"]
+)
 
 
 @pytest.fixture
@@ -109,6 +112,80 @@ async def test_a_waiting_receive_finds_the_server_again_by_itself() -> None:
         assert (again.message.id, again.redelivered) == ("a", True)
         assert await broker.ack([stale]) == [stale]
         assert await broker.ack([again]) == []
+        await broker.close()
+
+
+YOUNG = 3.0
+"""Seconds in which RabbitMQ, when it is killed, forgets that a queue was declared."""
+
+
+async def start_again(broker: RabbitMQBroker, queue: str, name: str) -> Delivery:
+    """A message that was given back once, and is run: its holders' deaths are counted."""
+    await broker.publish([message(name, routing_key=queue)])
+    await broker.nack(await take(broker, 1, queue))
+    [mine] = await take(broker, 1, queue)
+    assert await broker.start([mine]) == []
+    return mine
+
+
+@pytest.mark.slow
+@QUEUES
+async def test_what_was_started_again_survives_a_server_that_is_killed(
+    arguments: dict[str, str],
+) -> None:
+    with rabbitmq_server() as server:
+        broker = RabbitMQBroker(server.url(), clock=SystemClock(), max_retries=None)
+        await broker.declare([Queue("q", queue_arguments=arguments)])
+        await broker.ack([await start_again(broker, "q", "makes queues")])
+        await asyncio.sleep(YOUNG)
+        await start_again(broker, "q", "started")
+        # With it, it is written that the original was acknowledged.
+        await broker.publish([message("sent")])
+
+        server.kill()
+        await asyncio.to_thread(server.start)
+
+        found: dict[str, int] = {}
+        async with asyncio.timeout(60):
+            while found.keys() != {"sent", "started"}:
+                for each in await broker.receive(["q"], limit=9, wait=5):
+                    found[each.message.id] = each.attempt
+        assert found["started"] == 3
+        await broker.close()
+
+
+async def test_a_copy_that_comes_back_to_its_holder_goes_where_the_original_came_from(
+    rabbitmq: RabbitMQServer, queue: str
+) -> None:
+    with Proxy(rabbitmq.port) as proxy:
+        url = f"amqp://guest:guest@127.0.0.1:{proxy.port}//"
+        broker = RabbitMQBroker(url, clock=SystemClock(), max_retries=None)
+        await broker.declare([Queue(queue)])
+        await start_again(broker, queue, "a")
+        await broker.publish([message("b", routing_key=queue)])
+        await broker.nack(await take(broker, 1, queue))
+
+        proxy.cut()
+        [other] = await take(broker, 1, queue)
+        # Is held in the same place as "a" was, which is still there.
+        assert await broker.start([other]) == []
+
+        async with asyncio.timeout(30):
+            assert ids([other, *await take(broker, 1, queue)]) == ["b", "a"]
+        await broker.close()
+
+
+async def test_a_lost_connection_is_nobodys_death(rabbitmq: RabbitMQServer, queue: str) -> None:
+    with Proxy(rabbitmq.port) as proxy:
+        url = f"amqp://guest:guest@127.0.0.1:{proxy.port}//"
+        broker = RabbitMQBroker(url, clock=SystemClock(), max_retries=None)
+        await broker.publish([message(name, routing_key=queue) for name in ("a", "b")])
+        await take(broker, 1, queue)
+        for _ in range(4):
+            proxy.cut()
+            [again] = await take(broker, 1, queue)
+            assert (again.message.id, again.redelivered, again.attempt) == ("a", True, 1)
+            assert await broker.start([again]) == []
         await broker.close()
 
 
@@ -208,11 +285,6 @@ async def test_an_unknown_exchange_that_vanishes_is_noticed(
 
     assert exchange in str(caught.value.errors[0])
     assert sorted(ids(await broker.receive([queue], limit=9, wait=0))) == ["a", "c"]
-
-
-QUEUES = pytest.mark.parametrize(
-    "arguments", [{}, {"x-queue-type": "quorum"}], ids=["classic", "quorum"]
-)
 
 
 @QUEUES

@@ -209,7 +209,7 @@ class Begun:
     async def _write(self, shelf: _Shelf, deliveries: Sequence[Delivery]) -> None:
         now = self._clock.monotonic()
         if now - shelf.declared_at > self._lifetime:
-            await self._topology.declare(self._queues(shelf))
+            await self._provide(shelf)
             shelf.declared_at = now
         with shelf.writing() as place:
             notes = list(self._notes(place, deliveries))
@@ -248,19 +248,19 @@ class Begun:
         """Where it is found what was noted by one who is dead."""
         return queue_of_losses(queue)
 
-    def _queues(self, shelf: _Shelf) -> list[Queue]:
+    async def _provide(self, shelf: _Shelf) -> None:
         destination = self._destination(shelf.queue)
-        arguments = {
-            "x-queue-type": "classic",
-            "x-message-ttl": round(self._lifetime * 1000),
-            "x-dead-letter-exchange": "",
-            "x-dead-letter-routing-key": destination.name,
-            # Renewed with every turn; long enough for everything to be moved before.
-            "x-expires": round(self._lifetime * 4000),
-        }
-        own = [Queue(name, queue_arguments=arguments) for name in shelf.names]
-        # A queue of tasks is declared by who knows what it is like.
-        return own if destination.name == shelf.queue else [destination, *own]
+        if destination.name != shelf.queue:
+            # A queue of tasks is declared by who knows what it is like.
+            await self._topology.declare([destination])
+        for name in shelf.names:
+            await self._topology.provide(
+                name,
+                destination.name,
+                lifetime=self._lifetime,
+                # Renewed with every turn; long enough for everything to be moved before.
+                unused=4 * self._lifetime,
+            )
 
     async def _keep(self) -> None:
         """Turn every shelf, a few times in the lifetime of a note, and when one is full."""
@@ -289,7 +289,7 @@ class Begun:
                     self._full.set()
 
     async def _turn(self, shelf: _Shelf) -> None:
-        await self._topology.declare(self._queues(shelf))
+        await self._provide(shelf)
         shelf.declared_at = self._clock.monotonic()
         left = await shelf.turn()
         running = list(shelf.running.values())

@@ -45,8 +45,9 @@ class RabbitMQBroker:
     Args:
         url: One, or several with ``;`` between them, tried in order.
         transport_options: ``heartbeat`` (seconds), ``connect_timeout``, ``confirm_timeout``
-            (seconds until a publish that RabbitMQ does not confirm fails), ``ssl`` (as
-            ``broker_use_ssl``), ``login_method``, ``client_name``,
+            (seconds until a publish that RabbitMQ does not confirm fails), ``answer_timeout``
+            (seconds until a connection that leaves a question unanswered is given up), ``ssl``
+            (as ``broker_use_ssl``), ``login_method``, ``client_name``,
             ``native_delayed_delivery_queue_type`` (``quorum`` or ``classic``), ``consumer_timeout``
             (seconds; the server's own, where it is not half an hour), ``failover_strategy``.
         max_retries: Further attempts to connect before a call fails; None: for ever.
@@ -85,11 +86,9 @@ class RabbitMQBroker:
             Client, addresses, clock=clock, options=client_options, error=BrokerUnavailable
         )
         strategy = options.get("failover_strategy")
-        self._outgoing = connected(
-            on_lost=self._forget_topology, order=address.turns(url, strategy)
-        )
-        self._incoming = connected(order=address.turns(url, strategy))
-        self._topology = Topology(self._outgoing, make_queue)
+        self._outgoing = connected(on_lost=self._restore, order=address.turns(url, strategy))
+        self._incoming = connected(on_lost=self._doubt_topology, order=address.turns(url, strategy))
+        self._topology = Topology(self._outgoing, make_queue, better=self._incoming)
         self._needed: list[str] = []
         if replies is not None:
             self._topology.know(replies)
@@ -275,9 +274,13 @@ class RabbitMQBroker:
             found[queue] = QueueStats(ready=ready + waiting, leased=leased, delayed=parked)
         return found
 
-    def _forget_topology(self) -> None:
+    def _doubt_topology(self) -> None:
         self._topology.forget()
         self._delays.forget()
+
+    def _restore(self) -> None:
+        """RabbitMQ may have been restarted."""
+        self._doubt_topology()
         self._begun.rewrite()
         self._holding.rewrite()
 

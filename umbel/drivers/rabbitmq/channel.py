@@ -132,12 +132,22 @@ class Channel:
 
         Raises:
             ChannelClosed: RabbitMQ refused one of them.
-            LinkLost: The connection broke before the last reply.
+            LinkLost: The connection broke before the last reply; or it was given up, because a
+                reply did not come: behind it, everything would wait for ever.
         """
         *others, last = self.begin(*methods)
         for future in others:
-            await asyncio.shield(future)
-        return await asyncio.shield(last)
+            await self._in_time(future)
+        return await self._in_time(last)
+
+    async def _in_time(self, future: asyncio.Future[Reply]) -> Reply:
+        try:
+            async with asyncio.timeout(self.link.patience):
+                return await asyncio.shield(future)
+        except TimeoutError as exc:
+            why = f"it has left a question unanswered for {self.link.patience:g} s"
+            self.link.close(why)
+            raise LinkLost(why) from exc
 
     def arrive_method(self, data: bytes, start: int, stop: int) -> None:
         """Part of :class:`Link`: a method frame has come."""

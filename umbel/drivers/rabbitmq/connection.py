@@ -49,6 +49,8 @@ class ClientOptions(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat: float = 8.0
     """Seconds between two signs of life; a connection without any for two of them is dropped,
     by RabbitMQ for up to three: so it has what a frozen client held within half a minute."""
+    answer_timeout: float = 20.0
+    """Seconds that RabbitMQ may leave a question unanswered, before the connection is given up."""
     login_method: str = "PLAIN"
     """``PLAIN`` or ``EXTERNAL`` (the certificate says who we are)."""
     name: str = "umbel"
@@ -63,6 +65,7 @@ def options_of(
     return ClientOptions(
         connect_timeout=float(str(options.get("connect_timeout") or connect_timeout)),
         max_retries=max_retries,
+        answer_timeout=float(str(options.get("answer_timeout") or ClientOptions().answer_timeout)),
         heartbeat=ClientOptions().heartbeat if heartbeat is None else float(str(heartbeat)),
         login_method=str(options.get("login_method") or "PLAIN").upper(),
         name=str(options.get("client_name") or name),
@@ -250,7 +253,11 @@ class Client:
 
     async def _dial(self, address: Address) -> Link:
         def make() -> Link:
-            return Link(on_lost=self._link_lost, on_blocked=self._set_blocked)
+            return Link(
+                patience=self._options.answer_timeout,
+                on_lost=self._link_lost,
+                on_blocked=self._set_blocked,
+            )
 
         transport, link = await asyncio.get_running_loop().create_connection(
             make, address.host, address.port, ssl=address.tls

@@ -12,12 +12,12 @@ import logging
 import secrets
 from collections.abc import Iterable, Sequence
 from itertools import count
-from typing import Any
 
 from pamqp import commands, frame
 from pamqp.base import Frame
 
 from umbel.drivers.rabbitmq import contents
+from umbel.drivers.rabbitmq.bell import Bell
 from umbel.drivers.rabbitmq.channel import (
     Arrived,
     Channel,
@@ -66,10 +66,10 @@ class Consumer:
         self._window_by_tag: dict[str, Window] = {}
         self._ledger = Ledger(self._name)
         self.deaths = self._ledger.deaths
-        self._waiters: set[asyncio.Future[None]] = set()
-        self._parking = Parking(self._wake)
+        self._bell = Bell()
+        self._parking = Parking(self._bell.ring)
         self._salvage = salvage
-        salvage.listen(self._wake)
+        salvage.listen(self._bell.ring)
         self._receiving = 0
         self._has_abandoned_look = False
         self._closing = False
@@ -95,7 +95,7 @@ class Consumer:
                 now = self._clock.monotonic()
                 if taken or now >= deadline:
                     return taken
-                await self._news(deadline - now)
+                await self._bell.wait(deadline - now)
         except asyncio.CancelledError:
             # Who has gone may not come back: others are to have what would arrive for them.
             if self._receiving == 1:
@@ -211,7 +211,7 @@ class Consumer:
         """Give back everything, and wait until RabbitMQ has taken note. Idempotent."""
         # A receive that waits must not take again what is given back here.
         self._closing = True
-        self._wake()
+        self._bell.ring()
         channel = self._channel
         if channel is None or channel.closed is not None:
             self._forget()
@@ -375,21 +375,10 @@ class Consumer:
         """
         for queue in queues:
             if await self._topology.count(queue) is None:
-                self._subscriptions.pop(queue, None)
+                self._desert(queue)
         channel = self._channel
         if channel is not None and channel.closed is None:
             await channel.call(commands.Basic.Qos(prefetch_count=1))
-
-    async def _news(self, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[None] = loop.create_future()
-        self._waiters.add(waiter)
-        timer = loop.call_later(seconds, _wake_one, waiter)
-        try:
-            await waiter
-        finally:
-            timer.cancel()
-            self._waiters.discard(waiter)
 
     # What RabbitMQ says -----------------------------------------------------------------------
 
@@ -404,7 +393,7 @@ class Consumer:
             self._channel = await link.channel(
                 Listener(
                     delivered=self._delivered,
-                    rest=self._wake,
+                    rest=self._bell.ring,
                     cancelled=self._cancelled,
                     closed=self._lose,
                 )
@@ -455,7 +444,18 @@ class Consumer:
             for arrived in subscription.arrived:
                 self._ledger.drop(arrived.tag)
         self._ledger.release(self._parking.drop(window.queue))
-        self._wake()
+        self._bell.ring()
+
+    def _desert(self, queue: str) -> None:
+        """A queue is not there; or so RabbitMQ says, which may be starting."""
+        subscription, channel = self._subscriptions.get(queue), self._channel
+        if subscription is not None and channel is not None:
+            tag = subscription.window.tag
+            cancel = commands.Basic.Cancel(consumer_tag=tag, nowait=True)
+            channel.write(frame.marshal(cancel, channel.number))
+            self._return(subscription.arrived)
+            subscription.arrived.clear()
+            self._cancelled(tag)
 
     def _stop_consuming(self) -> None:
         """Give back what nobody has fetched, and have no more pushed, until somebody receives."""
@@ -481,20 +481,18 @@ class Consumer:
     def _lose(self, reason: Exception) -> None:
         if isinstance(reason, ChannelClosed):
             logger.warning("RabbitMQ closed the channel of the messages in hand: %s", reason)
+        unclear = self._ledger.unclear
+        self._ledger.survive(
+            contents.id_of(each.header)
+            for subscription in self._subscriptions.values()
+            for each in subscription.arrived
+            if each.tag not in unclear
+        )
         self._forget()
-        self._wake()
+        self._bell.ring()
 
     def _forget(self) -> None:
         self._subscriptions.clear()
         self._window_by_tag.clear()
         self._ledger.forget()
         self._parking.drop_all()
-
-    def _wake(self) -> None:
-        for waiter in self._waiters:
-            _wake_one(waiter)
-
-
-def _wake_one(waiter: asyncio.Future[Any]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)

@@ -17,7 +17,8 @@ from umbel.drivers.rabbitmq import marks, tables
 from umbel.exceptions import DecodeError, EncodeError
 from umbel.model import Message
 
-__all__ = ["ACK", "DELIVER", "NACK", "Properties", "ack", "message_of", "nack", "publication"]
+__all__ = ["ACK", "DELIVER", "NACK", "Properties"]
+__all__ += ["ack", "id_of", "message_of", "nack", "publication"]
 
 DELIVER, ACK, NACK, PUBLISH = 0x003C003C, 0x003C0050, 0x003C0078, 0x003C0028
 
@@ -226,6 +227,14 @@ class Properties:
                 end = at + 1 + header[at]
                 self.fields[name] = header[at + 1 : end].decode()
                 at = end
+
+
+def id_of(header: bytes) -> str:
+    """The id that a message has, by its content header; empty when it cannot be read."""
+    try:
+        return str(Properties(header).fields.get("correlation_id", ""))
+    except DecodeError:
+        return ""
 
 
 def message_of(exchange: str, routing_key: str, header: bytes, body: bytes) -> Message:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -10,6 +10,8 @@ from umbel.drivers.rabbitmq.windows import Window
 from umbel.model import Delivery
 
 __all__ = ["Ledger"]
+
+_MOST_SURVIVED = 10_000
 
 
 class Ledger:
@@ -33,6 +35,9 @@ class Ledger:
         """What callers have."""
         self.unclear: set[int] = set()
         """What RabbitMQ has handed out before, to whoever, that did not say what became of it."""
+        self._survived: dict[str, None] = {}
+        # The ids of what was held here when a connection broke, the latest last: RabbitMQ hands it
+        # out again as it does after a death, and we live.
         self._turns: dict[int, int] = {}
         # By delivery tag, how often what is held was handed out again from here.
 
@@ -51,6 +56,15 @@ class Ledger:
         self.forget()
         self._epoch += 1
         self.prefix = f"{self._name}.{self._epoch}."
+
+    def survive(self, ids: Iterable[str]) -> None:
+        """The channel broke under us with messages of these ids, as well as what callers have."""
+        survived = self._survived
+        clear = [each for tag, each in self.handed_out.items() if tag not in self.unclear]
+        for id_ in (*ids, *(each.message.id for each in clear)):
+            survived[id_] = None
+        while len(survived) > _MOST_SURVIVED:
+            del survived[next(iter(survived))]
 
     def forget(self) -> None:
         """The channel is closed: nothing is held any more."""
@@ -135,8 +149,16 @@ class Ledger:
         """How often the holders of this have died, should this one die, too; 0: nobody has."""
         if delivery.attempt > 1:
             return delivery.attempt
+        number = self.number(delivery)
+        if number not in self.unclear:
+            return 0
+        if delivery.message.id in self._survived:
+            # We had it before.
+            del self._survived[delivery.message.id]
+            self.unclear.discard(number)
+            return 0
         # Whoever had it before may have died as well, and said nothing.
-        return 2 if self.number(delivery) in self.unclear else 0
+        return 2
 
     def count(self, queue: str) -> int:
         """How many messages of a queue are held."""

@@ -30,6 +30,7 @@ class Link(asyncio.BufferedProtocol):
     :meth:`drained` says when the other end has caught up.
 
     Args:
+        patience: Seconds that a question of a channel may stay unanswered.
         on_lost: Called once, when the connection is gone.
         on_blocked: Called with the reason when RabbitMQ takes no more messages, and with None
             when it does again.
@@ -38,10 +39,12 @@ class Link(asyncio.BufferedProtocol):
     def __init__(
         self,
         *,
+        patience: float,
         on_lost: Callable[[Link], None],
         on_blocked: Callable[[str | None], None],
     ) -> None:
         self._number = next(_numbers)
+        self.patience = patience
         self._on_lost = on_lost
         self._on_blocked = on_blocked
         self._loop = asyncio.get_running_loop()

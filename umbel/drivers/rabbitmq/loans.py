@@ -93,10 +93,14 @@ class Loans:
         held = [each for each in fresh if deaths.get(each.tag) and each.defect is None]
         if not held or self._outgoing.blocked is not None:
             return lost
-        await self._suspects.hold(deaths, held)
-        # Only now: whoever dies in between leaves the message twice, not nowhere.
-        lost_meanwhile = self._consumer.ack(held)
-        self._suspects.strike(lost_meanwhile)
+        try:
+            await self._suspects.hold(deaths, held)
+        finally:
+            # Only now: whoever dies in between leaves the message twice, not nowhere. Also where
+            # only some copies came: these are held there from now on.
+            kept = self._suspects.tags
+            lost_meanwhile = self._consumer.ack([each for each in held if each.tag in kept])
+            self._suspects.strike(lost_meanwhile)
         return lost + lost_meanwhile
 
     async def close(self) -> None:

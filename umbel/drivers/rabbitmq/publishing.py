@@ -10,11 +10,10 @@ from pamqp import commands
 
 from umbel.drivers.rabbitmq.channel import Arrived, Channel, ChannelClosed, LinkLost, Listener
 from umbel.drivers.rabbitmq.connection import Client
-from umbel.drivers.rabbitmq.contents import Properties, publication
+from umbel.drivers.rabbitmq.contents import id_of, publication
 from umbel.drivers.rabbitmq.topology import Topology
 from umbel.exceptions import (
     BatchError,
-    DecodeError,
     EncodeError,
     OperationalError,
     QueueConflict,
@@ -231,7 +230,7 @@ class Publisher:
             places.setdefault(key, []).append(index)
         homeless: list[int] = []
         for content in batch.returned:
-            key = (content.exchange, content.routing_key, content.body, _id_of(content))
+            key = (content.exchange, content.routing_key, content.body, id_of(content.header))
             found = places.get(key)
             if not found:
                 continue
@@ -306,13 +305,6 @@ def _expiration(message: Message, now: float) -> str | None:
         return None
     moment = drop_time(message, message_ttl=None, now=now)
     return None if moment is None else str(max(0, min(round((moment - now) * 1000), 0xFFFFFFFF)))
-
-
-def _id_of(content: Arrived) -> str:
-    try:
-        return str(Properties(content.header).fields.get("correlation_id", ""))
-    except DecodeError:
-        return ""
 
 
 def _unroutable(message: Message) -> Exception:

@@ -7,6 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Container, Sequence
 from datetime import datetime
+from itertools import count
 
 import msgspec
 from pamqp import commands
@@ -89,6 +90,7 @@ class Salvage:
         self._wake: Callable[[], None] = _nobody
         self._channel: Channel | None = None
         self._opening = asyncio.Lock()
+        self._consumers = count()
         self._queue_by_consumer: dict[str, str] = {}
         self._wrecks: dict[tuple[str, str], _Wreck] = {}
         self._wreck_by_receipt: dict[str, _Wreck] = {}
@@ -125,9 +127,11 @@ class Salvage:
             known = set(self._queue_by_consumer.values())
             for queue in queues:
                 if queue not in known:
-                    consumer = f"{self._name}-{len(self._queue_by_consumer)}"
-                    self._queue_by_consumer[consumer] = queue
+                    consumer = f"{self._name}-{next(self._consumers)}"
                     await self._topology.declare([queue_of_losses(queue)])
+                    # Not before: had this failed, nobody would ever consume it. Not after the
+                    # call: what is found there may come with its answer.
+                    self._queue_by_consumer[consumer] = queue
                     await channel.call(Consume(queue=losses_of(queue), consumer_tag=consumer))
 
     def leave(self) -> None:

@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Container, Sequence
 
 import msgspec
+from pamqp import commands
 
 from umbel.drivers.rabbitmq import contents, marks
 from umbel.drivers.rabbitmq.begun import name_of
@@ -22,7 +23,7 @@ from umbel.drivers.rabbitmq.methods import Consume
 from umbel.drivers.rabbitmq.publishing import Publisher
 from umbel.drivers.rabbitmq.topology import Topology
 from umbel.exceptions import BrokerUnavailable
-from umbel.model import Delivery, Message, Queue
+from umbel.model import Delivery, Message
 from umbel.protocols import Clock
 
 __all__ = ["Suspects"]
@@ -94,6 +95,7 @@ class Suspects:
             BrokerUnavailable: No connection, or it broke.
         """
         loop = asyncio.get_running_loop()
+        channel: Channel | None = None
         try:
             channel = await self._watch({delivery.queue for delivery in deliveries})
             for delivery in deliveries:
@@ -109,7 +111,8 @@ class Suspects:
             for delivery in deliveries:
                 # One that comes after all is not wanted any more.
                 coming = self._coming.pop(delivery.tag, None)
-                if coming is not None and coming.done() and not coming.cancelled():
+                # What came over a channel that is closed has been taken back.
+                if coming is not None and coming.done() and channel is self._channel:
                     self._note(delivery, deaths_by_tag[delivery.tag], coming)
         if channel is not self._channel or len(numbers) != len(deliveries):
             raise BrokerUnavailable("the connection to RabbitMQ broke while messages were started")
@@ -134,7 +137,7 @@ class Suspects:
                 await self._topology.delete(place)
 
     def _note(self, delivery: Delivery, deaths: int, coming: asyncio.Future[int]) -> None:
-        if coming.exception() is None:
+        if not coming.cancelled() and coming.exception() is None:
             now = self._clock.monotonic()
             self._held_by_tag[delivery.tag] = _Held(coming.result(), delivery, deaths, now)
 
@@ -164,16 +167,10 @@ class Suspects:
                 )
             for queue in queues - self._place_by_queue.keys():
                 place = name_of(f"umbel.suspects.{self._name}", queue)
-                arguments = {
-                    "x-queue-type": "classic",
-                    "x-message-ttl": round(_LIFETIME * 1000),
-                    "x-dead-letter-exchange": "",
-                    "x-dead-letter-routing-key": queue,
-                    "x-expires": round(_UNUSED_FOR * 1000),
-                }
-                await self._topology.declare([Queue(place, queue_arguments=arguments)])
-                await channel.call(Consume(queue=place, consumer_tag=place))
+                await self._topology.provide(place, queue, lifetime=_LIFETIME, unused=_UNUSED_FOR)
+                # Also for whoever comes after one that is cancelled now: RabbitMQ has been asked.
                 self._place_by_queue[queue] = place
+                await channel.call(Consume(queue=place, consumer_tag=place))
             return channel
 
     def _delivered(self, arrived: Arrived) -> None:
@@ -181,16 +178,26 @@ class Suspects:
         coming = self._coming.get(marks.copied(contents.Properties(arrived.header).headers))
         if coming is not None and not coming.done():
             coming.set_result(arrived.tag)
-        elif channel is not None:
+        elif channel is None:
+            return
+        elif arrived.redelivered:
+            # Held here until a connection was lost, and then taken back: by then its original may
+            # have been acknowledged. On to where that came from.
+            channel.write(contents.nack(channel.number, arrived.tag, requeue=False))
+        else:
+            # Not waited for any more: its original was not acknowledged.
             channel.write(contents.ack(channel.number, arrived.tag))
 
     def _cancelled(self, _: str) -> None:
-        # Deleted by somebody, with what was in it.
-        self._forget(LinkLost("a queue was deleted"))
-        self._channel = None
+        # Deleted by somebody, with what was in it. What is held of other queues goes back.
+        channel = self._channel
+        if channel is not None and channel.closed is None:
+            channel.begin(commands.Channel.Close(200, "bye", 0, 0))
+            channel.lose(LinkLost("a queue was deleted"))
 
     def _forget(self, reason: Exception) -> None:
         """RabbitMQ has taken back all copies."""
+        self._channel = None
         self._place_by_queue.clear()
         self._held_by_tag.clear()
         for coming in self._coming.values():

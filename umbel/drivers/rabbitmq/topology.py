@@ -59,15 +59,26 @@ class Topology:
     """Declares things on a channel of its own, which RabbitMQ closes at every refusal.
 
     Args:
+        client: What it asks over, unless ``better`` is connected.
         make_queue: What is made of the name of a queue that does not exist.
+        better: A client that publishes nothing, and so is answered also when RabbitMQ is short of
+            memory.
     """
 
-    def __init__(self, client: Client, make_queue: Callable[[str], Queue]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        make_queue: Callable[[str], Queue],
+        *,
+        better: Client | None = None,
+    ) -> None:
         self._client = client
+        self._better = better
         self._make_queue = make_queue
         self._channel: Channel | None = None
         self._turn = asyncio.Lock()
         self._queue_by_name: dict[str, Queue] = {}
+        self._stations: dict[str, Queue] = {}
         self._existing: set[str] = set()
         """Queues that were there on this connection when somebody last looked."""
         self._exchanges: set[str] = set()
@@ -84,6 +95,42 @@ class Topology:
     def is_there(self, queue: str) -> bool:
         """Whether a queue existed when somebody last looked."""
         return queue in self._existing
+
+    async def provide(self, name: str, to: str, *, lifetime: float, unused: float) -> None:
+        """Make a queue exist whose messages RabbitMQ moves on when they grow old, or are rejected.
+
+        It moves them from one classic queue to another also as it starts, and expired messages are
+        moved first thing then. A quorum queue has no leader yet at that moment, and RabbitMQ drops
+        what a classic one has for it ("leader not known. Command is dropped"); only what a quorum
+        queue moves on "at least once" is sent until it has arrived.
+
+        Args:
+            to: Where they are moved; taken for a quorum queue unless we know better.
+            lifetime: Seconds.
+            unused: Seconds after which it is deleted, when nobody declares or consumes it.
+        """
+        made = self._stations.get(name)
+        if made is not None:
+            # What is known of the destination may have changed; this queue has not.
+            await self.declare([made])
+            return
+        arguments: dict[str, object] = {
+            "x-queue-type": "classic",
+            "x-message-ttl": round(lifetime * 1000),
+            "x-dead-letter-exchange": "",
+            "x-dead-letter-routing-key": to,
+            "x-expires": round(unused * 1000),
+        }
+        known = self._queue_by_name.get(to)
+        if known is None or known.queue_arguments.get("x-queue-type") == "quorum":
+            arguments |= {
+                "x-queue-type": "quorum",
+                "x-dead-letter-strategy": "at-least-once",
+                "x-overflow": "reject-publish",
+            }
+        station = Queue(name, queue_arguments=arguments)
+        await self.declare([station])
+        self._stations[name] = station
 
     def miss(self, queue: str) -> None:
         """A queue is not there any more."""
@@ -135,6 +182,7 @@ class Topology:
     async def delete(self, queue: str) -> None:
         """Make a queue not exist."""
         self.miss(queue)
+        self._stations.pop(queue, None)
         await self.insist(DeleteQueue(queue=queue))
 
     async def purge(self, queue: str) -> int:
@@ -158,14 +206,16 @@ class Topology:
         """
         # One at a time: a refusal closes the channel under everyone who uses it.
         async with self._turn:
-            link = await self._client.link()
+            better = self._better
+            client = better if better is not None and better.connected else self._client
+            link = await client.link()
             try:
                 channel = self._channel
                 if channel is None or channel.closed is not None or channel.link is not link:
                     channel = self._channel = await link.channel()
                 return await channel.call(*methods)
             except LinkLost as exc:
-                raise self._client.lost(exc) from exc
+                raise client.lost(exc) from exc
 
     async def insist(self, *methods: Frame) -> Reply:
         """:meth:`call`, where a refusal is nobody's business but the caller's caller's.
