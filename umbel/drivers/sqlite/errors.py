@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-__all__ = ["Unusable", "explain", "is_busy"]
+__all__ = ["Unusable", "explain", "is_busy", "is_damaged"]
 
 _LOCKED = "another program has locked it: one that is stopped, or in a long transaction"
 _CAUSES = {
@@ -28,6 +28,13 @@ class Unusable(Exception):
 def is_busy(error: sqlite3.Error) -> bool:
     """Whether it is worth asking again at once."""
     return _name(error).startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+
+
+def is_damaged(error: BaseException | None) -> bool:
+    """Whether the file is no database, or none any more."""
+    return isinstance(error, sqlite3.Error) and _name(error).startswith(
+        ("SQLITE_NOTADB", "SQLITE_CORRUPT")
+    )
 
 
 def explain(error: Exception, path: str) -> str:

@@ -7,9 +7,10 @@ import os
 import secrets
 import stat
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
-__all__ = ["Listener", "create", "identity", "ring"]
+__all__ = ["Listener", "create", "identity", "ring", "set_aside"]
 
 
 def create(path: str) -> None:
@@ -38,6 +39,15 @@ def create(path: str) -> None:
             draft.rename(database)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def set_aside(path: str, now: datetime) -> str:
+    """Rename a damaged database and what SQLite has beside it; its new name."""
+    aside = f"{path}.damaged-{now:%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+    for ending in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            Path(f"{path}{ending}").rename(f"{aside}{ending}")
+    return aside
 
 
 def identity(path: Path) -> tuple[int, int] | None:

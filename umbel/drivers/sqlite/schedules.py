@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar
 
 from umbel.drivers.sqlite import messages
 from umbel.drivers.sqlite.connection import Connection
+from umbel.drivers.sqlite.errors import is_damaged
+from umbel.drivers.sqlite.files import set_aside
 from umbel.drivers.sqlite.session import Session
 from umbel.exceptions import BrokerUnavailable, EncodeError
 from umbel.model import Firing, Leadership, Message, ScheduleRecord
@@ -82,6 +85,9 @@ class _Schedules:
 class SQLiteScheduleFile(_Schedules):
     """Implements ``umbel.protocols.ScheduleStore`` on a file of its own.
 
+    A damaged file is put aside, and a new one begun: what a schedule needs most is to go on, and
+    the entries of the configuration are not lost with it.
+
     Args:
         path: The database; made when it is not there.
     """
@@ -103,6 +109,25 @@ class SQLiteScheduleFile(_Schedules):
             patience=patience,
         )
         super().__init__(connection, clock)
+
+    async def open(self) -> None:
+        """Open the file, unless it is damaged: then begin a new one. Idempotent."""
+        if self._connection.opened:
+            return
+        try:
+            await super().open()
+            await self._connection.run(_check, writes=False)
+        except BrokerUnavailable as error:
+            if not is_damaged(error.__cause__):
+                raise
+            await self._connection.close()
+            aside = set_aside(self._connection.path, self._clock.now())
+            logger.error(  # noqa: TRY400 - the sentence says it
+                "The schedule file %s is damaged (%s). It is now %s, and a new one has been begun: "
+                "entries of the configuration start anew, others are lost.",
+                *(self._connection.path, error.__cause__, aside),
+            )
+            await super().open()
 
     async def close(self) -> None:
         """Close the database. Idempotent."""
@@ -126,6 +151,15 @@ class SQLiteSchedules(_Schedules):
         for message, reason in refused:
             logger.error("The periodic task %r is lost: %s", message.id, reason)
         return taken
+
+
+def _check(session: Session) -> None:
+    """Read all of it; a file may be damaged where nobody has looked yet."""
+    for (said,) in session.execute("PRAGMA quick_check"):
+        if said != "ok":
+            error = sqlite3.DatabaseError(said)
+            error.sqlite_errorname = "SQLITE_CORRUPT"
+            raise error
 
 
 def _leader(session: Session) -> tuple[str, int, float, int]:
