@@ -136,7 +136,9 @@ def test_a_port_that_is_taken_ends_the_worker_with_a_sentence(site: Site) -> Non
         process = site.worker("-c", "1", "--health-port", str(taken.getsockname()[1]))
 
         assert process.wait(30) == 1
-    assert re.search(r"cannot listen on 0\.0\.0\.0:\d+", site.log.read_text())
+    log = site.log.read_text()
+    assert re.search(r"cannot listen on 0\.0\.0\.0:\d+", log)
+    assert "Traceback" not in log
 
 
 async def test_a_worker_that_gets_nothing_although_there_is_something_gives_up(

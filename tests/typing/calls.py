@@ -2,7 +2,7 @@
 
 from typing import assert_type
 
-from umbel import AsyncResult, Signature, Task, Umbel, chord, group
+from umbel import AsyncResult, Signature, Task, Umbel, chord, group, shared_task
 
 app = Umbel("typing")
 
@@ -32,6 +32,26 @@ async def refetch(self: Task[..., bytes], url: str) -> bytes:
     return url.encode()
 
 
+@shared_task
+def half(x: int) -> float:
+    return x / 2
+
+
+@shared_task(queue="later")
+def third(x: int) -> float:
+    return x / 3
+
+
+@shared_task(bind=True)
+def named(self: Task[..., str], x: int) -> str:
+    return f"{self.name} {x}"
+
+
+@shared_task
+async def look(url: str) -> bytes:
+    return url.encode()
+
+
 async def calls() -> None:
     assert_type(add.delay(2, 2), AsyncResult[int])
     assert_type(add.delay(2, 2).get(), int)
@@ -42,6 +62,14 @@ async def calls() -> None:
     assert_type(count.delay(["a"]).get(), dict[str, int])
     assert_type(fetch.delay("u").get(), bytes)
     assert_type(refetch.delay("u").get(), bytes)
+    assert_type(await fetch("u"), bytes)
+    assert_type(await refetch("u"), bytes)
+    assert_type(half.delay(1).get(), float)
+    assert_type(third.delay(1).get(), float)
+    assert_type(third(1), float)
+    assert_type(named.delay(1).get(), str)
+    assert_type(look.delay("u").get(), bytes)
+    assert_type(await look("u"), bytes)
     assert_type(await add.adelay(2, 2), AsyncResult[int])
     assert_type(await (await fetch.adelay("u")), bytes)
 

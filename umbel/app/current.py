@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
 from weakref import WeakSet
 
 from umbel.canvas.sender import send_through
@@ -16,6 +16,7 @@ from umbel.result.waiting import look_through
 if TYPE_CHECKING:
     from umbel.app.base import Umbel
     from umbel.app.task import Task
+    from umbel.app.task_types import BoundDecorator, CoroutineTask, Decorator
 
 __all__ = [
     "Proxy",
@@ -246,9 +247,13 @@ current_task = cast("Task[..., Any]", Proxy(context.current_task))
 
 
 @overload
+def shared_task(function: Callable[P, Coroutine[Any, Any, R]], /) -> CoroutineTask[P, R]: ...
+@overload
 def shared_task(function: Callable[P, R], /) -> Task[P, R]: ...
 @overload
-def shared_task(**options: Any) -> Callable[[Callable[..., R]], Task[..., R]]: ...
+def shared_task(*, bind: Literal[True], **options: Any) -> BoundDecorator: ...
+@overload
+def shared_task(*, bind: Literal[False] = False, **options: Any) -> Decorator: ...
 def shared_task(*args: Any, **options: Any) -> Any:
     """A task of every app, for code that knows none: a reusable library, a Django app.
 

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Coroutine
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast, overload
 
 from umbel.app.annotations import annotate
 from umbel.app.configuring.attributes import fitting
@@ -16,6 +16,7 @@ from umbel.exceptions import DuplicateTaskNameWarning
 
 if TYPE_CHECKING:
     from umbel.app.base import Umbel
+    from umbel.app.task_types import BoundDecorator, CoroutineTask, Decorator
 
 __all__ = ["TaskDecorators"]
 
@@ -29,13 +30,13 @@ class TaskDecorators(Kinds):
     """The part of an app that makes tasks."""
 
     @overload
-    def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+    def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> CoroutineTask[P, R]: ...
     @overload
     def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
     @overload
-    def task(self, /, *, bind: Literal[True], **options: Any) -> _BoundDecorator: ...
+    def task(self, /, *, bind: Literal[True], **options: Any) -> BoundDecorator: ...
     @overload
-    def task(self, /, *, bind: Literal[False] = False, **options: Any) -> _Decorator: ...
+    def task(self, /, *, bind: Literal[False] = False, **options: Any) -> Decorator: ...
     def task(self, /, *args: Any, bind: bool = False, **options: Any) -> Any:
         """Make a task of a function, with or without options.
 
@@ -146,28 +147,6 @@ class TaskDecorators(Kinds):
         return f"{module}.{name}" if module else name
 
     gen_task_name = task_name
-
-
-class _Decorator:
-    """Types ``@app.task(...)``: takes a function, gives a task of the same shape."""
-
-    @overload
-    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
-    @overload
-    def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
-    def __call__(self, function: Any, /) -> Any: ...
-
-
-class _BoundDecorator:
-    """Types ``@app.task(bind=True)``: the first parameter is the task itself."""
-
-    @overload
-    def __call__(
-        self, function: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /
-    ) -> Task[P, R]: ...
-    @overload
-    def __call__(self, function: Callable[Concatenate[Any, P], R], /) -> Task[P, R]: ...
-    def __call__(self, function: Any, /) -> Any: ...
 
 
 def _checked(

@@ -9,10 +9,12 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from umbel.exceptions import BackendUnavailable, ImproperlyConfigured, OperationalError
+
 if TYPE_CHECKING:
     from umbel.app.base import Umbel
 
-__all__ = ["causes", "loop_factory", "may_run"]
+__all__ = ["causes", "explains", "loop_factory", "may_run"]
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,11 @@ def may_run(app: Umbel) -> bool:
         "or set C_FORCE_ROOT=true to stop this warning."
     )
     return True
+
+
+def explains(error: BaseException) -> bool:
+    """Whether the error itself says what to do, so that a traceback adds nothing."""
+    return isinstance(error, ImproperlyConfigured | OperationalError | BackendUnavailable)
 
 
 def causes(error: BaseException) -> list[BaseException]:

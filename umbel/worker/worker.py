@@ -33,7 +33,7 @@ from umbel.worker.options import WorkerArguments, WorkerOptions, resolve
 from umbel.worker.parts import Foundation, Parts
 from umbel.worker.pools.choice import make_pool
 from umbel.worker.pools.scaling import ScaledPool, make_autoscaler
-from umbel.worker.process import causes, loop_factory, may_run
+from umbel.worker.process import causes, explains, loop_factory, may_run
 from umbel.worker.revoking import revocations
 from umbel.worker.revoking.revocations import Revocations
 from umbel.worker.revoking.statedb import StateFile
@@ -128,7 +128,9 @@ class Worker:
         except Exception as error:
             # The outermost handler: say what ended the worker, and end it.
             for cause in causes(error):
-                logger.critical("Unrecoverable error: %r", cause, exc_info=cause)
+                logger.critical(
+                    "Unrecoverable error: %r", cause, exc_info=None if explains(cause) else cause
+                )
             return _EX_FAILURE
 
     async def arun(self) -> int:
