@@ -14,7 +14,30 @@ from typing import Any
 
 from umbel import Umbel
 
-__all__ = ["Site"]
+__all__ = ["EARLY_AND_LATE", "Site"]
+
+EARLY_AND_LATE = """
+import os, time
+from umbel import Umbel
+
+app = Umbel("shop")
+notes = os.open("notes", os.O_APPEND | os.O_CREAT | os.O_WRONLY)
+
+
+@app.task(name="early")
+def early(number, seconds=0.0):
+    os.write(notes, f"{number}\\n".encode())
+    time.sleep(seconds)
+    return number
+
+
+@app.task(name="late", acks_late=True)
+def late(number, seconds=0.0):
+    os.write(notes, f"{number}\\n".encode())
+    time.sleep(seconds)
+    return number
+"""
+"""Tasks that note when they start: one is acknowledged before that, the other when it ends."""
 
 _STEERING = """
 import asyncio, inspect, json

@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,34 +24,20 @@ from umbel.exceptions import (
     Reject,
 )
 from umbel.result import AsyncResult
-from umbel.worker import Worker
 
-URLS = ["memory", "sqlite", "redis"]
+from .in_place import working
+
 POOLS = ["threads", "asyncio", "solo"]
 AWAY = (OperationalError, BackendUnavailable)
 
 
-def url_of(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
-    if kind == "redis":
-        found: str = request.getfixturevalue("redis_url")
-        return found
-    return f"memory://{tmp_path}" if kind == "memory" else f"sqlite:///{tmp_path}/queue.db"
-
-
-@pytest.fixture(params=URLS)
-async def app(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Umbel]:
-    url = url_of(request.param, tmp_path, request)
+@pytest.fixture(params=["memory", "sqlite", "redis"])
+async def app(request: pytest.FixtureRequest, url_of: Callable[[str], str]) -> AsyncIterator[Umbel]:
+    url = url_of(request.param)
     made = Umbel("shop", broker=url, backend=url, set_as_current=False)
     yield made
     await made.aclose()
     await asyncio.to_thread(made.close)
-
-
-@asynccontextmanager
-async def working(app: Umbel, **options: Any) -> AsyncIterator[Worker]:
-    given = {"pool": "threads", "concurrency": 2, "quiet": True, **options}
-    async with asyncio.timeout(30), Worker(app, **given) as worker:
-        yield worker
 
 
 @pytest.mark.parametrize("pool", POOLS)
@@ -421,8 +406,10 @@ class Site:
 
 
 @pytest.fixture(params=["sqlite", "redis"])
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    made = Site(tmp_path, url_of(request.param, tmp_path, request))
+def site(
+    request: pytest.FixtureRequest, tmp_path: Path, url_of: Callable[[str], str]
+) -> Iterator[Site]:
+    made = Site(tmp_path, url_of(request.param))
     yield made
     made.close()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ import pytest
 from umbel import Umbel
 from umbel.beat.answering import Answering
 from umbel.beat.service import EmbeddedService
-from umbel.testing.servers import rabbitmq_server
 
 from .site import Site
 
@@ -24,14 +23,8 @@ PATIENCE = 60.0
 
 
 @pytest.fixture(params=["sqlite", "redis", "rabbitmq"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'queue.db'}"
-    elif request.param == "redis":
-        yield request.getfixturevalue("redis_url")
-    else:
-        with rabbitmq_server() as server:
-            yield server.url()
+def url(request: pytest.FixtureRequest, url_of: Callable[[str], str]) -> str:
+    return url_of(request.param)
 
 
 @pytest.fixture

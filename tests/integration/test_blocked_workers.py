@@ -7,12 +7,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
-
-from umbel.testing.servers import rabbitmq_server
 
 from .site import Site
 
@@ -48,22 +45,13 @@ def wait(number, seconds):
 
 
 @pytest.fixture(params=["sqlite", "redis"])
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'queue.db'}"
-    else:
-        url = request.getfixturevalue("redis_url")
-    site = Site(tmp_path, url, TASKS)
-    yield site
-    site.close()
+def site(request: pytest.FixtureRequest, make_site: Callable[[str, str], Site]) -> Site:
+    return make_site(request.param, TASKS)
 
 
 @pytest.fixture
-def rabbitmq_site(tmp_path: Path) -> Iterator[Site]:
-    with rabbitmq_server() as server:
-        site = Site(tmp_path, server.url(), TASKS, backend=f"sqlite:///{tmp_path / 'results.db'}")
-        yield site
-        site.close()
+def rabbitmq_site(make_site: Callable[[str, str], Site]) -> Site:
+    return make_site("rabbitmq", TASKS)
 
 
 def deputies(process: subprocess.Popen[bytes]) -> list[int]:

@@ -12,26 +12,17 @@ import pytest
 
 import umbel.exceptions
 from umbel import Umbel
-from umbel.testing.servers import rabbitmq_server
 from umbel.worker import Worker
 from umbel.worker.fetching import intake
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis", "rabbitmq"])
-async def app(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Umbel]:
+async def app(
+    request: pytest.FixtureRequest, url_of: Callable[[str], str], tmp_path: Path
+) -> AsyncIterator[Umbel]:
     """An app with a broker of its own."""
-    urls: dict[str, Callable[[], str]] = {
-        "memory": lambda: f"memory://{tmp_path}",
-        "sqlite": lambda: f"sqlite:///{tmp_path}/q.db",
-        "redis": lambda: request.getfixturevalue("redis_url"),
-    }
-    if request.param != "rabbitmq":
-        async with an_app(urls[request.param](), f"memory://{tmp_path}") as app:
-            yield app
-        return
-    with rabbitmq_server() as server:
-        async with an_app(server.url(), f"memory://{tmp_path}") as app:
-            yield app
+    async with an_app(url_of(request.param), f"memory://{tmp_path}") as app:
+        yield app
 
 
 @asynccontextmanager

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -16,11 +15,8 @@ from umbel.worker import Worker
 
 
 @pytest.fixture(params=["sqlite", "redis"])
-async def app(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Umbel]:
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'queue.db'}"
-    else:
-        url = request.getfixturevalue("redis_url")
+async def app(request: pytest.FixtureRequest, url_of: Callable[[str], str]) -> AsyncIterator[Umbel]:
+    url = url_of(request.param)
     app = Umbel("dead", broker=url, backend=url, set_as_current=False)
     yield app
     await app.aclose()

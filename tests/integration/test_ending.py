@@ -7,45 +7,20 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
 from umbel.exceptions import WorkerLostError
 
-from .site import Site
+from .site import EARLY_AND_LATE, Site
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
-TASKS = """
-import os, time
-from umbel import Umbel
-
-app = Umbel("shop")
-notes = os.open("notes", os.O_APPEND | os.O_CREAT | os.O_WRONLY)
-
-
-@app.task(name="early")
-def early(number, seconds=0.0):
-    os.write(notes, f"{number}\\n".encode())
-    time.sleep(seconds)
-    return number
-
-
-@app.task(name="late", acks_late=True)
-def late(number, seconds=0.0):
-    os.write(notes, f"{number}\\n".encode())
-    time.sleep(seconds)
-    return number
-"""
-
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    site = Site(tmp_path, f"sqlite:///{tmp_path / 'queue.db'}", TASKS)
-    yield site
-    site.close()
+def site(make_site: Callable[[str, str], Site]) -> Site:
+    return make_site("sqlite", EARLY_AND_LATE)
 
 
 def test_a_soft_shutdown_lets_what_is_short_finish_and_gives_the_rest_back(site: Site) -> None:

@@ -7,41 +7,17 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
-from umbel.testing.servers import rabbitmq_server
-
-from .site import Site
+from .site import EARLY_AND_LATE, Site
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX"),
     pytest.mark.alone,
 ]
 
-TASKS = """
-import os, time
-from umbel import Umbel
-
-app = Umbel("shop")
-notes = os.open("notes", os.O_APPEND | os.O_CREAT | os.O_WRONLY)
-
-
-@app.task(name="early")
-def early(number, seconds=0.0):
-    os.write(notes, f"{number}\\n".encode())
-    time.sleep(seconds)
-    return number
-
-
-@app.task(name="late", acks_late=True)
-def late(number, seconds=0.0):
-    os.write(notes, f"{number}\\n".encode())
-    time.sleep(seconds)
-    return number
-"""
 
 BROKERS, NAMES, POOLS = ["sqlite", "redis", "rabbitmq"], ["early", "late"], ["prefork", "threads"]
 # Each pair of them at least once; all together with FETCHING=all.
@@ -60,21 +36,8 @@ ALL = list(itertools.product(BROKERS, NAMES, POOLS))
 
 
 @pytest.fixture
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    broker = request.param
-    results = f"sqlite:///{tmp_path / 'results.db'}"
-    if broker == "rabbitmq":
-        with rabbitmq_server() as server:
-            site = Site(tmp_path, server.url(), TASKS, backend=results)
-            yield site
-            site.close()
-        return
-    url = f"sqlite:///{tmp_path / 'queue.db'}"
-    if broker == "redis":
-        url = request.getfixturevalue("redis_url")
-    site = Site(tmp_path, url, TASKS)
-    yield site
-    site.close()
+def site(request: pytest.FixtureRequest, make_site: Callable[[str, str], Site]) -> Site:
+    return make_site(request.param, EARLY_AND_LATE)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +41,8 @@ def work(seconds=0.0):
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    site = Site(tmp_path, f"sqlite:///{tmp_path / 'queue.db'}", TASKS)
-    yield site
-    site.close()
+def site(make_site: Callable[[str, str], Site]) -> Site:
+    return make_site("sqlite", TASKS)
 
 
 def free_port() -> int:

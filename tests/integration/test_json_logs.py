@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,10 +35,8 @@ def fail():
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    site = Site(tmp_path, f"sqlite:///{tmp_path / 'queue.db'}", TASKS)
-    yield site
-    site.close()
+def site(make_site: Callable[[str, str], Site]) -> Site:
+    return make_site("sqlite", TASKS)
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])

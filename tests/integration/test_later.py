@@ -6,14 +6,13 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from umbel.testing.servers import rabbitmq_server
 from umbel.wire import tasks as wire
 from umbel.wire.call import Call
 
@@ -41,20 +40,8 @@ def work(number):
 
 
 @pytest.fixture(params=["sqlite", "redis", "rabbitmq"])
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    if request.param == "rabbitmq":
-        with rabbitmq_server() as server:
-            results = f"sqlite:///{tmp_path / 'results.db'}"
-            site = Site(tmp_path, server.url(), TASKS, backend=results)
-            yield site
-            site.close()
-        return
-    url = f"sqlite:///{tmp_path / 'queue.db'}"
-    if request.param == "redis":
-        url = request.getfixturevalue("redis_url")
-    site = Site(tmp_path, url, TASKS)
-    yield site
-    site.close()
+def site(request: pytest.FixtureRequest, make_site: Callable[[str, str], Site]) -> Site:
+    return make_site(request.param, TASKS)
 
 
 async def send(site: Site, count: int, *, due_in: float, first: int) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -70,10 +69,8 @@ def pid():
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    site = Site(tmp_path, f"sqlite:///{tmp_path / 'queue.db'}", TASKS)
-    yield site
-    site.close()
+def site(make_site: Callable[[str, str], Site]) -> Site:
+    return make_site("sqlite", TASKS)
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "asyncio", "solo"])

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -40,14 +39,8 @@ def after(number):
 
 
 @pytest.fixture(params=["sqlite", "redis"])
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'queue.db'}"
-    else:
-        url = request.getfixturevalue("redis_url")
-    site = Site(tmp_path, url, TASKS)
-    yield site
-    site.close()
+def site(request: pytest.FixtureRequest, make_site: Callable[[str, str], Site]) -> Site:
+    return make_site(request.param, TASKS)
 
 
 def test_a_task_whose_process_is_lost_is_retried_as_often_as_it_may_be(site: Site) -> None:

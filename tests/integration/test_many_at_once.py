@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib.util
 import signal
 import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -45,10 +44,8 @@ TOLERANCE = 3.0
 
 
 @pytest.fixture
-def site(tmp_path: Path, redis_url: str) -> Iterator[Site]:
-    site = Site(tmp_path, redis_url, TASKS)
-    yield site
-    site.close()
+def site(make_site: Callable[[str, str], Site]) -> Site:
+    return make_site("redis", TASKS)
 
 
 @pytest.mark.parametrize(("pool", "task"), [("asyncio", "await"), ("gevent", "wait")])

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
+from functools import partial
 
 import pytest
 
@@ -15,26 +11,9 @@ from umbel import Umbel
 from umbel.exceptions import ImproperlyConfigured, NotRegistered
 from umbel.worker import Worker
 
+from . import in_place
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
-async def app(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Umbel]:
-    """An app with a broker and a result backend of its own."""
-    urls: dict[str, Callable[[], str]] = {
-        "memory": lambda: f"memory://{tmp_path}",
-        "sqlite": lambda: f"sqlite:///{tmp_path}/q.db",
-        "redis": lambda: request.getfixturevalue("redis_url"),
-    }
-    url = urls[request.param]()
-    app = Umbel("test", broker=url, backend=url, set_as_current=False)
-    yield app
-    await app.aclose()
-
-
-@asynccontextmanager
-async def working(app: Umbel, **options: Any) -> AsyncIterator[Worker]:
-    given = {"pool": "threads", "concurrency": 1, "quiet": True, **options}
-    async with asyncio.timeout(60), Worker(app, **given) as worker:
-        yield worker
+working = partial(in_place.working, concurrency=1)
 
 
 @pytest.mark.parametrize("late", [False, True])

@@ -28,16 +28,14 @@ def rabbitmq_url() -> Iterator[str]:
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis", "rabbitmq"])
-async def app(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Umbel]:
+async def app(
+    request: pytest.FixtureRequest, url_of: Callable[[str], str], tmp_path: Path
+) -> AsyncIterator[Umbel]:
     """An app with a broker of its own."""
-    urls: dict[str, Callable[[], str]] = {
-        "memory": lambda: f"memory://{tmp_path}",
-        "sqlite": lambda: f"sqlite:///{tmp_path}/q.db",
-        "redis": lambda: request.getfixturevalue("redis_url"),
-        "rabbitmq": lambda: request.getfixturevalue("rabbitmq_url"),
-    }
-    url = urls[request.param]()
-    backend = f"memory://{tmp_path}" if request.param == "rabbitmq" else url
+    if request.param == "rabbitmq":
+        url, backend = request.getfixturevalue("rabbitmq_url"), f"memory://{tmp_path}"
+    else:
+        url = backend = url_of(request.param)
     app = Umbel("test", broker=url, backend=backend, set_as_current=False)
     app.conf.task_default_queue = f"q-{tmp_path.name}"
     yield app

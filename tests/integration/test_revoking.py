@@ -5,30 +5,18 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
 from umbel import Umbel, signals
 from umbel.exceptions import TaskRevokedError
-from umbel.worker import Worker
 
+from . import in_place
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
-async def app(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Umbel]:
-    """An app with a broker and a result backend of its own."""
-    urls: dict[str, Callable[[], str]] = {
-        "memory": lambda: f"memory://{tmp_path}",
-        "sqlite": lambda: f"sqlite:///{tmp_path}/q.db",
-        "redis": lambda: request.getfixturevalue("redis_url"),
-    }
-    url = urls[request.param]()
-    app = Umbel("test", broker=url, backend=url, set_as_current=False)
-    yield app
-    await app.aclose()
+working = partial(in_place.working, concurrency=1)
 
 
 @pytest.fixture
@@ -42,13 +30,6 @@ def told() -> Iterator[list[dict[str, Any]]]:
     signals.task_revoked.connect(note)
     yield heard
     signals.task_revoked.disconnect(note)
-
-
-@asynccontextmanager
-async def working(app: Umbel, **options: Any) -> AsyncIterator[Worker]:
-    given = {"pool": "threads", "concurrency": 1, "quiet": True, **options}
-    async with asyncio.timeout(30), Worker(app, **given) as worker:
-        yield worker
 
 
 async def revoked(app: Umbel, id_: str, reason: str = "revoked") -> None:

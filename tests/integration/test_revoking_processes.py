@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,38 +12,14 @@ import pytest
 from umbel.exceptions import TaskRevokedError
 from umbel.testing.servers import rabbitmq_server
 
-from .site import Site
+from .site import EARLY_AND_LATE, Site
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
-TASKS = """
-import os, time
-from umbel import Umbel
-
-app = Umbel("shop")
-notes = os.open("notes", os.O_APPEND | os.O_CREAT | os.O_WRONLY)
-
-
-@app.task(name="early")
-def early(number, seconds=0.0):
-    os.write(notes, f"{number}\\n".encode())
-    time.sleep(seconds)
-    return number
-
-
-@app.task(name="late", acks_late=True)
-def late(number, seconds=0.0):
-    os.write(notes, f"{number}\\n".encode())
-    time.sleep(seconds)
-    return number
-"""
-
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    site = Site(tmp_path, f"sqlite:///{tmp_path / 'queue.db'}", TASKS)
-    yield site
-    site.close()
+def site(make_site: Callable[[str, str], Site]) -> Site:
+    return make_site("sqlite", EARLY_AND_LATE)
 
 
 @pytest.mark.parametrize("name", ["early", "late"])
@@ -69,7 +45,7 @@ def test_a_state_file_remembers_revokes_over_a_restart(tmp_path: Path) -> None:
     # A broker that cannot hold them.
     with rabbitmq_server() as server:
         results = f"sqlite:///{tmp_path / 'results.db'}"
-        site = Site(tmp_path, server.url(), TASKS, backend=results)
+        site = Site(tmp_path, server.url(), EARLY_AND_LATE, backend=results)
         try:
             _remembers(site)
         finally:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,10 @@ import pytest
 from umbel import Broadcast, Exchange, Queue, Umbel
 from umbel.exceptions import BatchError
 from umbel.worker import Worker
+
+from . import in_place
+
+working = partial(in_place.working, pool="asyncio")
 
 LOGS = Exchange("logs", "topic")
 QUEUES = [
@@ -37,13 +41,6 @@ async def app_of(url: str, **settings: Any) -> AsyncIterator[Umbel]:
     app = Umbel("test", broker=url, backend=url, set_as_current=False, **settings)
     yield app
     await app.aclose()
-
-
-@asynccontextmanager
-async def working(app: Umbel, **options: Any) -> AsyncIterator[Worker]:
-    given = {"pool": "asyncio", "concurrency": 2, "quiet": True, **options}
-    async with asyncio.timeout(30), Worker(app, **given) as worker:
-        yield worker
 
 
 def note_queues(app: Umbel) -> list[str]:

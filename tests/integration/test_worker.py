@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,28 +18,9 @@ from umbel.wire import tasks as wire
 from umbel.wire.call import Call
 from umbel.worker import Worker
 
+from .in_place import working
+
 POOLS = ["threads", "solo", "asyncio"]
-
-
-@pytest.fixture(params=["memory", "sqlite", "redis"])
-async def app(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Umbel]:
-    """An app with a broker and a result backend of its own."""
-    urls: dict[str, Callable[[], str]] = {
-        "memory": lambda: f"memory://{tmp_path}",
-        "sqlite": lambda: f"sqlite:///{tmp_path}/q.db",
-        "redis": lambda: request.getfixturevalue("redis_url"),
-    }
-    url = urls[request.param]()
-    app = Umbel("test", broker=url, backend=url, set_as_current=False)
-    yield app
-    await app.aclose()
-
-
-@asynccontextmanager
-async def working(app: Umbel, **options: Any) -> AsyncIterator[Worker]:
-    given = {"pool": "threads", "concurrency": 2, "quiet": True, **options}
-    async with asyncio.timeout(30), Worker(app, **given) as worker:
-        yield worker
 
 
 async def put(app: Umbel, *messages: Message) -> None:

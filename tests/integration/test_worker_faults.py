@@ -6,7 +6,6 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,8 @@ from umbel.testing.faults import (
 )
 from umbel.wire import tasks as wire
 from umbel.wire.call import Call
-from umbel.worker import Worker
+
+from .in_place import working
 
 CUT = BrokerUnavailable("the wire was cut")
 AWAY = BackendUnavailable("the backend is away")
@@ -67,13 +67,6 @@ async def app(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[F
     app.conf.update(worker_lease=LEASE)
     yield app
     await app.aclose()
-
-
-@asynccontextmanager
-async def working(app: Umbel, **options: Any) -> AsyncIterator[Worker]:
-    given = {"pool": "threads", "concurrency": 2, "quiet": True, **options}
-    async with asyncio.timeout(30), Worker(app, **given) as worker:
-        yield worker
 
 
 async def client(app: FragileApp) -> Broker:

@@ -7,49 +7,21 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from umbel.exceptions import WorkerLostError
 
-from .site import Site
+from .site import EARLY_AND_LATE, Site
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
-TASKS = """
-import os, time
-from umbel import Umbel
-
-app = Umbel("shop")
-notes = os.open("notes", os.O_APPEND | os.O_CREAT | os.O_WRONLY)
-
-
-@app.task(name="early")
-def early(number, seconds=0.0):
-    os.write(notes, f"{number}\\n".encode())
-    time.sleep(seconds)
-    return number
-
-
-@app.task(name="late", acks_late=True)
-def late(number, seconds=0.0):
-    os.write(notes, f"{number}\\n".encode())
-    time.sleep(seconds)
-    return number
-"""
-
 
 @pytest.fixture(params=["sqlite", "redis"])
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'queue.db'}"
-    else:
-        url = request.getfixturevalue("redis_url")
-    site = Site(tmp_path, url, TASKS)
-    yield site
-    site.close()
+def site(request: pytest.FixtureRequest, make_site: Callable[[str, str], Site]) -> Site:
+    return make_site(request.param, EARLY_AND_LATE)
 
 
 def test_it_introduces_itself_runs_tasks_and_ends_when_told(site: Site) -> None:
@@ -130,7 +102,7 @@ def test_a_hundred_unreadable_messages_are_one_line_each_and_no_obstacle(site: S
 
 
 def test_a_worker_waits_for_a_broker_that_is_away(tmp_path: Path) -> None:
-    site = Site(tmp_path, "redis://127.0.0.1:9/0", TASKS)
+    site = Site(tmp_path, "redis://127.0.0.1:9/0", EARLY_AND_LATE)
     try:
         process = site.worker("-c", "1", "broker_connection_max_retries=1")
         site.until(lambda: "rying again" in site.log.read_text(), "it says what it waits for")
@@ -143,7 +115,7 @@ def test_a_worker_waits_for_a_broker_that_is_away(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="for root only")
 def test_root_is_warned_unless_it_insists(tmp_path: Path) -> None:
-    site = Site(tmp_path, f"sqlite:///{tmp_path / 'queue.db'}", TASKS)
+    site = Site(tmp_path, f"sqlite:///{tmp_path / 'queue.db'}", EARLY_AND_LATE)
     try:
         site.end(site.ready(), signal.SIGTERM)
         assert "C_FORCE_ROOT" in site.log.read_text()
