@@ -16,6 +16,7 @@ from umbel.drivers.legacy.backend import LegacyBackend
 from umbel.drivers.memory.backend import MemoryBackend
 from umbel.drivers.memory.store import MemoryStore
 from umbel.exceptions import BackendUnavailable
+from umbel.model import Expected
 from umbel.protocols import ResultBackend
 from umbel.result.base import result_from_tuple
 from umbel.testing.conformance.backend import BackendContract, MakeBackend, record
@@ -189,4 +190,4 @@ class TestLegacy(BackendContract):
             lambda: Shelved(app, shelf=shelf), revive=tuple, counting=None, clock=clock
         )
         with pytest.raises(NotImplementedError, match="chord_backend"):
-            await backend.expect({"c": 2})
+            await backend.expect([Expected("c", 2)])

@@ -16,7 +16,7 @@ from celery.app.task import Context
 
 from umbel.clock import SystemClock
 from umbel.drivers.redis.backend import RedisBackend
-from umbel.model import Arrival, FullChord, Message
+from umbel.model import Arrival, Expected, FullChord, Message
 from umbel.wire.results import ResultCodec, decode_group
 
 # Celery's, about redis-py.
@@ -91,7 +91,7 @@ def ours(index: int | None, result: Any, codec: ResultCodec | None = None) -> Ar
         else codec.succeeded(member, result)
     )
     place = 2**53 if index is None else index
-    return Arrival(chord_id="c", index=place, size=0, record=record, body=b"")
+    return Arrival(chord_id="c", index=place, size=0, record=record, body=b"-")
 
 
 def values(chord: FullChord, codec: ResultCodec | None = None) -> list[Any]:
@@ -119,7 +119,7 @@ async def test_we_complete_a_chord_that_celery_began(backend: RedisBackend, peer
 async def test_celery_completes_a_chord_that_we_began(
     backend: RedisBackend, peer: Peer, server: redis_py.Redis
 ) -> None:
-    await backend.expect({"c": 3})
+    await backend.expect([Expected("c", 3)])
     assert await backend.arrive([ours(2, "two"), ours(0, [0])]) == []
 
     await peer.ends(1, 1)
@@ -132,7 +132,7 @@ async def test_celery_completes_a_chord_that_we_began(
 async def test_whoever_completes_a_chord_repeats_make_no_second_body(
     backend: RedisBackend, peer: Peer, server: redis_py.Redis
 ) -> None:
-    await backend.expect({"c": 2})
+    await backend.expect([Expected("c", 2)])
     await peer.ends(0, 0)
     arrival = ours(1, 1)
     [chord] = await backend.arrive([arrival])
@@ -151,7 +151,7 @@ async def test_whoever_completes_a_chord_repeats_make_no_second_body(
 
 
 async def test_a_failure_of_ours_is_celerys_chord_error(backend: RedisBackend, peer: Peer) -> None:
-    await backend.expect({"c": 2})
+    await backend.expect([Expected("c", 2)])
     await backend.arrive([ours(0, LookupError("no", 3))])
 
     await peer.ends(1, 1)
@@ -163,7 +163,7 @@ async def test_a_failure_of_ours_is_celerys_chord_error(backend: RedisBackend, p
 
 
 async def test_a_failure_of_celerys_is_seen(backend: RedisBackend, peer: Peer) -> None:
-    await backend.expect({"c": 2})
+    await backend.expect([Expected("c", 2)])
     await peer.ends(0, LookupError("no", 3), "FAILURE")
 
     [chord] = await backend.arrive([ours(1, 1)])
@@ -176,7 +176,7 @@ async def test_a_failure_of_celerys_is_seen(backend: RedisBackend, peer: Peer) -
 async def test_members_added_on_either_side_are_waited_for(
     backend: RedisBackend, peer: Peer, server: redis_py.Redis
 ) -> None:
-    await backend.expect({"c": 1})
+    await backend.expect([Expected("c", 1)])
     await backend.enlarge({"c": ["c-None"]})
     await asyncio.to_thread(peer.app.backend.add_to_chord, "c", None)
 
@@ -211,7 +211,7 @@ async def test_a_chord_without_order_is_counted_in_lists(
     peer = Peer(redis_url, result_backend_transport_options=options)
     backend = RedisBackend(redis_url, clock=system_clock, transport_options=options)
     await backend.open()
-    await backend.expect({"c": 3})
+    await backend.expect([Expected("c", 3)])
     await peer.ends(2, "two")
     await backend.arrive([ours(1, "one")])
 
@@ -238,7 +238,7 @@ async def test_members_are_read_in_every_form(
         result_accept_content=[serializer],
     )
     codec = ResultCodec(serializer, compression=compression)
-    await backend.expect({"c": 2})
+    await backend.expect([Expected("c", 2)])
     await peer.ends(0, {"x": [1]})
     [chord] = await backend.arrive([ours(1, {"y": 2}, codec)])
     metas = [codec.read(record) for record in chord.records]
@@ -249,7 +249,7 @@ async def test_members_are_read_in_every_form(
     await backend.seal(["c"])
     server.delete("celery-taskset-meta-c.c")
 
-    await backend.expect({"c": 2})
+    await backend.expect([Expected("c", 2)])
     await backend.arrive([ours(1, {"y": 2}, codec)])
     await peer.ends(0, {"x": [1]})
     assert bodies(server) == [[{"x": [1]}, {"y": 2}]]

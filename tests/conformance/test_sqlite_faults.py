@@ -224,7 +224,7 @@ NEW_SINCE = {
 """What files of a version do not have yet."""
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 async def test_a_file_of_an_older_release_is_brought_up_to_date_with_what_is_in_it(
     path: Path, broker: SQLiteBroker, version: int
 ) -> None:
@@ -234,6 +234,7 @@ async def test_a_file_of_an_older_release_is_brought_up_to_date_with_what_is_in_
         now = sorted(connection.execute("SELECT type, name FROM sqlite_master").fetchall())
         for table in (each for since in NEW_SINCE if since >= version for each in NEW_SINCE[since]):
             connection.execute(f"DROP TABLE umbel_{table}")
+        connection.execute("ALTER TABLE umbel_chords DROP COLUMN body")
         if version == 1:
             connection.execute("ALTER TABLE umbel_messages DROP COLUMN begun")
             connection.execute("ALTER TABLE umbel_messages DROP COLUMN redelivered")
@@ -247,7 +248,9 @@ async def test_a_file_of_an_older_release_is_brought_up_to_date_with_what_is_in_
     with database(path) as connection:
         assert sorted(connection.execute("SELECT type, name FROM sqlite_master").fetchall()) == now
         columns = connection.execute("PRAGMA table_info(umbel_chord_members)").fetchall()
+        of_chords = connection.execute("PRAGMA table_info(umbel_chords)").fetchall()
     assert [column[1] for column in columns] == ["chord", "place", "task", "record"]
+    assert "body" in [column[1] for column in of_chords]
 
 
 async def test_tables_of_others_may_live_in_the_same_file(tmp_path: Path) -> None:
@@ -320,7 +323,7 @@ async def test_a_settlement_that_cannot_be_composed_changes_nothing(
     await broker.publish(messages(1))
     [delivery] = await take(broker, 1)
     done = ResultRecord(id="a", state="SUCCESS", body=b"{}")
-    arrival = Arrival(chord_id="c", index=0, size=1, record=done, body=b"")
+    arrival = Arrival(chord_id="c", index=0, size=1, record=done, body=b"-")
     settlement = Settlement(delivery=delivery, verdict=Ack(), record=done, arrivals=(arrival,))
 
     def fail(*_: object) -> list[Message]:

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from umbel import Umbel, chord, group
 from umbel.exceptions import ChordError, Ignore, Reject
 from umbel.result import GroupResult
+from umbel.serialization import registry
+from umbel.testing.servers import RedisServer, rabbitmq_server, redis_server
 from umbel.wire import tasks as wire
 from umbel.wire.call import Call
 from umbel.wire.headers import with_publication
 from umbel.worker import Worker
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis", "apart"])
+@pytest.fixture(scope="module")
+def rabbitmq_for_module() -> Iterator[str]:
+    with rabbitmq_server() as server:
+        yield server.url()
+
+
+@pytest.fixture(params=["memory", "sqlite", "redis", "apart", "rabbitmq"])
 async def app(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Umbel]:
     """An app with a broker and a result backend: one, or two that cannot commit together."""
     urls: dict[str, Callable[[], str]] = {
@@ -28,10 +38,14 @@ async def app(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[U
         "sqlite": lambda: f"sqlite:///{tmp_path}/q.db",
         "redis": lambda: request.getfixturevalue("redis_url"),
         "apart": lambda: f"memory://{tmp_path}/broker",
+        "rabbitmq": lambda: request.getfixturevalue("rabbitmq_for_module"),
     }
     url = urls[request.param]()
-    backend = f"sqlite:///{tmp_path}/results.db" if request.param == "apart" else url
+    keeps_nothing = request.param in ("apart", "rabbitmq")
+    backend = f"sqlite:///{tmp_path}/results.db" if keeps_nothing else url
     app = Umbel("test", broker=url, backend=backend, set_as_current=False)
+    # One server for all tests, and no message of another one.
+    app.conf.task_default_queue = f"chords-{uuid4()}"
 
     @app.task(name="same")
     def same(value: Any) -> Any:
@@ -124,6 +138,38 @@ async def test_a_member_that_nobody_knows_is_named(app: Umbel) -> None:
     assert error.startswith(f"Dependency {member} raised Task of kind 'nobody.knows' never")
 
 
+@pytest.fixture
+def illegible() -> Iterator[str]:
+    """A serializer that can write, and reads nothing back."""
+    registry.register("illegible", lambda _: "?", _damaged, "application/x-illegible")
+    yield "illegible"
+    registry.unregister("illegible")
+
+
+def _damaged(_: bytes) -> object:
+    raise ValueError("damaged")
+
+
+async def test_a_member_whose_message_cannot_be_read_is_named(app: Umbel, illegible: str) -> None:
+    app.conf.accept_content = ["json", illegible]
+    async with working(app):
+        error, member = await failure_of(app, same(app, 2, serializer=illegible))
+
+    assert error.startswith(f"Dependency {member} raised DecodeError(")
+    assert "damaged" in error
+
+
+@pytest.mark.parametrize("size", [1, 3])
+async def test_a_chord_whose_members_are_all_refused_fails(app: Umbel, size: int) -> None:
+    """None of them says what is to run when the last one has ended."""
+    header = [same(app, number, serializer="pickle") for number in range(size)]
+
+    async with working(app):
+        result = await sent(app, header)
+        with pytest.raises(ChordError, match="refused content of type 'application/x-python-ser"):
+            await result.aget(timeout=40)
+
+
 @pytest.mark.parametrize(
     ("end", "shown"),
     [(Ignore("not now"), "Ignore('not now')"), (Reject("no", requeue=False), "reject requeue=Fal")],
@@ -172,7 +218,8 @@ async def test_a_message_that_was_published_twice_runs_once(app: Umbel) -> None:
         ran.append(number)
 
     def message(number: int, publication: str) -> Any:
-        call = Call(id=f"id-{number}", task="note", args=(number,), kwargs={}, routing_key="celery")
+        queue = app.conf.task_default_queue
+        call = Call(id=f"id-{number}", task="note", args=(number,), kwargs={}, routing_key=queue)
         return with_publication(wire.encode(call), publication)
 
     broker = await app.connections.broker()
@@ -211,3 +258,69 @@ async def test_a_polled_chord_whose_results_have_gone_fails(app: Umbel) -> None:
         )
         with pytest.raises(ChordError, match="Dependency gone raised BackendGetMetaError"):
             await waiting
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    with redis_server() as server:
+        yield server
+
+
+@pytest.fixture
+async def forgetful(tmp_path: Path, server: RedisServer) -> AsyncIterator[Umbel]:
+    """An app whose results are in a Redis that may lose them, its messages somewhere else."""
+    app = Umbel("test", broker=f"memory://{tmp_path}", backend=server.url(), set_as_current=False)
+
+    @app.task(name="total")
+    def total(values: list[Any]) -> Any:
+        return values
+
+    yield app
+    await app.aclose()
+    await asyncio.to_thread(app.close)
+
+
+async def wait_for(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(40):
+        while not condition():  # noqa: ASYNC110 - of other threads
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("kind", ["list", "generator", "nested"])
+async def test_a_chord_whose_count_is_lost_fails_and_says_so_once(
+    forgetful: Umbel, server: RedisServer, kind: str
+) -> None:
+    app, ran = forgetful, list[int]()
+    go = threading.Event()
+    told: list[str] = []
+
+    @app.task
+    def wait(number: int) -> int:
+        ran.append(number)
+        go.wait(40)
+        return number
+
+    @app.task
+    def note(task_id: str) -> None:
+        told.append(task_id)
+
+    header: Any = [wait.s(number) for number in range(6)]
+    if kind == "generator":
+        header = iter(header)
+    elif kind == "nested":
+        header = [wait.s(-1), chord(header, app.tasks["total"].s(), app=app)]
+    body = app.tasks["total"].s().on_error(note.s())
+    try:
+        async with working(app):
+            result = await chord(header, body, app=app).aapply_async()
+            await wait_for(lambda: len(ran) == 2)
+            await asyncio.to_thread(server.flush)
+            go.set()
+            with pytest.raises(ChordError, match="has lost how many members of chord"):
+                await result.aget(timeout=40)
+            await wait_for(lambda: len(ran) == (7 if kind == "nested" else 6))
+            await wait_for(lambda: bool(told))
+    finally:
+        go.set()
+
+    assert told == [result.id]

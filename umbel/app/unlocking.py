@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from umbel.app.task import Task
 from umbel.exceptions import BackendGetMetaError
 from umbel.execution import failures
-from umbel.model import Composed, FullChord, ResultRecord
+from umbel.model import Composed, FullChord, ResultRecord, arrival_by_chord
 from umbel.result.base import result_from_tuple
 from umbel.states import READY_STATES
 from umbel.wire import chords
@@ -85,10 +85,10 @@ async def carry_out(app: Umbel, composed: Composed) -> None:
     """Send, store and count what a full chord comes to."""
     backend = await app.connections.backend()
     if composed.expect:
-        await backend.expect(dict(composed.expect))
+        await backend.expect(composed.expect)
     await app.producer.publish(composed.publish, app.publish_policy({}))
     await backend.store(composed.records)
-    arrival_by_chord = {arrival.chord_id: arrival for arrival in composed.arrivals}
+    arrival_at = arrival_by_chord(composed.arrivals)
     for full in await backend.arrive(composed.arrivals):
-        await carry_out(app, app.composer(arrival_by_chord[full.id], full))
+        await carry_out(app, app.composer(arrival_at[full.id], full))
         await backend.seal([full.id])

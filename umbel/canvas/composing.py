@@ -76,7 +76,7 @@ class Composer:
         Source:
             Celery user guide, Canvas, "Chords": ``ChordError``, error callbacks of the body.
         """
-        body = chords.read(arrival.body, accept=self._accept)
+        body = chords.read(arrival.body or full.body, accept=self._accept)
         # The last one to arrive is what sends the body.
         context = {"root_id": body.root_id or arrival.record.id, "parent_id": arrival.record.id}
         try:
@@ -93,6 +93,10 @@ class Composer:
             return self._failed(body, full, context, refusal)
 
     def _values(self, full: FullChord) -> list[Any]:
+        if full.lost:
+            raise ChordError(
+                f"The result backend has lost how many members of chord {full.id} had ended"
+            )
         if full.trouble:
             raise ChordError(f"Callback error: {full.trouble}")
         values: list[Any] = []

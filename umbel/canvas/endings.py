@@ -16,7 +16,7 @@ from umbel.model import Arrival, Message, ResultRecord
 from umbel.wire import chords
 from umbel.wire.results import ResultCodec
 
-__all__ = ["NOTHING", "Ending", "Member", "arrived", "ended", "fallen"]
+__all__ = ["NOTHING", "Ending", "Member", "arrived", "ended", "fallen", "unread"]
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -74,6 +74,13 @@ def ended(
         fall.take(link)
     own = arrived(member, record)
     return Ending(tuple(fall.records), (*own.arrivals, *fall.arrivals))
+
+
+def unread(message: Message, record: ResultRecord) -> tuple[Arrival, ...]:
+    """A task has ended as ``record`` says whose message's body cannot be read: which chord it is a
+    member of, if any, is in its headers as well; what was to come after it is not."""
+    place = chords.place_of(message)
+    return () if place is None else (chords.unread(place, record),)
 
 
 def fallen(

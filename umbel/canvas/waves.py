@@ -15,6 +15,7 @@ import msgspec
 from umbel.canvas import plan
 from umbel.canvas.plan import Call, Chain, Chord, Group, Node, ends, listed
 from umbel.model import Expected
+from umbel.wire import chords
 
 __all__ = ["Step", "first_wave", "render"]
 
@@ -40,7 +41,8 @@ def first_wave(
     end: Options = _NOTHING,
     rest: Sequence[Any] = (),
 ) -> Iterator[Step | Expected]:
-    """The calls to make now, one by one; before the last member of a chord, how many it has.
+    """The calls to make now, one by one; before the first member of a chord, how many it has, or
+    that nobody knows; then before the last.
 
     Args:
         args: Go before the arguments of what comes first.
@@ -78,19 +80,25 @@ def _chord_wave(
     end: Options,
     rest: Sequence[Any],
 ) -> Iterator[Step | Expected]:
+    size = sum(map(ends, header)) if isinstance(header, tuple) else 0
+    is_known = size > 0
     members = iter(header)
     member = next(members, None)
     if member is None:
         yield from first_wave(body, ([],), context=context, end=end, rest=rest)
         return
-    place: dict[str, Any] = {"group_id": id_, "chord": render(body, end, rest)}
-    size = index = 0
+    then = render(body, end, rest)
+    # Before the first: a member that finds nothing there knows that it has been lost.
+    yield chords.expected(then, chord_id=id_, size=size, root_id=context.get("root_id"))
+    place: dict[str, Any] = {"group_id": id_, "chord": chords.marked(then, id_)}
+    index = 0
     while member is not None:
-        size += ends(member)
         following = next(members, None)
-        if following is None:
-            # Before the last: the chord cannot be full without it, so nobody counts too few.
-            yield id_, size
+        if not is_known:
+            size += ends(member)
+            if following is None:
+                # Before the last: the chord cannot be full without it.
+                yield Expected(id_, size)
         place = {**place, "group_index": index}
         yield from first_wave(member, args, kwargs, context=context, end=place)
         member, index = following, index + 1

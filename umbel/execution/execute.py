@@ -157,18 +157,26 @@ def _understand(request: Request, task: Prepared, tools: Tools) -> Run | Rejecte
         return _unreadable(request, error, tools.codec.failed(request, error, None))
     except SecurityError as error:
         # Who sends what is refused gets no answer: there is no telling what it is.
-        return _unreadable(request, error, None)
+        return _unreadable(request, error, tools.codec.failed(request, error, None), keeps=False)
     asked = request.ignore_result
     ignores = task.options.ignore_result if asked is None else asked
     return Run(request, task.task, tools, body, started, ignores, not ignores)
 
 
-def _unreadable(request: Request, error: Exception, record: ResultRecord | None) -> Rejected:
+def _unreadable(
+    request: Request, error: Exception, record: ResultRecord, *, keeps: bool = True
+) -> Rejected:
     logger.error(
         "Task %s[%s] rejected, its message cannot be read: %s", request.task, request.id, error
     )
     reason = f"{type(error).__name__}: {error}"
-    return Rejected(key=request.key, requeue=False, record=record, reason=reason)
+    return Rejected(
+        key=request.key,
+        requeue=False,
+        record=record if keeps else None,
+        reason=reason,
+        arrivals=endings.unread(request.message, record),
+    )
 
 
 def _returned(run: Run, task: Prepared, value: Any) -> Succeeded:

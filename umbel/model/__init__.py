@@ -12,6 +12,7 @@ from umbel.model.record import (
     FullChord,
     GroupRecord,
     ResultRecord,
+    arrival_by_chord,
 )
 from umbel.model.request import Request
 from umbel.model.revocation import Revocation
@@ -48,4 +49,5 @@ __all__ = [
     "ScheduleRecord",
     "Settlement",
     "Succeeded",
+    "arrival_by_chord",
 ]

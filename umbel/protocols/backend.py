@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from umbel.model import Arrival, FullChord, GroupRecord, ResultRecord
+from umbel.model import Arrival, Expected, FullChord, GroupRecord, ResultRecord
 
 __all__ = ["ResultBackend"]
 
@@ -55,8 +55,9 @@ class ResultBackend(Protocol):
     async def forget_groups(self, ids: Sequence[str]) -> None:
         """Delete the groups, not the results of their members; unknown ids are ignored."""
 
-    async def expect(self, sizes: Mapping[str, int]) -> None:
-        """Say how many members are to arrive at each chord, before the last one is sent.
+    async def expect(self, expected: Sequence[Expected]) -> None:
+        """Say what chords there are before their first member is sent; and, where that was not
+        known, how many members are to arrive, before the last one is sent.
 
         Those that have arrived already count. A chord that is sealed stays sealed.
         """
@@ -69,7 +70,10 @@ class ResultBackend(Protocol):
         """Count chord members in, each once: a member is a task (``record.id``) in a place
         (``index``). Returns the chords among them that are full and not yet sealed, their records
         in order of place and task. A repeated arrival is not counted again, but is answered again,
-        so that a repeat can finish what a crash interrupted."""
+        so that a repeat can finish what a crash interrupted.
+
+        A chord of which nothing is known, though an arrival says that it was expected, is
+        returned as lost, and not counted, until it is sealed."""
         ...
 
     async def seal(self, chord_ids: Sequence[str]) -> None:

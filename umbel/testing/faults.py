@@ -27,6 +27,7 @@ from typing import Any, Generic, Literal, TypeVar
 from umbel.model import (
     Arrival,
     Delivery,
+    Expected,
     FullChord,
     GroupRecord,
     Message,
@@ -254,9 +255,9 @@ class FaultyBackend:
         """The inner backend's; watching has no faults of its own."""
         return self.inner.watch(ids)
 
-    async def expect(self, sizes: Mapping[str, int]) -> None:
+    async def expect(self, expected: Sequence[Expected]) -> None:
         """See :class:`umbel.protocols.ResultBackend`."""
-        await self.plan.run("expect", lambda: self.inner.expect(sizes))
+        await self.plan.run("expect", lambda: self.inner.expect(expected))
 
     async def enlarge(self, members: Mapping[str, Sequence[str]]) -> None:
         """See :class:`umbel.protocols.ResultBackend`."""

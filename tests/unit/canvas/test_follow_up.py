@@ -9,6 +9,9 @@ import pytest
 from umbel.canvas.follow_up import Wave, after_failure, after_success, start
 from umbel.canvas.plan import ids_after
 from umbel.exceptions import InvalidTaskError
+from umbel.wire import chords
+
+JSON = frozenset({"application/json"})
 
 
 def sig(task: str, *args: Any, options: Any = None, **fields: Any) -> dict[str, Any]:
@@ -144,7 +147,9 @@ def test_a_group_starts_all_its_members_and_is_one_child() -> None:
 def test_what_is_chained_behind_a_group_waits_for_all_of_it() -> None:
     wave = succeed(chain=[sig("d"), sig("c"), group(sig("a"), sig("b"), options={"task_id": "g"})])
 
-    assert wave.expect == (("g", 2),)
+    [expected] = wave.expect
+    assert (expected.chord_id, expected.size) == ("g", 2)
+    assert chords.read(expected.body or b"", accept=JSON).signature["task"] == "c"
     for _, _, options in made(wave):
         assert options["chord"]["task"] == "c"
         assert [link["task"] for link in options["chord"]["options"]["chain"]] == ["d"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import count
 from typing import Any
 
+import msgspec
 import pytest
 
 from umbel.canvas import plan
@@ -203,11 +204,23 @@ def test_a_chains_first_step_takes_the_others_along_in_reverse() -> None:
     assert [link["task"] for link in step.signature["options"]["chain"]] == ["c", "b"]
 
 
-def test_a_chord_says_how_many_come_before_its_last_member() -> None:
+def test_a_chord_says_how_many_come_before_its_first_member() -> None:
     items = wave(chord([A, B, C], D))
 
-    kinds = ["step" if isinstance(item, Step) else item[1] for item in items]
-    assert kinds == ["step", "step", 3, "step"]
+    kinds = ["step" if isinstance(item, Step) else item.size for item in items]
+    assert kinds == [3, "step", "step", "step"]
+
+
+def test_a_chord_of_a_generator_says_how_many_come_before_its_last_member() -> None:
+    node = plan.compile(chord([A, B, C], D), rules())
+    assert isinstance(node, Chord)
+    items = [*first_wave(msgspec.structs.replace(node, header=iter(node.header)))]
+
+    kinds = ["step" if isinstance(item, Step) else item.size for item in items]
+    assert kinds == [0, "step", "step", 3, "step"]
+    announced, sized = (item for item in items if not isinstance(item, Step))
+    assert announced.body
+    assert sized.body is None
 
 
 def test_members_carry_the_body_and_no_sibling() -> None:
@@ -229,7 +242,7 @@ def test_nesting_adds_and_does_not_multiply() -> None:
 
 
 def test_a_member_stands_where_its_chain_ends() -> None:
-    [first, _, _] = wave(chord([chain(A, B), C], D, options={"task_id": "body"}))
+    [_, first, _] = wave(chord([chain(A, B), C], D, options={"task_id": "body"}))
 
     options = first.signature["options"]
     [last] = options["chain"]

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from itertools import count
 from typing import Any
 
+import msgspec
 import pytest
 
 from umbel.app.connecting.no_results import NoResults
@@ -14,7 +15,7 @@ from umbel.clock import ManualClock
 from umbel.drivers.memory.backend import MemoryBackend
 from umbel.drivers.memory.store import MemoryStore
 from umbel.exceptions import BackendUnavailable
-from umbel.model import Arrival, Composed, FullChord, Message, ResultRecord
+from umbel.model import Arrival, Composed, Expected, FullChord, Message, ResultRecord
 from umbel.protocols import ResultBackend
 from umbel.testing.faults import (
     FaultPlan,
@@ -66,15 +67,19 @@ def compose(arrival: Arrival, full: FullChord) -> Composed:
     """Sends the body; or lets a body that failed arrive at the chord around it."""
     if arrival.body == b"bad":
         raise ValueError("no such body")
+    if full.lost:
+        failed = ResultRecord(id=f"body of {full.id}", state="FAILURE", body=b"lost")
+        sorry = Message(id="sorry", body=b"")
+        return Composed(records=(failed,), publish=(sorry,))
     if full.trouble:
         failed = ResultRecord(id=f"body of {full.id}", state="FAILURE", body=full.trouble.encode())
         return Composed(records=(failed,))
     if any(record.state != "SUCCESS" for record in full.records):
         failed = ResultRecord(id=f"body of {full.id}", state="FAILURE", body=b"{}")
-        around = Arrival(chord_id="around", index=0, size=1, record=failed, body=b"")
+        around = Arrival(chord_id="around", index=0, size=1, record=failed, body=b"-")
         return Composed(records=(failed,), arrivals=(around,) if full.id != "around" else ())
     body = Message(id=f"body of {full.id}", body=arrival.body)
-    return Composed(publish=(body,), expect=(("next", 2),))
+    return Composed(publish=(body,), expect=(Expected("next", 2),))
 
 
 def member(index: int, state: str = "SUCCESS", *, chord: str = "c", body: bytes = b"") -> Arrival:
@@ -86,7 +91,7 @@ def member(index: int, state: str = "SUCCESS", *, chord: str = "c", body: bytes 
 async def site() -> AsyncIterator[Site]:
     site = Site()
     await site.inner.open()
-    await site.inner.expect({"c": 2})
+    await site.inner.expect([Expected("c", 2)])
     yield site
     await site.inner.close()
 
@@ -139,7 +144,7 @@ async def test_a_backend_that_goes_away_is_waited_for(site: Site) -> None:
 
 
 async def test_a_failed_body_is_stored_and_arrives_at_the_chord_around_it(site: Site) -> None:
-    await site.inner.expect({"around": 1})
+    await site.inner.expect([Expected("around", 1)])
 
     await site.worker().complete([member(0, "FAILURE"), member(1)])
 
@@ -173,7 +178,33 @@ async def test_without_results_a_chord_is_reported_and_the_worker_goes_on(
 ) -> None:
     worker = site.worker(NoResults())
 
-    await worker.expect([("c", 2)])
+    await worker.expect([Expected("c", 2)])
     await worker.complete([member(0), member(1)])
 
     assert caplog.text.count("Chord c will not be completed here") == 2
+
+
+def of_a_lost_chord() -> Arrival:
+    return msgspec.structs.replace(member(0, chord="lost", body=b"-"), expected=True)
+
+
+async def test_a_chord_that_the_backend_has_lost_fails_once(site: Site) -> None:
+    worker = site.worker()
+
+    for _ in range(2):
+        await worker.complete([of_a_lost_chord()])
+
+    assert [each.id for each in site.published] == ["sorry"]
+    records = await site.inner.load(["body of lost"])
+    assert records["body of lost"].body == b"lost"
+
+
+async def test_a_chord_whose_body_has_succeeded_is_not_lost(site: Site) -> None:
+    """A worker of Celery's, which sent the body, remembers it for minutes only."""
+    done = ResultRecord(id="body of lost", state="SUCCESS", body=b"{}")
+    await site.inner.store([done])
+
+    await site.worker().complete([of_a_lost_chord()])
+
+    assert site.published == []
+    assert (await site.inner.load(["body of lost"]))["body of lost"].state == "SUCCESS"

@@ -50,7 +50,7 @@ def conclusions() -> Conclusions:
 
 def aftermath_of(request: Request, record: ResultRecord, *, calls_back: bool) -> Aftermath:
     """Everything there can be left behind."""
-    arrival = Arrival(chord_id="c", index=0, size=0, record=record, body=b"")
+    arrival = Arrival(chord_id="c", index=0, size=0, record=record, body=b"-")
     return Aftermath((ERROR_CALLBACK,) if calls_back else (), (), (TAIL,), (arrival,))
 
 

@@ -306,7 +306,7 @@ async def test_what_a_dead_worker_had_stored_counts_for_more_than_its_death(
         tail=(after,),
         publish=(Message(id="sorry", body=b"", routing_key="q"),),
         arrivals=tuple(
-            Arrival(chord_id=chord, index=0, size=1, record=each, body=b"")
+            Arrival(chord_id=chord, index=0, size=1, record=each, body=b"-")
             for chord, each in (("own", lost), ("of-the-chain", after))
         ),
         doubtful=True,

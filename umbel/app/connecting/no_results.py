@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import NoReturn
 
-from umbel.model import Arrival, FullChord, GroupRecord, ResultRecord
+from umbel.model import Arrival, Expected, FullChord, GroupRecord, ResultRecord
 
 __all__ = ["NoResults"]
 
@@ -57,9 +57,9 @@ class NoResults:
     async def forget_groups(self, ids: Sequence[str]) -> None:
         """Nothing to forget."""
 
-    async def expect(self, sizes: Mapping[str, int]) -> None:
+    async def expect(self, expected: Sequence[Expected]) -> None:
         """Raises: NotImplementedError: there is nothing to count chords in."""
-        if sizes:
+        if expected:
             _refuse("chords cannot be counted")
 
     async def enlarge(self, members: Mapping[str, Sequence[str]]) -> None:

@@ -164,7 +164,7 @@ class Workflows(TaskSending):
         return calls
 
     async def _expect(self, expect: Sequence[Expected]) -> None:
-        await (await self.connections.backend()).expect(dict(expect))
+        await (await self.connections.backend()).expect(expect)
 
 
 _OF_THE_CALL = frozenset({"producer", "publisher", "connection", "add_to_parent", "router", "app"})

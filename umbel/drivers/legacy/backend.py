@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from umbel.drivers.legacy.documents import Told, document_of
 from umbel.exceptions import BackendUnavailable, EncodeError
-from umbel.model import Arrival, FullChord, GroupRecord, ResultRecord
+from umbel.model import Arrival, Expected, FullChord, GroupRecord, ResultRecord
 from umbel.protocols import Clock, ResultBackend
 from umbel.serialization.registry import serializer
 from umbel.states import EXCEPTION_STATES, FAILURE, PENDING, SUCCESS, finality
@@ -155,14 +155,14 @@ class LegacyBackend:
         """Delete the groups; unknown ids are ignored."""
         await self._call("deleted", self._for_each, "delete_group", ids)
 
-    async def expect(self, sizes: Mapping[str, int]) -> None:
-        """Say how many members are to arrive at each chord.
+    async def expect(self, expected: Sequence[Expected]) -> None:
+        """Say what chords there are, and how many members are to arrive at each.
 
         Raises:
             NotImplementedError: Nothing here can count them.
         """
-        if sizes:
-            await self._counter().expect(sizes)
+        if expected:
+            await self._counter().expect(expected)
 
     async def enlarge(self, members: Mapping[str, Sequence[str]]) -> None:
         """More tasks are to arrive at each chord."""

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from umbel.drivers.memory.store import MemoryStore
 from umbel.drivers.memory.subscription import Subscription
 from umbel.exceptions import BackendUnavailable
-from umbel.model import Arrival, FullChord, GroupRecord, ResultRecord
+from umbel.model import Arrival, Expected, FullChord, GroupRecord, ResultRecord
 from umbel.protocols import Clock
 
 __all__ = ["MemoryBackend"]
@@ -95,11 +95,11 @@ class MemoryBackend:
         with self._store.mutex:
             self._store.results.forget_groups(ids)
 
-    async def expect(self, sizes: Mapping[str, int]) -> None:
-        """Say how many members are to arrive at each chord."""
+    async def expect(self, expected: Sequence[Expected]) -> None:
+        """Say what chords there are, and how many members are to arrive at each."""
         self._require_open()
         with self._store.mutex:
-            self._store.results.chords.expect(sizes, self._clock.time())
+            self._store.results.chords.expect(expected, self._clock.time())
 
     async def enlarge(self, members: Mapping[str, Sequence[str]]) -> None:
         """More tasks are to arrive at each chord."""

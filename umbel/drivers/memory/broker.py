@@ -27,6 +27,7 @@ from umbel.model import (
     QueueStats,
     Retention,
     Settlement,
+    arrival_by_chord,
 )
 from umbel.protocols import Capabilities, Clock, Compose, ResultBackend
 
@@ -235,7 +236,7 @@ class MemoryBroker:
             # What can raise comes first; an arrival that is counted twice counts once.
             for settlement in kept:
                 if settlement.expect:
-                    store.results.chords.expect(dict(settlement.expect), now)
+                    store.results.chords.expect(settlement.expect, now)
             composed, full = self._complete([a for s in kept for a in s.arrivals], compose, now)
             follow_ups = [message for each in composed for message in each.publish]
             follow_ups += [message for s in kept for message in s.publish]
@@ -266,11 +267,11 @@ class MemoryBroker:
         composed: list[Composed] = []
         full: list[str] = []
         while arrivals:
-            arrival_by_chord = {arrival.chord_id: arrival for arrival in arrivals}
+            arrival_at = arrival_by_chord(arrivals)
             chords = self._store.results.chords.arrive(arrivals, now)
-            made = [compose(arrival_by_chord[chord.id], chord) for chord in chords]
+            made = [compose(arrival_at[chord.id], chord) for chord in chords]
             for each in made:
-                self._store.results.chords.expect(dict(each.expect), now)
+                self._store.results.chords.expect(each.expect, now)
             composed += made
             full += [chord.id for chord in chords]
             arrivals = [arrival for each in made for arrival in each.arrivals]

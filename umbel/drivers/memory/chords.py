@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from heapq import heappop, heappush
 
-from umbel.model import Arrival, FullChord, ResultRecord
+from umbel.model import Arrival, Expected, FullChord, ResultRecord
 
 __all__ = ["Chords"]
 
@@ -18,11 +18,13 @@ _SWEPT_AT_ONCE = 10
 
 
 class _Chord:
-    __slots__ = ("added", "arrived", "forget_at", "sealed", "size")
+    __slots__ = ("added", "arrived", "body", "forget_at", "sealed", "size")
 
     def __init__(self) -> None:
         # 0: nobody has said.
         self.size = 0
+        # None: nobody has said that it is expected.
+        self.body: bytes | None = None
         self.added: set[str] = set()
         self.arrived: dict[tuple[int, str], ResultRecord] = {}
         self.sealed = False
@@ -43,12 +45,13 @@ class Chords:
         # When something may be dropped, earliest first; what was put off since is put back.
         self._expiries: list[tuple[float, str, str]] = []
 
-    def expect(self, sizes: Mapping[str, int], now: float) -> None:
-        """Note the sizes of chords."""
-        for chord_id, size in sizes.items():
-            chord = self._touched(chord_id, now)
+    def expect(self, expected: Iterable[Expected], now: float) -> None:
+        """Note what chords there are, and their sizes."""
+        for each in expected:
+            chord = self._touched(each.chord_id, now)
             if not chord.sealed:
-                chord.size = size
+                chord.size = each.size or chord.size
+                chord.body = chord.body if each.body is None else each.body
 
     def enlarge(self, members: Mapping[str, Sequence[str]], now: float) -> None:
         """Note more members of chords."""
@@ -58,19 +61,28 @@ class Chords:
                 chord.added.update(tasks)
 
     def arrive(self, arrivals: Sequence[Arrival], now: float) -> list[FullChord]:
-        """Count members in; returns the chords among them that are full and not sealed."""
+        """Count members in; returns the chords among them that are full, or lost, and not
+        sealed."""
+        lost: set[str] = set()
         for arrival in arrivals:
-            chord = self._touched(arrival.chord_id, now)
+            id_ = arrival.chord_id
+            known = self._chord_by_id.get(id_)
+            if arrival.expected and (known is None or (known.body is None and not known.sealed)):
+                lost.add(id_)
+            if id_ in lost or (known is None and not arrival.body):
+                continue
+            chord = self._touched(id_, now)
             if not chord.sealed:
                 chord.size = chord.size or arrival.size
                 chord.arrived.setdefault((arrival.index, arrival.record.id), arrival.record)
-        full: list[FullChord] = []
-        for chord_id in dict.fromkeys(arrival.chord_id for arrival in arrivals):
-            chord = self._chord_by_id[chord_id]
-            if chord.is_full:
-                records = tuple(record for _, record in sorted(chord.arrived.items(), key=_place))
-                full.append(FullChord(id=chord_id, records=records))
-        return full
+        found: list[FullChord] = []
+        for id_ in dict.fromkeys(arrival.chord_id for arrival in arrivals):
+            chord_or_none = self._chord_by_id.get(id_)
+            if id_ in lost:
+                found.append(FullChord(id=id_, records=(), lost=True))
+            elif chord_or_none is not None and chord_or_none.is_full:
+                found.append(_handed_out(id_, chord_or_none))
+        return found
 
     def seal(self, chord_ids: Iterable[str], now: float) -> None:
         """Never report the chords again."""
@@ -115,6 +127,11 @@ class Chords:
         if not chord.sealed:
             chord.forget_at = now + _KEPT
         return chord
+
+
+def _handed_out(id_: str, chord: _Chord) -> FullChord:
+    records = tuple(record for _, record in sorted(chord.arrived.items(), key=_place))
+    return FullChord(id=id_, records=records, body=chord.body or b"")
 
 
 def _place(entry: tuple[tuple[int, str], ResultRecord]) -> tuple[int, str]:

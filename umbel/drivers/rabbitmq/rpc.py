@@ -39,7 +39,7 @@ from umbel.exceptions import (
     DecodeError,
     TooLarge,
 )
-from umbel.model import Arrival, FullChord, GroupRecord, Message, ResultRecord
+from umbel.model import Arrival, Expected, FullChord, GroupRecord, Message, ResultRecord
 from umbel.protocols import Clock
 from umbel.states import FAILURE
 from umbel.wire.documents import peek_state
@@ -217,9 +217,9 @@ class RpcBackend:
     async def forget_groups(self, ids: Sequence[str]) -> None:
         """Nothing to forget."""
 
-    async def expect(self, sizes: Mapping[str, int]) -> None:
+    async def expect(self, expected: Sequence[Expected]) -> None:
         """Refused, as :meth:`arrive`."""
-        if sizes:
+        if expected:
             raise NotImplementedError(NO_CHORDS)
 
     async def enlarge(self, members: Mapping[str, Sequence[str]]) -> None:

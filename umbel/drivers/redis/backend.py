@@ -15,7 +15,7 @@ from umbel.drivers.redis.options import client_options
 from umbel.drivers.redis.scripts import script
 from umbel.drivers.redis.watching import Watches
 from umbel.exceptions import BackendStoreError, BackendUnavailable, DecodeError, TooLarge
-from umbel.model import Arrival, FullChord, GroupRecord, ResultRecord
+from umbel.model import Arrival, Expected, FullChord, GroupRecord, ResultRecord
 from umbel.protocols import Clock
 from umbel.states import FAILURE, READY_STATES, SUCCESS, precedence
 from umbel.wire.documents import peek_state
@@ -182,9 +182,9 @@ class RedisBackend:
         if ids:
             await self._client.call(["UNLINK", *(self._group + id_ for id_ in ids)], again=True)
 
-    async def expect(self, sizes: Mapping[str, int]) -> None:
-        """Say how many members are to arrive at each chord."""
-        await self._chords.expect(sizes)
+    async def expect(self, expected: Sequence[Expected]) -> None:
+        """Say what chords there are, and how many members are to arrive at each."""
+        await self._chords.expect(expected)
 
     async def enlarge(self, members: Mapping[str, Sequence[str]]) -> None:
         """More tasks are to arrive at each chord."""

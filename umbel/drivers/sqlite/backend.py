@@ -11,7 +11,7 @@ from umbel.drivers.sqlite import chords, results
 from umbel.drivers.sqlite.connection import Connection
 from umbel.drivers.sqlite.watching import Watch, Watching
 from umbel.exceptions import BackendUnavailable
-from umbel.model import Arrival, FullChord, GroupRecord, ResultRecord
+from umbel.model import Arrival, Expected, FullChord, GroupRecord, ResultRecord
 from umbel.protocols import Clock
 
 __all__ = ["SQLiteBackend"]
@@ -102,10 +102,10 @@ class SQLiteBackend:
         """Delete the groups; unknown ids are ignored."""
         await self._connection.run(lambda session: results.forget_groups(session, ids))
 
-    async def expect(self, sizes: Mapping[str, int]) -> None:
-        """Say how many members are to arrive at each chord."""
+    async def expect(self, expected: Sequence[Expected]) -> None:
+        """Say what chords there are, and how many members are to arrive at each."""
         now = self._clock.time()
-        await self._connection.run(lambda session: chords.expect(session, sizes, now))
+        await self._connection.run(lambda session: chords.expect(session, expected, now))
 
     async def enlarge(self, members: Mapping[str, Sequence[str]]) -> None:
         """More tasks are to arrive at each chord."""

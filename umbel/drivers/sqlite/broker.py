@@ -16,7 +16,17 @@ from umbel.drivers.sqlite.revocations import SQLiteRevocations
 from umbel.drivers.sqlite.schedules import SQLiteSchedules
 from umbel.drivers.sqlite.session import Session, Stamp
 from umbel.exceptions import BatchError, BrokerUnavailable, EncodeError
-from umbel.model import Ack, Arrival, Delivery, Message, Queue, QueueStats, Retention, Settlement
+from umbel.model import (
+    Ack,
+    Arrival,
+    Delivery,
+    Message,
+    Queue,
+    QueueStats,
+    Retention,
+    Settlement,
+    arrival_by_chord,
+)
 from umbel.protocols import Capabilities, Clock, Compose, ResultBackend
 
 __all__ = ["SQLiteBroker"]
@@ -333,17 +343,17 @@ def _settle(
     arrivals: list[Arrival] = [arrival for s in kept for arrival in s.arrivals]
     follow_ups = [message for s in kept for message in s.publish]
     records = [record for s in kept for record in (s.record, *s.tail) if record]
-    chords.expect(session, dict(expected for s in kept for expected in s.expect), now)
+    chords.expect(session, [expected for s in kept for expected in s.expect], now)
     while arrivals:
-        arrival_by_chord = {arrival.chord_id: arrival for arrival in arrivals}
+        arrival_at = arrival_by_chord(arrivals)
         full = chords.arrive(session, arrivals, now)
         arrivals = []
         for chord in full:
-            composed = compose(arrival_by_chord[chord.id], chord)
+            composed = compose(arrival_at[chord.id], chord)
             follow_ups += composed.publish
             records += composed.records
             arrivals += composed.arrivals
-            chords.expect(session, dict(composed.expect), now)
+            chords.expect(session, composed.expect, now)
         chords.seal(session, [chord.id for chord in full], now)
     if records:
         results.store(session, records, now)

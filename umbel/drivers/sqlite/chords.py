@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from umbel.drivers.sqlite.session import Session
-from umbel.model import Arrival, FullChord, ResultRecord
+from umbel.model import Arrival, Expected, FullChord, ResultRecord
 
 __all__ = ["arrive", "claim", "enlarge", "expect", "prune", "seal"]
 
@@ -20,9 +20,9 @@ life of a message."""
 _decode_record = msgspec.msgpack.Decoder(ResultRecord).decode
 
 
-def expect(session: Session, sizes: Mapping[str, int], now: float) -> None:
-    """Note the sizes of chords."""
-    values = [(chord, size, now + _KEPT) for chord, size in sizes.items()]
+def expect(session: Session, expected: Sequence[Expected], now: float) -> None:
+    """Note what chords there are, and their sizes."""
+    values = [(each.chord_id, each.size, each.body, now + _KEPT) for each in expected]
     session.executemany(session.sql["expect_chord"], values)
 
 
@@ -33,40 +33,67 @@ def enlarge(session: Session, members: Mapping[str, Sequence[str]], now: float) 
         session.executemany(session.sql["add_to_chord"], [(chord, task) for task in tasks])
 
 
+class _Chord(msgspec.Struct, frozen=True):
+    """What is known of a chord."""
+
+    size: int
+    arrived: int
+    added: int
+    sealed: int
+    body: bytes | None
+
+    @property
+    def is_full(self) -> bool:
+        expected = self.size + self.added
+        return bool(self.size and not self.sealed and self.arrived >= expected)
+
+
 def arrive(session: Session, arrivals: Sequence[Arrival], now: float) -> list[FullChord]:
-    """Count members in, each once; returns the chords among them that are full, not sealed."""
+    """Count members in, each once; returns the chords among them that are full, or lost, and not
+    sealed."""
     sql, execute = session.sql, session.execute
     forget_at = now + _KEPT
-    open_chords: dict[str, bool] = {}
+    known_by_id: dict[str, _Chord | None] = {}
+    lost: set[str] = set()
     for arrival in arrivals:
-        chord = arrival.chord_id
-        if chord not in open_chords:
-            execute(sql["begin_chord"], (chord, forget_at))
-            open_chords[chord] = not execute(sql["chord"], (chord,)).fetchone()[3]
-        if not open_chords[chord]:
+        id_ = arrival.chord_id
+        if id_ not in known_by_id:
+            known_by_id[id_] = _find(session, id_)
+        known = known_by_id[id_]
+        if known is not None and known.sealed:
             continue
+        if arrival.expected and (known is None or known.body is None):
+            lost.add(id_)
+        if id_ in lost or (known is None and not arrival.body):
+            continue
+        if known is None:
+            execute(sql["begin_chord"], (id_, forget_at))
+            known_by_id[id_] = _Chord(0, 0, 0, 0, None)
         if arrival.size:
-            execute(sql["say_size"], (arrival.size, chord))
+            execute(sql["say_size"], (arrival.size, id_))
         record = msgspec.msgpack.encode(arrival.record)
-        values = (chord, arrival.index, arrival.record.id, record)
+        values = (id_, arrival.index, arrival.record.id, record)
         if execute(sql["add_member"], values).rowcount:
-            execute(sql["count_member"], (forget_at, chord))
-    return [
-        _handed_out(session, chord)
-        for chord, is_open in open_chords.items()
-        if is_open and _is_full(session, chord)
-    ]
+            execute(sql["count_member"], (forget_at, id_))
+    found: list[FullChord] = []
+    for id_ in known_by_id:
+        chord = None if id_ in lost else _find(session, id_)
+        if id_ in lost:
+            found.append(FullChord(id=id_, records=(), lost=True))
+        elif chord is not None and chord.is_full:
+            found.append(_handed_out(session, id_, chord))
+    return found
 
 
-def _is_full(session: Session, chord: str) -> bool:
-    size, arrived, added, sealed = session.execute(session.sql["chord"], (chord,)).fetchone()
-    return bool(size and not sealed and arrived >= size + added)
+def _find(session: Session, id_: str) -> _Chord | None:
+    row = session.execute(session.sql["chord"], (id_,)).fetchone()
+    return None if row is None else _Chord(*row)
 
 
-def _handed_out(session: Session, chord: str) -> FullChord:
-    members = session.execute(session.sql["members"], (chord,)).fetchall()
+def _handed_out(session: Session, id_: str, chord: _Chord) -> FullChord:
+    members = session.execute(session.sql["members"], (id_,)).fetchall()
     records = tuple(_decode_record(record) for (record,) in members)
-    return FullChord(id=chord, records=records)
+    return FullChord(id=id_, records=records, body=chord.body or b"")
 
 
 def seal(session: Session, chord_ids: Sequence[str], now: float) -> None:

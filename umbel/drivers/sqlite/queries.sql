@@ -25,6 +25,12 @@ DROP TABLE umbel_chord_members;
 -- name: drop_chords
 DROP TABLE umbel_chords;
 
+-- name: has_chords
+SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'umbel_chords';
+
+-- name: add_chord_body
+ALTER TABLE umbel_chords ADD COLUMN body BLOB;
+
 -- name: data_version
 -- Another number after each commit of another connection.
 PRAGMA data_version;
@@ -270,8 +276,11 @@ DELETE FROM umbel_groups WHERE id = ?;
 INSERT OR IGNORE INTO umbel_chords (id, forget_at) VALUES (?, ?);
 
 -- name: expect_chord
-INSERT INTO umbel_chords (id, size, forget_at) VALUES (?, ?, ?)
-ON CONFLICT (id) DO UPDATE SET size = excluded.size, forget_at = max(forget_at, excluded.forget_at)
+INSERT INTO umbel_chords (id, size, body, forget_at) VALUES (?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET
+    size = iif(excluded.size > 0, excluded.size, size),
+    body = ifnull(excluded.body, body),
+    forget_at = max(forget_at, excluded.forget_at)
 WHERE NOT sealed;
 
 -- name: say_size
@@ -281,7 +290,7 @@ UPDATE umbel_chords SET size = ? WHERE id = ? AND size = 0;
 INSERT OR IGNORE INTO umbel_chord_added (chord, task) VALUES (?, ?);
 
 -- name: chord
-SELECT size, arrived, (SELECT count(*) FROM umbel_chord_added WHERE chord = id), sealed
+SELECT size, arrived, (SELECT count(*) FROM umbel_chord_added WHERE chord = id), sealed, body
 FROM umbel_chords WHERE id = ?;
 
 -- name: add_member
@@ -295,7 +304,7 @@ SELECT record FROM umbel_chord_members WHERE chord = ? ORDER BY place, task;
 
 -- name: seal_chord
 INSERT INTO umbel_chords (id, sealed, forget_at) VALUES (?, 1, ?)
-ON CONFLICT (id) DO UPDATE SET sealed = 1, forget_at = excluded.forget_at;
+ON CONFLICT (id) DO UPDATE SET sealed = 1, body = NULL, forget_at = excluded.forget_at;
 
 -- name: remove_added
 DELETE FROM umbel_chord_added WHERE chord = ?;

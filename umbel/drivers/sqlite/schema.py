@@ -10,7 +10,7 @@ from umbel.drivers.sqlite.queries import queries, schema
 
 __all__ = ["VERSION", "prepare"]
 
-VERSION = 3
+VERSION = 4
 """What ``schema.sql`` makes."""
 
 Migration = Callable[[sqlite3.Connection], None]
@@ -30,7 +30,14 @@ def _from_2(_connection: sqlite3.Connection) -> None:
     """More tables: whatever is missing is made in the end."""
 
 
-MIGRATIONS: Mapping[int, Migration] = {1: _from_1, 2: _from_2}
+def _from_3(connection: sqlite3.Connection) -> None:
+    """Chords remember what to run."""
+    sql = queries()
+    if connection.execute(sql["has_chords"]).fetchone() is not None:
+        connection.execute(sql["add_chord_body"])
+
+
+MIGRATIONS: Mapping[int, Migration] = {1: _from_1, 2: _from_2, 3: _from_3}
 """From which version → what changes the tables it has into those of the next one, inside the
 transaction of :func:`prepare`; new tables and indexes are made for all of them."""
 

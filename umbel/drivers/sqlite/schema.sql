@@ -91,14 +91,16 @@ CREATE TABLE IF NOT EXISTS umbel_groups (
 
 CREATE INDEX IF NOT EXISTS umbel_groups_expiry ON umbel_groups (expires_at) WHERE expires_at IS NOT NULL;
 
--- Chords: how many members there are (0: nobody has said) and have arrived. One that is
--- sealed is kept until forget_at, so that a repeated arrival does not begin it anew.
+-- Chords: how many members there are (0: nobody has said) and have arrived; what to run then, where
+-- it was said before the first was sent. One that is sealed is kept until forget_at, so that a
+-- repeated arrival does not begin it anew.
 CREATE TABLE IF NOT EXISTS umbel_chords (
     id TEXT PRIMARY KEY,
     size INTEGER NOT NULL DEFAULT 0,
     arrived INTEGER NOT NULL DEFAULT 0,
     sealed INTEGER NOT NULL DEFAULT 0,
-    forget_at REAL NOT NULL
+    forget_at REAL NOT NULL,
+    body BLOB
 );
 
 CREATE INDEX IF NOT EXISTS umbel_chords_forget ON umbel_chords (forget_at);

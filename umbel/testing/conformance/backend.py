@@ -69,7 +69,7 @@ class RecordsContract:
         await backend.store([])
         await backend.forget([])
         await backend.store_groups([])
-        await backend.expect({})
+        await backend.expect([])
         await backend.enlarge({})
         await backend.seal([])
 

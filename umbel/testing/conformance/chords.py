@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from umbel.model import Arrival, FullChord, Message
+from umbel.model import Arrival, Expected, FullChord, Message
 from umbel.protocols import ResultBackend
 from umbel.testing.conformance.records import MakeBackend, record, seen
 from umbel.wire.results import ResultCodec
@@ -32,6 +32,11 @@ def arrivals(chord_id: str, size: int) -> list[Arrival]:
 def unsized(members: Sequence[Arrival]) -> list[Arrival]:
     """The same members, whose messages do not say how many there are."""
     return [msgspec.structs.replace(each, size=0) for each in members]
+
+
+def promised(members: Sequence[Arrival]) -> list[Arrival]:
+    """The same members, whose messages say that the backend was told of the chord before."""
+    return [msgspec.structs.replace(each, size=0, expected=True) for each in members]
 
 
 class Member(msgspec.Struct):
@@ -81,21 +86,75 @@ class ChordContract:
         first, second, third = unsized(arrivals("c", 3))
         assert await backend.arrive([first, second]) == []
 
-        await other.expect({"c": 3, "d": 5})
+        await other.expect([Expected("c", 3), Expected("d", 5)])
 
         assert await backend.arrive([second]) == []
         [chord] = await backend.arrive([third])
         assert len(chord.records) == 3
 
+    async def test_a_chord_of_which_nothing_is_known_though_it_was_expected_is_lost(
+        self, backend: ResultBackend
+    ) -> None:
+        members = promised(arrivals("c", 3))
+
+        found = await backend.arrive([members[1], *arrivals("d", 1), members[2]])
+        [lost, full] = sorted(found, key=lambda chord: chord.id)
+        [again] = await backend.arrive(members[:1])
+        await backend.seal(["c"])
+
+        assert (lost.id, lost.lost, lost.records) == ("c", True, ())
+        assert (again.id, again.lost) == ("c", True)
+        assert (full.id, full.lost) == ("d", False)
+        assert await backend.arrive(members) == []
+
+    async def test_a_chord_is_lost_whose_size_alone_was_said_since(
+        self, backend: ResultBackend
+    ) -> None:
+        """Its size was not known at first; then everything was lost, and then its size was said."""
+        await backend.expect([Expected("c", 2)])
+        await backend.enlarge({"c": ["c-2"]})
+
+        [lost] = await backend.arrive(promised(arrivals("c", 2))[:1])
+
+        assert lost.lost
+
+    async def test_a_chord_that_was_expected_is_counted(
+        self, backend: ResultBackend, make_backend: MakeBackend
+    ) -> None:
+        other = await make_backend()
+        members = promised(arrivals("c", 2))
+        await backend.expect([Expected("c", 0, b"what"), Expected("d", 1, b"other")])
+
+        assert await other.arrive(members[:1]) == []
+        await backend.expect([Expected("c", 2)])
+        [chord] = await other.arrive(members[1:])
+
+        assert (chord.lost, len(chord.records)) == (False, 2)
+        assert len(await other.arrive(promised(arrivals("d", 1)))) == 1
+
+    async def test_a_member_that_cannot_be_read_counts_where_the_chord_is_known(
+        self, backend: ResultBackend
+    ) -> None:
+        first, second = promised(arrivals("c", 2))
+        illegible = msgspec.structs.replace(second, body=b"", expected=False)
+        await backend.expect([Expected("c", 2, b"what")])
+        of_a_group = msgspec.structs.replace(illegible, chord_id="a plain group")
+
+        assert await backend.arrive([of_a_group]) == []
+        assert await backend.arrive([first]) == []
+        [chord] = await backend.arrive([illegible])
+
+        assert (len(chord.records), chord.body) == (2, b"what")
+
     async def test_what_is_expected_anew_after_the_seal_stays_sealed(
         self, backend: ResultBackend
     ) -> None:
         members = unsized(arrivals("c", 2))
-        await backend.expect({"c": 2})
+        await backend.expect([Expected("c", 2)])
         assert len(await backend.arrive(members)) == 1
         await backend.seal(["c"])
 
-        await backend.expect({"c": 2})
+        await backend.expect([Expected("c", 2)])
         await backend.enlarge({"c": ["more"]})
 
         assert await backend.arrive(members) == []
@@ -105,7 +164,7 @@ class ChordContract:
     ) -> None:
         other = await make_backend()
         members = unsized(arrivals("c", 4))
-        await backend.expect({"c": 2})
+        await backend.expect([Expected("c", 2)])
         await backend.enlarge({"c": ["c-2", "c-3"], "d": []})
         await other.enlarge({"c": ["c-2"]})
 
@@ -123,7 +182,7 @@ class ChordContract:
         one, other = unsized(arrivals("c", 2))
         beside = msgspec.structs.replace(other, index=0)
         twice = msgspec.structs.replace(one, index=1, record=record("c-0", result="again"))
-        await backend.expect({"c": 3})
+        await backend.expect([Expected("c", 3)])
 
         assert await backend.arrive([one, beside, one]) == []
         [chord] = await backend.arrive([twice])
@@ -146,7 +205,7 @@ class ChordContract:
         first, second = unsized(arrivals("c", 2))
         first = msgspec.structs.replace(first, record=codec.succeeded(Member("c-0"), values[0]))
         second = msgspec.structs.replace(second, record=failed)
-        await backend.expect({"c": 2})
+        await backend.expect([Expected("c", 2)])
 
         [chord] = await backend.arrive([second, first])
 

@@ -65,8 +65,8 @@ class Aftermaths:
         self._limit = limit
 
     def __call__(self, request: Request, record: ResultRecord, *, calls_back: bool) -> Aftermath:
-        """What the task leaves behind; nothing where that cannot be read: how it ended is recorded
-        all the same.
+        """What the task leaves behind; where that cannot be read, its place in a group: how it
+        ended is recorded all the same.
 
         Args:
             record: How it ended, complete even where it is not kept.
@@ -81,7 +81,7 @@ class Aftermaths:
                 request.id,
                 error,
             )
-            return Aftermath()
+            return Aftermath(arrivals=endings.unread(request.message, record))
         ending = endings.NOTHING
         if body.chord is not None or body.chain:
             ending = self._ending(request, body, record)

@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
-from umbel.model import Arrival, Composed, Expected, FullChord, Message
+from umbel.model import Arrival, Composed, Expected, FullChord, Message, arrival_by_chord
 from umbel.protocols import Compose, ResultBackend
+from umbel.states import SUCCESS
 from umbel.wire.headers import with_publication
 from umbel.worker.settling.patience import Patience
 
@@ -60,30 +61,46 @@ class Chords:
         self._new_id = new_id
 
     async def expect(self, expected: Sequence[Expected]) -> None:
-        """Say how many members chords have."""
+        """Say what chords there are, and how many members they have."""
         try:
-            await self._insist(self._backend.expect, dict(expected))
+            await self._insist(self._backend.expect, expected)
         except NotImplementedError as error:
-            for chord_id, _ in expected:
-                _cannot_count(chord_id, error)
+            for each in expected:
+                _cannot_count(each.chord_id, error)
 
     async def complete(self, arrivals: Sequence[Arrival]) -> None:
         """Count members in; send the bodies of the chords that are full now."""
-        arrival_by_chord = {arrival.chord_id: arrival for arrival in arrivals}
+        arrival_at = arrival_by_chord(arrivals)
         try:
             full = await self._insist(self._backend.arrive, arrivals)
         except NotImplementedError as error:
-            for chord_id in arrival_by_chord:
+            for chord_id in arrival_at:
                 _cannot_count(chord_id, error)
             return
         for chord in full:
-            arrival = arrival_by_chord[chord.id]
-            refused = await self._finish(self._compose(arrival, chord))
+            arrival = arrival_at[chord.id]
+            composed = self._compose(arrival, chord)
+            if chord.lost and await self._is_over(chord, composed):
+                continue
+            refused = await self._finish(composed)
             if refused:
                 trouble = msgspec.structs.replace(chord, trouble=repr(refused[0]))
                 await self._finish(self._compose(arrival, trouble))
         if full:
             await self._insist(self._backend.seal, [chord.id for chord in full])
+
+    async def _is_over(self, chord: FullChord, composed: Composed) -> bool:
+        """Whether the body of a chord that seems lost has succeeded: then nothing has been lost but
+        the note that it is done, which a worker of Celery's keeps for minutes only."""
+        found = await self._insist(self._backend.load, [each.id for each in composed.records])
+        if any(record.state == SUCCESS for record in found.values()):
+            return True
+        logger.error(
+            "The result backend has lost the count of chord %s, its body fails: has its data been "
+            "deleted, or is it kept too short (result_chord_expires)?",
+            chord.id,
+        )
+        return False
 
     async def _finish(self, composed: Composed) -> Sequence[Exception]:
         """Returns why messages were refused."""

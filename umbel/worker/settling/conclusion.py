@@ -15,6 +15,7 @@ from umbel.execution import failures
 from umbel.execution.runnable import TaskOptions
 from umbel.model import (
     Ack,
+    Arrival,
     Delivery,
     Failed,
     Ignored,
@@ -30,6 +31,7 @@ from umbel.model import (
 )
 from umbel.protocols import Clock
 from umbel.states import RETRY
+from umbel.wire import chords
 from umbel.wire import tasks as wire
 from umbel.wire.results import ResultCodec
 from umbel.worker import reports
@@ -252,8 +254,19 @@ class Conclusions:
         return Settlement(delivery=accepted.delivery, verdict=_DONE)
 
     def malformed(self, delivery: Delivery, reason: str) -> Settlement:
-        """A message that nobody can read: a dead letter."""
-        return Settlement(delivery=delivery, verdict=Nack(requeue=False, reason=reason))
+        """A message that nobody can read: a dead letter. A chord that waits for it hears of it."""
+        return Settlement(
+            delivery=delivery,
+            verdict=Nack(requeue=False, reason=reason),
+            arrivals=self._unread(delivery, reason),
+        )
+
+    def _unread(self, delivery: Delivery, reason: str) -> tuple[Arrival, ...]:
+        place = None if delivery.defect is not None else chords.place_of(delivery.message)
+        if place is None:
+            return ()
+        error = InvalidTaskError(reason)
+        return (chords.unread(place, failures.failed_unseen(place.task_id, error, self._codec)),)
 
     def _settlement(
         self,
