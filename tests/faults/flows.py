@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from umbel import Signature, chain, chord
+import time
+from itertools import product
+from typing import Any
 
+from umbel import Signature, chain, chord
+from umbel.exceptions import ChordError
+from umbel.testing.servers import RedisServer
+
+from .outages import with_backend
 from .scenarios import Scenario, with_fleet
 from .site import Fleet
 from .stage import Outcome, Stage
@@ -55,4 +62,59 @@ def _chord_killed(stage: Stage, fleet: Fleet) -> Outcome:
     return outcome
 
 
-FLOWS = (Scenario("F38 chord, killed", with_fleet(_chord_killed)),)
+_SIZE = 8
+_MEMBERS = 100_000
+"""The first number of members of chords whose bodies alone count."""
+
+
+def _count_lost(stage: Stage, fleet: Fleet, backend: RedisServer) -> Outcome:
+    """What the backend has of chords under way is gone: with all data, or as it restarts empty.
+
+    Results that were there are gone, too, so only those of bodies are looked at.
+    """
+    for turn in range(round(19 * stage.scale) + 1):
+        first = len(stage.results)
+        for task, is_nested in product(("late", "early"), (False, True)):
+            stage.results.append(_a_doomed_chord(stage, task, is_nested=is_nested))
+        stage.started(4)
+        backend.flush()
+        if turn % 2:
+            backend.kill()
+            backend.start()
+        stage.struck()
+        fleet.until(
+            lambda: all(each.ready() for each in stage.results[first:]),  # noqa: B023
+            60,
+            "all bodies have ended",
+        )
+        stage.recovered = time.monotonic() - stage.fault_at
+    outcome = stage.finish(fleet)
+    fleet.until(lambda: _is_told(stage), 30, "error callbacks have run")
+    told = stage.site.ledger.count("sorry")
+    ends = {repr(each.result) for each in stage.results if not isinstance(each.result, ChordError)}
+    if ends or set(told.values()) != {1}:
+        outcome.wrong = f"told {sorted(set(told.values()))} times, and ended as {sorted(ends)}"
+    outcome.note = f"{len(told)} chords failed, and said so once"
+    return outcome
+
+
+def _is_told(stage: Stage) -> bool:
+    return len(stage.site.ledger.count("sorry")) == len(stage.results)
+
+
+def _a_doomed_chord(stage: Stage, task: str, *, is_nested: bool) -> Any:
+    number = len(stage.results)
+    numbers = range(_MEMBERS + number * _SIZE, _MEMBERS + (number + 1) * _SIZE)
+    header = [_call(stage, task, n, 0.2) for n in numbers]
+    if is_nested:
+        within = chord(header[1:], _call(stage, "gather", numbers[0]), app=stage.site.app)
+        header = [header[0], within]
+    body = _call(stage, "gather", number)
+    body.link_error(_call(stage, "sorry", number))
+    return chord(header, app=stage.site.app)(body)
+
+
+FLOWS = (
+    Scenario("F38 chord, killed", with_fleet(_chord_killed)),
+    Scenario("F43 backend loses its data", with_backend(_count_lost)),
+)

@@ -91,6 +91,12 @@ def tick(self: Any) -> int:
     return number
 
 
+@app.task(acks_late=True, reject_on_worker_lost=True)
+def sorry(task_id: str, number: int) -> None:
+    """An error callback."""
+    note("sorry", number)
+
+
 @app.task(acks_late=True, reject_on_worker_lost=True, rate_limit="20/s")
 def limited(number: int) -> int:
     """At least once, and not too often."""
