@@ -38,7 +38,7 @@ __all__ = ["worker"]
 @click.option(
     "-P",
     "--pool",
-    help="What tasks run in: prefork, threads, asyncio, gevent, eventlet or solo.",
+    help="What tasks run in: prefork, threads, asyncio, gevent, eventlet, solo, or module:class.",
 )
 @click.option(
     "--autoscale", help="The most and the least processes, as in 10,3, by what there is to do."

@@ -281,7 +281,7 @@ NAMES: dict[str, str] = {
     ),
     **each(
         "celery.concurrency.base",
-        BasePool="umbel.worker.steps.calls:BasePool",
+        BasePool="umbel.worker.pools.base:BasePool",
         apply_target="umbel.compat.concurrency:apply_target",
     ),
     **{

@@ -45,7 +45,7 @@ def introduction(app: Umbel, options: WorkerOptions, queues: Sequence[Queue]) ->
         app=f"{app.main or '__main__'}:{id(app):#x}",
         broker=shown_url(app.broker_read_url, app.project),
         backend=shown_url(app.backend_url, app.project),
-        pool=options.pool,
+        pool=str(options.guest) if options.pool == "guest" else options.pool,
         concurrency=options.concurrency,
         queues=queues,
         tasks=app.tasks,

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PoolKind", "WorkerArguments", "WorkerOptions", "node_name", "pool_kind", "resolve"]
 
-PoolKind = Literal["prefork", "threads", "solo", "asyncio", "gevent", "eventlet"]
+PoolKind = Literal["prefork", "threads", "solo", "asyncio", "gevent", "eventlet", "guest"]
+"""``guest``: one that the program brings along."""
 
 _KIND_BY_NAME: dict[str, PoolKind] = {
     "prefork": "prefork",
@@ -92,6 +93,8 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     hostname: str
     pool: PoolKind
+    guest: Any
+    """The class of the program's own pool, or its name."""
     concurrency: int
     queues: tuple[str, ...] | None
     """None: every queue that the app knows."""
@@ -166,7 +169,8 @@ def resolve(given: WorkerArguments, conf: Settings) -> WorkerOptions:
     Raises:
         ImproperlyConfigured: There is no such pool, or the concurrency is not a number.
     """
-    kind = pool_kind(given.get("pool") or conf.worker_pool)
+    pool = _own_pool(given.get("pool") or conf.worker_pool)
+    kind = pool_kind(pool)
     multiplier = given.get("prefetch_multiplier")
     if multiplier is None and conf.is_set("worker_prefetch_multiplier"):
         multiplier = conf.worker_prefetch_multiplier
@@ -177,6 +181,7 @@ def resolve(given: WorkerArguments, conf: Settings) -> WorkerOptions:
     return WorkerOptions(
         hostname=hostname,
         pool=kind,
+        guest=pool if kind == "guest" else None,
         concurrency=_concurrency(given.get("concurrency"), conf, kind)
         if scale is None
         else scale[1],
@@ -249,8 +254,9 @@ def _connect_retries(conf: Settings) -> float:
     return conf.broker_connection_max_retries or inf
 
 
-def pool_kind(name: str) -> PoolKind:
-    """Which of our pools a name means, Celery's names included.
+def pool_kind(name: Any) -> PoolKind:
+    """Which of our pools a name means, Celery's names included; else whether it is a class that
+    the program has, or the path of one.
 
     Raises:
         ImproperlyConfigured: None of them.
@@ -261,10 +267,22 @@ def pool_kind(name: str) -> PoolKind:
     kind = _KIND_BY_NAME.get(name)
     if kind is not None:
         return kind
+    if not isinstance(name, str) or ":" in name or "." in name:
+        return "guest"
     message = (
-        f"{name!r} is not a pool. There are prefork, threads, asyncio, gevent, eventlet and solo."
+        f"{name!r} is not a pool. There are prefork, threads, asyncio, gevent, eventlet and solo; "
+        "one of your own is named by its path, as in 'my.module:MyPool'."
     )
     raise ImproperlyConfigured(message)
+
+
+def _own_pool(name: Any) -> Any:
+    """What ``custom`` stands for.
+
+    Source:
+        Celery's user guide, Concurrency, "Custom": the environment variable.
+    """
+    return os.environ.get("CELERY_CUSTOM_WORKER_POOL", name) if name == "custom" else name
 
 
 def node_name(given: str | None, *, host: str | None = None) -> str:

@@ -20,7 +20,8 @@ WORKER = (
         "worker_pool",
         "str | class",
         "prefork",
-        "What tasks run in: prefork, threads, asyncio, gevent, eventlet or solo.",
+        "What tasks run in: prefork, threads, asyncio, gevent, eventlet, solo, or the class of a "
+        "pool of your own, as in my.module:MyPool.",
         "CELERYD_POOL",
     ),
     Setting(

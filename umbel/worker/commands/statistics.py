@@ -51,6 +51,7 @@ def _pool(state: ControlState) -> dict[str, Any]:
     kind = options.pool
     pids = getattr(pool, "pids", None) or [os.getpid()]
     held = len(state.worker.state.active)
+    told: dict[str, Any] = getattr(pool, "info", None) or {}
     return {
         "implementation": _IMPLEMENTATIONS.get(kind, f"umbel.pools:{kind}"),
         "max-concurrency": pool.size,
@@ -66,6 +67,7 @@ def _pool(state: ControlState) -> dict[str, Any]:
             "strategy": "fair",
             "inqueues": {"total": pool.size, "active": min(held, pool.size)},
         },
+        **told,
     }
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, assert_never
 
 from umbel.exceptions import ImproperlyConfigured
 from umbel.protocols import Pool
+from umbel.utils.imports import symbol_by_name
 from umbel.worker.options import WorkerOptions
 from umbel.worker.pools.children import Origin, runner_of_app, runner_of_origin
 
@@ -19,7 +20,7 @@ __all__ = ["can_block", "make_pool"]
 
 def can_block(options: WorkerOptions) -> bool:
     """Whether tasks run in the worker's own process, where one can hold up everything."""
-    return options.pool in {"threads", "asyncio", "solo"}
+    return options.pool in {"threads", "asyncio", "solo", "guest"}
 
 
 def make_pool(options: WorkerOptions, app: Umbel) -> Pool:
@@ -45,6 +46,8 @@ def make_pool(options: WorkerOptions, app: Umbel) -> Pool:
             return InlinePool(make_runner)
         case "gevent" | "eventlet":
             return _green(options, app, options.pool)
+        case "guest":
+            return _guest(options, app)
         case _:
             assert_never(options.pool)
 
@@ -59,6 +62,42 @@ def _green(options: WorkerOptions, app: Umbel, kind: Literal["gevent", "eventlet
 
     make_runner = partial(runner_of_origin, Origin(app), options.hostname)
     return GreenPool(make_runner, options.concurrency, kind=kind, name=options.hostname)
+
+
+def _guest(options: WorkerOptions, app: Umbel) -> Pool:
+    # As in make_pool.
+    from umbel.pools.guest import GuestPool
+
+    try:
+        kind = symbol_by_name(options.guest)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ImproperlyConfigured(
+            f"worker_pool names {options.guest!r}, which cannot be imported: {error}"
+        ) from error
+    if not callable(getattr(kind, "apply_async", None)):
+        raise ImproperlyConfigured(
+            f"worker_pool names {kind!r}, which is no pool: one of your own is made of "
+            "umbel.worker.pools.base.BasePool (under the alias celery.concurrency.base.BasePool)."
+        )
+    make_guest = partial(
+        kind,
+        options.concurrency,
+        app=app,
+        initargs=(app, options.hostname),
+        maxtasksperchild=options.max_tasks_per_child,
+        max_memory_per_child=options.max_memory_per_child,
+        timeout=options.time_limit,
+        soft_timeout=options.soft_time_limit,
+        putlocks=app.conf.worker_pool_putlocks,
+        allow_restart=app.conf.worker_pool_restarts,
+        threads=True,
+    )
+    try:
+        elsewhere = partial(runner_of_origin, Origin(app), options.hostname)
+    except LookupError:
+        # It has to do with processes that are copies of this one.
+        elsewhere = partial(runner_of_app, app, options.hostname)
+    return GuestPool(partial(app.make_runner, options.hostname), elsewhere, make_guest)
 
 
 def _prefork(options: WorkerOptions, app: Umbel) -> Pool:

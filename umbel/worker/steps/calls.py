@@ -12,54 +12,11 @@ from umbel.execution.calls import request_for, result_of
 from umbel.model import Outcome, Request
 from umbel.protocols import Clock, Pool
 from umbel.worker.fetching.credit import Credit
+from umbel.worker.pools.base import BasePool
 
-__all__ = ["BasePool", "Calls"]
+__all__ = ["Calls"]
 
 logger = logging.getLogger(__name__)
-
-
-class BasePool:
-    """A pool, as extensions of a worker see it.
-
-    Source:
-        Celery reference, ``celery.concurrency.base.BasePool``: names, arguments.
-    """
-
-    RUN, CLOSE, TERMINATE = 1, 2, 3
-    is_green = False
-    signal_safe = True
-    task_join_will_block = True
-    body_can_be_buffer = False
-
-    def __init__(self, limit: int | None = None, app: Any = None, **options: Any) -> None:
-        self.limit = limit
-        self.app = app
-        self.options = options
-
-    def apply_async(
-        self,
-        target: Callable[..., Any],
-        args: Sequence[Any] | None = None,
-        kwargs: Mapping[str, Any] | None = None,
-        **options: Any,
-    ) -> Any:
-        """Have ``target`` called; to be overridden."""
-        raise NotImplementedError(f"{type(self).__name__} cannot call {target!r}")
-
-    @property
-    def num_processes(self) -> int | None:
-        """How many may run at once."""
-        return self.limit
-
-    @property
-    def active(self) -> bool:
-        """Whether it takes calls."""
-        return True
-
-    @property
-    def info(self) -> dict[str, Any]:
-        """What ``inspect stats`` says of it."""
-        return {"max-concurrency": self.limit}
 
 
 class _Call:
@@ -76,8 +33,9 @@ class Calls(BasePool):
     def __init__(
         self, pool: Pool, credit: Credit, keys: Iterator[int], clock: Clock, app: Any
     ) -> None:
-        super().__init__(pool.size, app)
-        self._pool = pool
+        super().__init__(pool.size, app=app)
+        self._state = self.RUN
+        self._runs_in = pool
         self._credit = credit
         self._keys = keys
         self._clock = clock
@@ -87,7 +45,7 @@ class Calls(BasePool):
     @property
     def num_processes(self) -> int:
         """How many run at once."""
-        return self._pool.size
+        return self._runs_in.size
 
     def apply_async(
         self,
@@ -110,12 +68,12 @@ class Calls(BasePool):
     async def run(self) -> None:
         """Hand calls to the pool, until cancelled."""
         while True:
-            if not self._waiting or self._pool.free <= 0:
+            if not self._waiting or self._runs_in.free <= 0:
                 await self._credit.wait()
                 continue
             call = self._waiting.popleft()
             self._under_way[call.request.key] = call
-            await self._pool.submit([call.request])
+            await self._runs_in.submit([call.request])
             if call.accepted is not None:
                 _tell(call.accepted, os.getpid(), self._clock.monotonic())
 

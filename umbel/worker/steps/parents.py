@@ -11,7 +11,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from umbel.worker.bootsteps import Blueprint, Step
-from umbel.worker.steps.calls import BasePool
+from umbel.worker.pools.base import BasePool
 from umbel.worker.steps.hub import Hub
 from umbel.worker.steps.receiving import WorkerConnection
 from umbel.worker.steps.strategies import Carried, Strategies
