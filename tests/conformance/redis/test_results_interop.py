@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import celery
@@ -29,20 +28,6 @@ class Finished:
         self.id = id
         self.group_id = None
         self.parent_id = None
-
-
-@pytest.fixture
-async def backend(redis_url: str, system_clock: SystemClock) -> AsyncIterator[RedisBackend]:
-    backend = RedisBackend(redis_url, clock=system_clock)
-    await backend.open()
-    yield backend
-    await backend.close()
-
-
-@pytest.fixture
-def server(redis_url: str) -> Iterator[redis_py.Redis]:
-    with redis_py.Redis.from_url(redis_url) as client:
-        yield client
 
 
 def celery_app(url: str, **settings: object) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import celery
@@ -58,20 +58,6 @@ class Peer:
         self.app.amqp.producer_pool.force_close_all()
         self.app.pool.force_close_all()
         self.app.close()
-
-
-@pytest.fixture
-async def backend(redis_url: str, system_clock: SystemClock) -> AsyncIterator[RedisBackend]:
-    backend = RedisBackend(redis_url, clock=system_clock)
-    await backend.open()
-    yield backend
-    await backend.close()
-
-
-@pytest.fixture
-def server(redis_url: str) -> Iterator[redis_py.Redis]:
-    with redis_py.Redis.from_url(redis_url) as client:
-        yield client
 
 
 @pytest.fixture

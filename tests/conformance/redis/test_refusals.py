@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +25,6 @@ from umbel.testing.servers import RedisServer, redis_server
 
 def messages(*names: str, **fields: Any) -> list[Message]:
     return [Message(id=name, body=b"[]", routing_key="mail", **fields) for name in names]
-
-
-@pytest.fixture
-async def broker(redis_url: str, system_clock: SystemClock) -> AsyncIterator[RedisBroker]:
-    broker = RedisBroker(redis_url, clock=system_clock)
-    await broker.open()
-    yield broker
-    await broker.close()
 
 
 async def test_out_of_memory_is_said(redis_url: str, system_clock: SystemClock) -> None:

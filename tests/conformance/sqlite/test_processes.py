@@ -17,7 +17,7 @@ from umbel.drivers.sqlite.backend import SQLiteBackend
 from umbel.drivers.sqlite.broker import SQLiteBroker
 from umbel.model import Message, ResultRecord
 
-SIDE = Path(__file__).parent / "programs" / "sqlite_side.py"
+SIDE = Path(__file__).parent / "side.py"
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:

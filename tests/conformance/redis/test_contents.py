@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import redis as redis_py
 
-from umbel.clock import SystemClock
 from umbel.drivers.redis.broker import RedisBroker
 from umbel.exceptions import BatchError, BrokerUnavailable
 from umbel.model import Message
@@ -19,14 +17,6 @@ from umbel.testing.conformance.messages import ids
 
 def messages(*names: str, **fields: Any) -> list[Message]:
     return [Message(id=name, body=b"[]", routing_key="mail", **fields) for name in names]
-
-
-@pytest.fixture
-async def broker(redis_url: str, system_clock: SystemClock) -> AsyncIterator[RedisBroker]:
-    broker = RedisBroker(redis_url, clock=system_clock)
-    await broker.open()
-    yield broker
-    await broker.close()
 
 
 async def test_scripts_survive_script_flush(broker: RedisBroker, server: redis_py.Redis) -> None:

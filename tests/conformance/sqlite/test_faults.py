@@ -453,7 +453,7 @@ async def test_synchronous_full_is_what_is_set(path: Path) -> None:
 
 
 def test_every_statement_is_used() -> None:
-    folder = Path(__file__).parents[2] / "umbel" / "drivers" / "sqlite"
+    folder = Path(__file__).parents[3] / "umbel" / "drivers" / "sqlite"
     source = "".join(file.read_text() for file in folder.glob("*.py"))
 
     unused = [name for name in queries() if f'"{name}"' not in source]

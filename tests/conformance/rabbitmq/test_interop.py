@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
-from itertools import count
+from collections.abc import Iterator
 from typing import Any
 
 import celery
@@ -12,7 +11,6 @@ import kombu
 import msgspec
 import pytest
 
-from umbel.clock import SystemClock
 from umbel.drivers.rabbitmq.broker import RabbitMQBroker
 from umbel.model import Exchange, Queue
 from umbel.testing.conformance.messages import message, take
@@ -20,30 +18,11 @@ from umbel.testing.servers import RabbitMQServer
 from umbel.wire import tasks as wire
 from umbel.wire.call import Call
 
-_names = count(1)
-
 
 @pytest.fixture
 def connection(rabbitmq: RabbitMQServer) -> Iterator[kombu.Connection]:
     with kombu.Connection(rabbitmq.url()) as connection:
         yield connection
-
-
-@pytest.fixture
-def queue(connection: kombu.Connection) -> Iterator[str]:
-    name = f"interop-{next(_names)}"
-    yield name
-    channel = connection.channel()
-    channel.queue_delete(name)
-    channel.exchange_delete(name)
-
-
-@pytest.fixture
-async def broker(rabbitmq: RabbitMQServer) -> AsyncIterator[RabbitMQBroker]:
-    made = RabbitMQBroker(rabbitmq.url(), clock=SystemClock())
-    await made.open()
-    yield made
-    await made.close()
 
 
 HEADERS: dict[str, Any] = {

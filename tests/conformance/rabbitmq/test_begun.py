@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
-from itertools import count
 
-import amqp
 import pytest
 
 from umbel.clock import SystemClock
@@ -20,21 +18,10 @@ from umbel.testing.conformance.messages import ids, message, take
 from umbel.testing.proxy import Proxy
 from umbel.testing.servers import RabbitMQServer, rabbitmq_server
 
-_names = count(1)
 NOTICED = 2.0
 """Seconds, in these tests, after which somebody else learns of what a dead worker had begun."""
 
 Start = Callable[..., Awaitable[RabbitMQBroker]]
-
-
-@pytest.fixture
-def queue(rabbitmq: RabbitMQServer) -> Iterator[str]:
-    name = f"begun-{next(_names)}"
-    yield name
-    with amqp.Connection(f"127.0.0.1:{rabbitmq.port}") as connection:
-        channel = connection.channel()
-        channel.queue_delete(name)
-        channel.queue_delete(f"umbel.lost.{name}")
 
 
 @pytest.fixture

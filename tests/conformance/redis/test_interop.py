@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,20 +19,6 @@ from umbel.drivers.redis.broker import RedisBroker
 from umbel.model import Binding, Exchange, Message, Queue
 
 ENVELOPE_HEADERS = b'{"task":"t","id":"%b","eta":"2999-01-01T00:00:00+00:00","expires":null}'
-
-
-@pytest.fixture
-async def broker(redis_url: str, system_clock: SystemClock) -> AsyncIterator[RedisBroker]:
-    broker = RedisBroker(redis_url, clock=system_clock)
-    await broker.open()
-    yield broker
-    await broker.close()
-
-
-@pytest.fixture
-def server(redis_url: str) -> Iterator[redis_py.Redis]:
-    with redis_py.Redis.from_url(redis_url) as client:
-        yield client
 
 
 @contextmanager

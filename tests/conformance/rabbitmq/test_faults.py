@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator
-from itertools import count
 
 import amqp
 import pytest
@@ -18,26 +16,9 @@ from umbel.testing.conformance.messages import ids, message, messages, take
 from umbel.testing.proxy import Proxy
 from umbel.testing.servers import RabbitMQServer, rabbitmq_server
 
-_names = count(1)
 QUEUES = pytest.mark.parametrize(
     "arguments", [{}, {"x-queue-type": "quorum"}], ids=["classic", "quorum"]
 )
-
-
-@pytest.fixture
-def queue(rabbitmq: RabbitMQServer) -> Iterator[str]:
-    name = f"faults-{next(_names)}"
-    yield name
-    with channel_of(rabbitmq) as channel:
-        channel.queue_delete(name)
-
-
-@pytest.fixture
-async def broker(rabbitmq: RabbitMQServer) -> AsyncIterator[RabbitMQBroker]:
-    made = RabbitMQBroker(rabbitmq.url(), clock=SystemClock())
-    await made.open()
-    yield made
-    await made.close()
 
 
 class channel_of:  # noqa: N801 - reads as a function

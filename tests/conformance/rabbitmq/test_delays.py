@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
-from itertools import count
 
-import amqp
 import celery
 import kombu
 import pytest
@@ -23,26 +20,7 @@ from umbel.model import Exchange, Queue
 from umbel.testing.conformance.messages import ids, message, take
 from umbel.testing.servers import RabbitMQServer, rabbitmq_server
 
-_names = count(1)
 QUORUM = {"x-queue-type": "quorum"}
-
-
-@pytest.fixture
-def queue(rabbitmq: RabbitMQServer) -> Iterator[str]:
-    name = f"delays-{next(_names)}"
-    yield name
-    with amqp.Connection(f"127.0.0.1:{rabbitmq.port}") as connection:
-        channel = connection.channel()
-        channel.queue_delete(name)
-        channel.exchange_delete(name)
-
-
-@pytest.fixture
-async def broker(rabbitmq: RabbitMQServer) -> AsyncIterator[RabbitMQBroker]:
-    made = RabbitMQBroker(rabbitmq.url(), clock=SystemClock())
-    await made.open()
-    yield made
-    await made.close()
 
 
 @pytest.mark.parametrize("arguments", [{}, QUORUM], ids=["classic", "quorum"])
