@@ -129,6 +129,12 @@ print(outer.trace_id, sent.id)
         "type": "crontab",
         "value": "* * * * *",
     }
+    [outer] = [item for item in runs if item["transaction"] == "outer"]
+    published = [span for span in outer["spans"] if span["op"] == "queue.publish"]
+    assert [span["description"] for span in published][:2] == ["tasks.divide"] * 2
+    assert published[0]["data"]["messaging.message.id"] == task_id
+    assert published[0]["data"]["messaging.destination.name"] == "celery"
+    assert len(published) == 5
     [ended] = [item for item in runs if item["transaction"] == "tasks.hesitate"][1:]
     [span] = [span for span in ended["spans"] if span["op"] == "queue.process"]
     assert span["data"]["messaging.system"] == "redis"

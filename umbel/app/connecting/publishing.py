@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
+import msgspec
+
 from umbel.app.sending.ids import new_id
-from umbel.app.sending.producer import PublishPolicy
+from umbel.app.sending.producer import NO_RETRY, PublishPolicy
 from umbel.model import Message
 from umbel.routing.queues import as_exchange, as_queue
 from umbel.serialization import json, registry
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from umbel.app.connecting.channels import Channel
     from umbel.app.connecting.messaging import Connection
 
-__all__ = ["Producer"]
+__all__ = ["OWN_PUBLISH", "Producer", "passed"]
 
 
 class Producer:
@@ -131,7 +133,12 @@ class Producer:
             expires_at=None if expiration is None else app.wall_clock.time() + expiration,
         )
         policy = PublishPolicy.of(retry, retry_policy)
-        app.portal.call(_publish, app, message, declare or (), policy)
+        self.deliver(message, declare or (), policy)
+
+    def deliver(self, message: Message, declare: Sequence[Any], policy: PublishPolicy) -> None:
+        """Publish what :meth:`publish` has made."""
+        app = self.connection.app
+        app.portal.call(_publish, app, message, declare, policy)
 
     def release(self) -> None:
         """Nothing to give back."""
@@ -143,6 +150,65 @@ class Producer:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+
+_DECIDED = "expiration"
+"""The property of a task's message that is milliseconds by now; ``publish`` takes seconds."""
+
+OWN_PUBLISH = Producer.publish
+"""What is there unless somebody who watches what is sent has put something around it."""
+
+
+class _Carrier(Producer):
+    """Has a task's message pass through what is around ``publish``, and keeps what comes out."""
+
+    carried: Message | None = None
+
+    def deliver(self, message: Message, declare: Sequence[Any], policy: PublishPolicy) -> None:
+        """It is sent with others, later."""
+        self.carried = message
+
+
+def passed(app: Umbel, messages: Sequence[Message], policy: PublishPolicy) -> list[Message]:
+    """The messages of tasks, with the headers and properties that those leave who have put
+    something around ``Producer.publish``. They are published after that.
+
+    Raises:
+        RuntimeError: Somebody has not called what was there.
+    """
+    channel = app.connection().default_channel
+    return [_passed(_Carrier(channel), message, policy) for message in messages]
+
+
+def _passed(carrier: _Carrier, message: Message, policy: PublishPolicy) -> Message:
+    headers: dict[str, Any] = msgspec.json.decode(message.headers)
+    properties: dict[str, Any] = dict(message.properties)
+    decided = {_DECIDED: properties.pop(_DECIDED)} if _DECIDED in properties else {}
+    carrier.publish(
+        message.body,
+        content_type=message.content_type,
+        content_encoding=message.content_encoding,
+        exchange=message.exchange,
+        routing_key=message.routing_key,
+        headers=headers,
+        priority=message.priority,
+        correlation_id=message.correlation_id,
+        reply_to=message.reply_to,
+        retry=policy != NO_RETRY,
+        **properties,
+    )
+    left = carrier.carried
+    if left is None:
+        raise RuntimeError(
+            f"what has replaced kombu.Producer.publish has not sent task {headers.get('task')}"
+        )
+    return msgspec.structs.replace(
+        message,
+        headers=left.headers,
+        properties={**decided, **left.properties},
+        correlation_id=left.correlation_id,
+        reply_to=left.reply_to,
+    )
 
 
 async def _publish(

@@ -29,7 +29,7 @@ class SentEvents:
     """Tells of what was sent. That it cannot be told is no reason for sending to fail."""
 
     def __init__(self, app: Umbel) -> None:
-        self._app = app
+        self.app = app
         self.conf = app.conf
 
     async def tell(self, calls: Sequence[Call], messages: Sequence[Message]) -> None:
@@ -48,7 +48,7 @@ class SentEvents:
                 )
                 for call, message in zip(calls, messages, strict=True)
             ]
-            await (await self._app.connections.fanout()).broadcast(exchange, events)
+            await (await self.app.connections.fanout()).broadcast(exchange, events)
         except (OperationalError, EncodeError) as error:
             logger.warning("Could not tell of %d tasks that were sent: %s", len(calls), error)
 
@@ -57,13 +57,13 @@ class SentEvents:
         from umbel.events.sender import utcoffset
 
         headers: dict[str, Any] = msgspec.json.decode(message.headers)
-        clock = self._app.wall_clock
+        clock = self.app.wall_clock
         return {
             "type": "task-sent",
-            "hostname": self._app.origin,
+            "hostname": self.app.origin,
             "utcoffset": utcoffset(clock),
             "pid": os.getpid(),
-            "clock": self._app.clock.forward(),
+            "clock": self.app.clock.forward(),
             "timestamp": clock.time(),
             "uuid": call.id,
             "root_id": headers.get("root_id", call.root_id),
