@@ -87,6 +87,8 @@ class crontab(BaseSchedule):  # noqa: N801 - Celery's name
             )
         self._times = [time(h, m) for h in sorted(self.hour) for m in sorted(self.minute)]
         self._goes_by_real_time = len(self.hour) == 24
+        # Asked about again and again, while it lasts.
+        self._changing_day: tuple[date, tzinfo, list[datetime]] | None = None
 
     @classmethod
     def from_string(cls, crontab: str) -> Self:
@@ -180,6 +182,9 @@ class crontab(BaseSchedule):  # noqa: N801 - Celery's name
 
     def _moments_of(self, day: date, zone: tzinfo) -> list[datetime]:
         """The moments of a day on which clocks change, in order, in UTC."""
+        known = self._changing_day
+        if known is not None and known[0] == day and known[1] is zone:
+            return known[2]
         moments: set[datetime] = set()
         for shown in self._times:
             early = datetime.combine(day, shown, zone)
@@ -190,7 +195,9 @@ class crontab(BaseSchedule):  # noqa: N801 - Celery's name
                     moments.add(late.astimezone(UTC))
             elif not self._goes_by_real_time:
                 moments.add(_end_of_gap(early, late))
-        return sorted(moments)
+        found = sorted(moments)
+        self._changing_day = day, zone, found
+        return found
 
     def __repr__(self) -> str:
         return (
