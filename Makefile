@@ -3,7 +3,7 @@
 
 BIN := .venv/bin
 # Tests that run side by side; tests marked "alone" wait for the others (tests/conftest.py).
-# Most of them wait rather than compute; whoever is done takes over from the slower one.
+# Most of them wait rather than compute; who is done takes the next share (tests/shares.py).
 JOBS ?= 4
 PYTEST ?=
 NEEDS := pyproject.toml uv.lock scripts/setup
@@ -21,7 +21,7 @@ demo: .venv/.demo ## real work on the embedded default: pictures, an access log;
 
 test: .venv/.dev ## all tests (PYTEST="-k name" to choose)
 	@scripts/servers
-	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder $(PYTEST)
 
 faults: .venv/.dev ## break everything on every broker, and count what came of the tasks; half an hour
 	@scripts/servers

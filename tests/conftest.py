@@ -1,5 +1,6 @@
 """What holds for all tests: those marked ``alone`` run while no other test does; those whose server
-is missing are skipped; what a test changes of the process is undone; and a private Redis.
+is missing are skipped; what a test changes of the process is undone; the order is that of
+tests/shares.py; and a private Redis.
 
 With xdist several processes run tests at once. Everyone holds a lock on one file during a test:
 shared, or exclusively for ``alone``. A second lock, taken first and released at once, is the
@@ -21,6 +22,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+from tests.shares import Shares, put_in_order
 from umbel.testing.servers import ServerMissing, redis_server, required
 
 hypothesis.settings.register_profile(
@@ -33,6 +35,15 @@ hypothesis.settings.load_profile("umbel")
 
 RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID")
 """Common to the processes of one run; None when there is only one process."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    put_in_order(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Shares | None:
+    return Shares(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -15,7 +15,7 @@ from .site import EARLY_AND_LATE, Site
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX"),
-    pytest.mark.alone,
+    pytest.mark.alone if os.environ.get("FETCHING") == "all" else pytest.mark.slow,
 ]
 
 

@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.measured import SLACK
+
 from .site import Site
 
 pytestmark = [
@@ -39,8 +41,8 @@ async def await_():
 
 COUNT, AT_ONCE = 2000, 1000
 IDEAL = COUNT / AT_ONCE
-TOLERANCE = 3.0
-"""Seconds; issue 4 names them."""
+TOLERANCE = 3.0 + SLACK
+"""Seconds; issue 4 names three."""
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.measured import SECOND
+from tests.measured import SECOND, measured
 from umbel import Umbel
 from umbel.exceptions import TaskRevokedError
 from umbel.model import Message
@@ -278,7 +278,7 @@ async def test_the_pool_is_restarted_where_that_is_allowed(quick: Umbel) -> None
         assert "error" in await ask_one(quick, "pool_restart", modules=["no.such.module"])
 
 
-@pytest.mark.alone
+@measured
 async def test_fifty_workers_answer_in_less_than_a_second(redis_url: str) -> None:
     app = Umbel("test", broker=redis_url, backend=redis_url, set_as_current=False)
     names = [f"w{number}" for number in range(50)]

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.measured import SECOND
+from tests.measured import SECOND, measured
 from umbel.model import Failed, Outcome, Request, Succeeded
 from umbel.pools.prefork import PreforkPool
 from umbel.protocols import Interrupts
@@ -63,7 +63,7 @@ class TestDeaths(Forked):
         assert isinstance(found[1000], Failed)
         assert all(isinstance(found[key], Succeeded) for key in range(20))
 
-    @pytest.mark.alone
+    @measured
     async def test_a_dead_child_is_replaced_within_a_second(
         self, make_pool: MakePool, gate: Gate
     ) -> None:
@@ -226,7 +226,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.alone
+@measured
 async def test_nobody_outlives_a_killed_parent_by_a_second(tmp_path: Path) -> None:
     gate, deaf = Gate(tmp_path / "gate"), tmp_path / "deaf"
     arguments = [sys.executable, "-c", PROGRAM, str(gate.path), str(deaf)]
