@@ -122,7 +122,7 @@ def killed_while_it_works(site: Site, rng: random.Random) -> None:
     moment = before + rng.randint(1, SIZE)
     worker = site.worker()
     try:
-        until(lambda: site.ended() >= moment, 30, "the worker runs members")
+        until(lambda: site.ended() >= moment, 60, "the worker runs members")
         time.sleep(rng.uniform(0.0, 0.02))
     finally:
         worker.kill()
@@ -161,7 +161,7 @@ def test_a_chord_with_early_acknowledgement_ran_or_says_what_was_lost(site: Site
             # Of a member, or of the body itself.
             assert re.search("Dependency .* raised .*WorkerLost|had begun the task", ends[-1])
             heard = partial(site.has_apologised, number)
-            until(heard, 30, "the error callback has run")
+            until(heard, 60, "the error callback has run")
         site.wait_for(worker)
         assert worker.stop() == 0
         assert site.ledger.count("sorry")[number] == (ends[-1] != "ran")

@@ -53,7 +53,7 @@ def test_poison_is_given_up_after_three_attempts_and_touches_nothing_else(
         with pytest.raises(WorkerLostError, match="given up after 3 attempts"):
             each.get(timeout=1)
     # A message is given up when its result is stored: a moment later.
-    fleet.until(lambda: len(site.app.dead_letters.latest()) >= len(bad), 20, "all are given up")
+    fleet.until(lambda: len(site.app.dead_letters.latest()) >= len(bad), 60, "all are given up")
     letters = {each.message.id: each for each in site.app.dead_letters.latest()}
     assert letters.keys() == {each.id for each in bad}
     assert all("given up after 3 attempts" in each.reason for each in letters.values())

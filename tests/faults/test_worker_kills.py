@@ -114,7 +114,7 @@ def test_kills_at_random_moments_lose_nothing_and_repeat_only_what_ran(site: Sit
     for _ in range(KILLS):
         started_before = sum(site.ledger.count("start").values())
         worker = site.worker()
-        until(partial(site.has_started_more, started_before), 30, "the worker runs tasks")
+        until(partial(site.has_started_more, started_before), 60, "the worker runs tasks")
         time.sleep(rng.uniform(0.0, 0.2))
         worker.kill()
     worker = site.worker()
@@ -130,7 +130,7 @@ def test_kills_at_random_moments_lose_nothing_and_repeat_only_what_ran(site: Sit
 
 
 def victim(site: Site) -> int:
-    until(lambda: bool(site.ledger.count("pid")), 30, "the task has started")
+    until(lambda: bool(site.ledger.count("pid")), 60, "the task has started")
     return next(iter(site.ledger.count("pid")))
 
 
@@ -167,7 +167,7 @@ def test_a_killed_child_touches_no_other_task_and_is_replaced_within_a_second(si
     before = len(worker.children())
     os.kill(pid, signal.SIGKILL)
     killed = time.monotonic()
-    until(lambda: not _exists(pid) and len(worker.children()) >= before, 30, "the pool is full")
+    until(lambda: not _exists(pid) and len(worker.children()) >= before, 60, "the pool is full")
 
     assert time.monotonic() - killed < SECOND
     assert [other.get(timeout=40) for other in others] == list(range(2, 60))
@@ -183,7 +183,7 @@ def test_early_tasks_of_a_killed_worker_fail_when_their_lease_has_run_out(site: 
     worker = site.worker()
     results = [site.app.send_task("tasks.early", (n, 60.0)) for n in range(CONCURRENCY)]
     started = partial(site.has_started_more, CONCURRENCY - 1)
-    until(started, 30, "the tasks have started")
+    until(started, 60, "the tasks have started")
     worker.kill()
     killed = time.monotonic()
     fresh = site.app.send_task("tasks.early", (9, 0.0))

@@ -17,5 +17,5 @@ __all__ = ["working"]
 async def working(app: Umbel, **options: Any) -> AsyncIterator[Worker]:
     """Work for a minute at most, in two threads unless the options say otherwise."""
     given = {"pool": "threads", "concurrency": 2, "quiet": True, **options}
-    async with asyncio.timeout(60), Worker(app, **given) as worker:
+    async with asyncio.timeout(200), Worker(app, **given) as worker:
         yield worker

@@ -64,7 +64,7 @@ async def app(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[U
 @asynccontextmanager
 async def working(app: Umbel, **options: Any) -> AsyncIterator[Worker]:
     given = {"pool": "threads", "concurrency": 2, "quiet": True, **options}
-    async with asyncio.timeout(60), Worker(app, **given) as worker:
+    async with asyncio.timeout(200), Worker(app, **given) as worker:
         yield worker
 
 

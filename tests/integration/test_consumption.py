@@ -35,7 +35,7 @@ async def an_app(broker: str, backend: str) -> AsyncIterator[Umbel]:
 @asynccontextmanager
 async def working(app: Umbel, **options: Any) -> AsyncIterator[Worker]:
     given = {"pool": "asyncio", "concurrency": 10, "quiet": True, **options}
-    async with asyncio.timeout(60), Worker(app, **given) as worker:
+    async with asyncio.timeout(200), Worker(app, **given) as worker:
         yield worker
 
 

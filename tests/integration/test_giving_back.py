@@ -46,7 +46,7 @@ class Bench:
     async def working(self) -> AsyncIterator[Worker]:
         """A worker with one slot that has reason to expect short tasks."""
         async with (
-            asyncio.timeout(30),
+            asyncio.timeout(100),
             Worker(self.app, pool="threads", concurrency=1, quiet=True) as worker,
         ):
             await self.short.adelay(0)
@@ -143,7 +143,7 @@ async def test_a_backlog_goes_back_although_its_tasks_end_one_after_the_other(
 async def test_free_slots_are_filled_while_another_is_busy_for_long(tmp_path: Path) -> None:
     bench = Bench(f"memory://{tmp_path}", acks_late=False)
     async with (
-        asyncio.timeout(30),
+        asyncio.timeout(100),
         Worker(bench.app, pool="threads", concurrency=2, quiet=True) as worker,
     ):
         await bench.long.adelay(1)

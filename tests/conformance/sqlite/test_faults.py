@@ -195,7 +195,7 @@ asyncio.run(main())
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limits")
 def test_a_full_disk_is_an_error_that_loses_nothing_and_ends_with_it(path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", FULL, path], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", FULL, path], capture_output=True, text=True, timeout=120, check=False
     )
 
     assert done.stderr == ""

@@ -27,7 +27,7 @@ def start(*arguments: object) -> subprocess.Popen[str]:
 
 def finish(*processes: subprocess.Popen[str]) -> list[list[str]]:
     """What each of them printed, once all have ended well."""
-    said = [process.communicate(timeout=60)[0].split() for process in processes]
+    said = [process.communicate(timeout=120)[0].split() for process in processes]
     assert [process.returncode for process in processes] == [0] * len(processes)
     return said
 
@@ -106,7 +106,7 @@ async def test_killed_workers_leave_every_message_done_whole_or_not_at_all(path:
         assert intact(path)
 
     worker = start("work", path)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(100):
         while len(followed) < len(names):
             arrived = await broker.receive(["next"], limit=500, wait=5)
             followed += [delivery.message.id for delivery in arrived]
@@ -197,7 +197,7 @@ def test_a_fork_in_the_middle_of_writing_hurts_neither_side(path: Path) -> None:
         [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", program, path],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
@@ -225,7 +225,7 @@ for thread in threading.enumerate():
 
 def test_the_thread_of_a_broker_that_was_left_open_ends_with_it(path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", LEFT, path], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", LEFT, path], capture_output=True, text=True, timeout=120, check=False
     )
 
     assert (done.returncode, done.stderr) == (0, "")
