@@ -324,3 +324,59 @@ async def test_a_chord_whose_count_is_lost_fails_and_says_so_once(
         go.set()
 
     assert told == [result.id]
+
+
+async def test_a_polled_chord_that_is_looked_at_often_enough_fails(app: Umbel) -> None:
+    body = app.tasks["total"].s().set(task_id="given-up")
+    never = [(("never", None), None)]
+    result = app.AsyncResult("given-up")
+
+    async with working(app):
+        waiting = asyncio.create_task(result.aget(timeout=40))
+        options = {"interval": 0.1, "max_retries": 1, "result": never}
+        await app.asend_task("celery.chord_unlock", ("g", dict(body)), options)
+        with pytest.raises(ChordError, match="chord_unlock could not be retried"):
+            await waiting
+
+
+@pytest.fixture
+async def uncounted(rabbitmq_for_module: str) -> AsyncIterator[Umbel]:
+    """An app whose results are messages."""
+    url = rabbitmq_for_module
+    app = Umbel("test", broker=url, backend="rpc://", set_as_current=False)
+    app.conf.task_default_queue = f"uncounted-{uuid4()}"
+
+    @app.task(name="same")
+    def same(value: Any) -> Any:
+        return value
+
+    @app.task(name="turns", bind=True)
+    def turns(self: Any) -> None:
+        self.replace(chord([app.tasks["same"].s(1), app.tasks["same"].s(2)], app.tasks["same"].s()))
+
+    yield app
+    await app.aclose()
+    await asyncio.to_thread(app.close)
+
+
+async def test_a_chord_that_comes_later_is_refused_before_anything_is_sent(
+    uncounted: Umbel,
+) -> None:
+    app = uncounted
+    later = (
+        same(app, 1) | group(app.tasks["same"].s(), app.tasks["same"].s()) | app.tasks["same"].s()
+    )
+
+    with pytest.raises(NotImplementedError, match='"rpc" result backend does not support chords!'):
+        await later.aapply_async()
+
+    broker = await app.connections.broker()
+    queue = app.conf.task_default_queue
+    assert (await broker.stats([queue]))[queue].ready == 0
+
+
+async def test_a_chord_that_nobody_counts_fails(uncounted: Umbel) -> None:
+    async with working(uncounted):
+        result = await uncounted.tasks["turns"].adelay()
+        with pytest.raises(ChordError, match='"rpc" result backend does not support chords!'):
+            await result.aget(timeout=40)

@@ -6,7 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from umbel.app.task import Task
-from umbel.exceptions import BackendGetMetaError
+from umbel.exceptions import (
+    BackendGetMetaError,
+    BackendUnavailable,
+    MaxRetriesExceededError,
+    Reject,
+)
 from umbel.execution import failures
 from umbel.model import Composed, FullChord, ResultRecord, arrival_by_chord
 from umbel.result.base import result_from_tuple
@@ -51,16 +56,22 @@ class UnlockChord(Task[..., None]):
         """
         app = self.app
         ids = [leaf.id for each in result for leaf in result_from_tuple(each, app).leaves()]
-        records = app.portal.call(_load, app, ids)
+        trouble = ""
+        try:
+            records = app.portal.call(_load, app, ids, app.conf.result_chord_join_timeout)
+        except (BackendUnavailable, TimeoutError) as error:
+            trouble = self._look_later(interval, max_retries, error)
+            records = {}
         waiting = [
             id_ for id_ in ids if id_ not in records or records[id_].state not in READY_STATES
         ]
-        if waiting and not self._is_too_late(interval):
-            raise self.retry(countdown=interval, max_retries=max_retries)
+        if waiting and not trouble and not self._is_too_late(interval):
+            trouble = self._look_later(interval, max_retries)
         for id_ in waiting:
             lost = BackendGetMetaError("there is no result, or it has expired", task_id=id_)
             records[id_] = failures.failed_unseen(id_, lost, app.codec)
-        full = FullChord(id=group_id, records=tuple(records[id_] for id_ in ids))
+        found = tuple(records[id_] for id_ in ids)
+        full = FullChord(id=group_id, records=found, trouble=trouble)
         arrival = chords.arrival(
             callback,
             records[ids[-1]],
@@ -70,6 +81,20 @@ class UnlockChord(Task[..., None]):
         )
         app.portal.call(carry_out, app, app.composer(arrival, full))
 
+    def _look_later(
+        self, interval: float | None, most: int | None, error: Exception | None = None
+    ) -> str:
+        """Look again in ``interval`` seconds; returns why not, where it was looked often enough.
+
+        Raises:
+            Retry: It will be.
+        """
+        try:
+            raise self.retry(countdown=interval, max_retries=most)
+        except (MaxRetriesExceededError, Reject) as refusal:
+            reason = f"chord_unlock could not be retried: {refusal!r}"
+            return reason if error is None else f"{reason} (after {error!r})"
+
     def _is_too_late(self, interval: float | None) -> bool:
         """Whether members that had ended when this began would have expired by now."""
         kept = self.app.codec.expires
@@ -77,8 +102,12 @@ class UnlockChord(Task[..., None]):
         return kept is not None and (self.request.retries or 0) * between > kept
 
 
-async def _load(app: Umbel, ids: Sequence[str]) -> dict[str, ResultRecord]:
-    return await (await app.connections.backend()).load(ids)
+async def _load(app: Umbel, ids: Sequence[str], timeout: float | None) -> dict[str, ResultRecord]:
+    # Costs 20 ms to import, and apps that only send may do without.
+    import asyncio
+
+    async with asyncio.timeout(timeout):
+        return await (await app.connections.backend()).load(ids)
 
 
 async def carry_out(app: Umbel, composed: Composed) -> None:

@@ -79,18 +79,18 @@ class Composer:
         body = chords.read(arrival.body or full.body, accept=self._accept)
         # The last one to arrive is what sends the body.
         context = {"root_id": body.root_id or arrival.record.id, "parent_id": arrival.record.id}
+        reply_to = arrival.record.reply_to
         try:
             values = self._values(full)
         except ChordError as error:
-            return self._failed(body, full, context, error)
+            return self._failed(body, full, context, error, reply_to)
         try:
-            reply_to = arrival.record.reply_to
             wave = follow_up.start(body.signature, (values,), context, ids_after(f"{full.id}:body"))
             return Composed(publish=tuple(self._encode(wave.steps, reply_to)), expect=wave.expect)
         except (InvalidTaskError, EncodeError) as trouble:
             refusal = ChordError(f"Callback error: {trouble!r}")
             refusal.__cause__ = trouble
-            return self._failed(body, full, context, refusal)
+            return self._failed(body, full, context, refusal, reply_to)
 
     def _values(self, full: FullChord) -> list[Any]:
         if full.lost:
@@ -129,9 +129,15 @@ class Composer:
         full: FullChord,
         context: Mapping[str, Any],
         error: ChordError,
+        reply_to: str | None,
     ) -> Composed:
         place = Member(
-            chord=None, chain=None, group_id=None, group_index=None, root_id=body.root_id
+            chord=None,
+            chain=None,
+            group_id=None,
+            group_index=None,
+            root_id=body.root_id,
+            reply_to=reply_to,
         )
         signature = _with_id(body.signature, ids_after(f"{full.id}:body")())
         ending = fallen(signature, place, error, None, self._codec)
@@ -143,7 +149,7 @@ class Composer:
             waves.append(follow_up.after_failure(id=task_id, root_id=root_id, errbacks=called))
         publish: list[Message] = []
         for wave in waves:
-            publish += self._encode(wave.steps, None)
+            publish += self._encode(wave.steps, reply_to)
         return Composed(
             publish=tuple(publish),
             expect=tuple(each for wave in waves for each in wave.expect),

@@ -28,6 +28,7 @@ __all__ = [
     "Group",
     "Node",
     "Rules",
+    "any_chord",
     "checked",
     "compile",
     "ends",
@@ -456,6 +457,21 @@ def _accumulate(group_id: str) -> Call:
 def _kwargs(signature: Mapping[str, Any]) -> Mapping[str, Any]:
     found: Mapping[str, Any] | None = signature.get("kwargs")
     return found or _NOTHING
+
+
+def any_chord(node: Node) -> bool:
+    """Whether a chord is to be counted for it, now or later; of a generator's members, nobody
+    knows."""
+    match node:
+        case Call():
+            return False
+        case Chain(steps):
+            return any(map(any_chord, steps))
+        case Group(_, members):
+            return isinstance(members, tuple) and any(map(any_chord, members))
+        case Chord(_, header, body):
+            # Of one without members, only the body is sent.
+            return header != () or any_chord(body)
 
 
 def ends(node: Node) -> int:

@@ -18,6 +18,12 @@ class ResultBackend(Protocol):
         BackendUnavailable: No connection; nothing is known about the batch.
     """
 
+    @property
+    def counts_chords(self) -> bool:
+        """Whether :meth:`expect` and :meth:`arrive` do anything but raise NotImplementedError,
+        here and wherever the same URL is used. Without any URL: yes, as workers may have one."""
+        ...
+
     async def open(self) -> None: ...
 
     async def close(self) -> None: ...

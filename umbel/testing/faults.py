@@ -233,6 +233,11 @@ class FaultyBackend:
         self.inner = inner
         self.plan = plan
 
+    @property
+    def counts_chords(self) -> bool:
+        """The inner backend's."""
+        return self.inner.counts_chords
+
     async def open(self) -> None:
         """See :class:`umbel.protocols.ResultBackend`, here and below."""
         await self.plan.run("open", self.inner.open)

@@ -24,6 +24,8 @@ class NoResults:
         reading a result then raises ``NotImplementedError``.
     """
 
+    counts_chords = True
+
     async def open(self) -> None:
         """Nothing to open."""
 

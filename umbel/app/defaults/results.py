@@ -125,7 +125,8 @@ RESULTS = (
         "result_chord_join_timeout",
         "float",
         3.0,
-        "Seconds that collecting the results of a chord's header may take.",
+        "Seconds that collecting the results of a chord's header may take where a chord of a Celery"
+        " client has to be polled; after that, it is looked at again later.",
         "CELERY_RESULT_CHORD_JOIN_TIMEOUT",
         least=0,
     ),

@@ -76,10 +76,6 @@ MISSING: tuple[Missing, ...] = (
         ("redis_retry_on_timeout",),
     ),
     Missing(
-        "results of a chord's header arrive with its members, and are not collected",
-        ("result_chord_join_timeout",),
-    ),
-    Missing(
         "a worker never takes more than it has room for, whatever it has lost",
         ("worker_enable_prefetch_count_reduction",),
     ),

@@ -15,10 +15,11 @@ from umbel.canvas.outcomes import beginning, result_of
 from umbel.canvas.plan import Chord, Group, Node
 from umbel.canvas.waves import Step, first_wave
 from umbel.execution import context
+from umbel.model import Expected
 
 if TYPE_CHECKING:
     from umbel.app.base import Umbel
-    from umbel.model import Expected, Message
+    from umbel.model import Message
     from umbel.result.base import ResultBase
     from umbel.wire.call import Call
 
@@ -42,6 +43,7 @@ class _Start:
             field = "members" if isinstance(node, Group) else "header"
             node = msgspec.structs.replace(node, **{field: self._noted(app, members)})
         self._app, self._node = app, node
+        self.any_chord = plan.any_chord(node)
         self.items: Iterator[Step | Expected] = first_wave(node, args, kwargs)
 
     def _noted(self, app: Umbel, members: Iterable[Node]) -> Iterator[Node]:
@@ -70,12 +72,15 @@ class Workflows(TaskSending):
         Raises:
             BatchError: The broker refused some; ``errors`` says which of their batch.
             OperationalError: The broker cannot be reached; some may have been sent.
-            NotImplementedError: A chord needs a result backend, and there is none.
+            NotImplementedError: A chord needs a result backend, and there is none, or one that
+                counts no chords; nothing has been sent.
         """
         begun = self._begin(signature, args, kwargs, options)
         if begun is None:
             return None
         policy = self.publish_policy(options)
+        if begun.any_chord:
+            self.portal.call(self._ensure_counted)
         for expect, steps in _batches(begun.items):
             if expect:
                 self.portal.call(self._expect, expect)
@@ -95,6 +100,8 @@ class Workflows(TaskSending):
         if begun is None:
             return None
         policy = self.publish_policy(options)
+        if begun.any_chord:
+            await self._ensure_counted()
         for expect, steps in _batches(begun.items):
             if expect:
                 await self._expect(expect)
@@ -162,6 +169,13 @@ class Workflows(TaskSending):
             else:
                 calls += task.calls_of(step.args, kwargs, options)
         return calls
+
+    async def _ensure_counted(self) -> None:
+        """Refuse chords that no worker could count: better before any of it runs."""
+        backend = await self.connections.backend()
+        if not backend.counts_chords:
+            # It says why.
+            await backend.expect([Expected("", 0)])
 
     async def _expect(self, expect: Sequence[Expected]) -> None:
         await (await self.connections.backend()).expect(expect)

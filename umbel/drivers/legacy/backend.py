@@ -69,6 +69,11 @@ class LegacyBackend:
         self._backend: Any = None
         self._stored = asyncio.Event()
 
+    @property
+    def counts_chords(self) -> bool:
+        """Whether something else counts them: such backends do not."""
+        return self._counting is not None
+
     async def open(self) -> None:
         """Make the backend. Idempotent.
 

@@ -21,6 +21,8 @@ class MemoryBackend:
         store: Shared by all clients that are to meet.
     """
 
+    counts_chords = True
+
     def __init__(self, store: MemoryStore, *, clock: Clock) -> None:
         self._store = store
         self._clock = clock

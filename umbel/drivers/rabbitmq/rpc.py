@@ -73,6 +73,8 @@ class RpcBackend:
         max_retries: Further attempts to connect before a store fails.
     """
 
+    counts_chords = False
+
     def __init__(
         self,
         url: str,

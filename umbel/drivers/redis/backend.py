@@ -39,6 +39,8 @@ class RedisBackend:
             ever.
     """
 
+    counts_chords = True
+
     def __init__(
         self,
         url: str,

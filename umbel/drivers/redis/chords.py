@@ -28,8 +28,8 @@ SCRIPTS = (_ARRIVE, _ENLARGE, _SEAL)
 _NOWHERE = 2**53
 """The place of a member that has none; Celery's workers say ``+inf``."""
 _CLAIMED = 60
-"""Seconds after which a worker of Celery's may send the body instead of one of ours that has
-been about to: longer than publishing takes."""
+"""Seconds after which, at the earliest, a worker of Celery's may send the body instead of one of
+ours that has been about to: longer than publishing takes."""
 _SEALED_KEPT = 86_400
 """Seconds for which a chord that is done is not counted anew; a repeat comes within the
 life of a message."""

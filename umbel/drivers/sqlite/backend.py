@@ -26,6 +26,8 @@ class SQLiteBackend:
         patience: Seconds to wait for others who are writing.
     """
 
+    counts_chords = True
+
     def __init__(
         self,
         path: str | os.PathLike[str],

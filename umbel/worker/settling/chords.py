@@ -74,8 +74,7 @@ class Chords:
         try:
             full = await self._insist(self._backend.arrive, arrivals)
         except NotImplementedError as error:
-            for chord_id in arrival_at:
-                _cannot_count(chord_id, error)
+            await self._give_up(arrivals, error)
             return
         for chord in full:
             arrival = arrival_at[chord.id]
@@ -88,6 +87,15 @@ class Chords:
                 await self._finish(self._compose(arrival, trouble))
         if full:
             await self._insist(self._backend.seal, [chord.id for chord in full])
+
+    async def _give_up(self, arrivals: Sequence[Arrival], error: NotImplementedError) -> None:
+        """The bodies fail where nobody counts: once each, as one member has the first place."""
+        for chord_id in dict.fromkeys(arrival.chord_id for arrival in arrivals):
+            _cannot_count(chord_id, error)
+        for arrival in arrivals:
+            if arrival.index == 0 and arrival.body:
+                full = FullChord(id=arrival.chord_id, records=(), trouble=str(error))
+                await self._finish(self._compose(arrival, full))
 
     async def _is_over(self, chord: FullChord, composed: Composed) -> bool:
         """Whether the body of a chord that seems lost has succeeded: then nothing has been lost but
