@@ -8,6 +8,7 @@ Source:
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -81,11 +82,19 @@ def main(argv: Sequence[str] | None = None, app: Umbel | None = None) -> int:
     Raises:
         SystemExit: It did not; the code says why. What went wrong is on standard error.
     """
+    _print_whatever_it_is()
     session = Session(app, sys.argv[1:] if argv is None else argv)
     code = _run(session)
     if code:
         raise SystemExit(code)
     return 0
+
+
+def _print_whatever_it_is() -> None:
+    # A name with an accent, in a locale without (LANG=C in a container), must not end a worker.
+    out = sys.stdout
+    if isinstance(out, io.TextIOWrapper) and out.encoding.lower() not in {"utf-8", "utf8"}:
+        out.reconfigure(errors="backslashreplace")
 
 
 def _run(session: Session) -> int:

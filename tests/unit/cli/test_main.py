@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,6 +95,23 @@ def test_an_app_that_is_not_there_is_one_paragraph(run: Run) -> None:
 
     assert (code, out) == (1, "")
     assert err.startswith("Error: there is no module 'nowhere'")
+
+
+def test_names_that_the_terminal_cannot_show_are_escaped(tmp_path: Path) -> None:
+    (tmp_path / "jobs.py").write_text(
+        "from umbel import Umbel\napp = Umbel('gr\\xfc\\xdfe', broker='memory://')"
+    )
+
+    process = subprocess.run(
+        [sys.executable, "-m", "umbel", "-A", "jobs", "report"],
+        capture_output=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+
+    assert process.returncode == 0, process.stderr
+    assert rb"gr\xfc\xdfe" in process.stdout
 
 
 def test_the_folder_is_changed_first(run: Run, tmp_path: Path) -> None:

@@ -298,11 +298,8 @@ def _signatures(option: str, links: Any) -> list[Any] | None:
     if links is None:
         return None
     # A signature is a dict: one of them, or several.
-    found = (
-        list(links)
-        if isinstance(links, Iterable) and not isinstance(links, Mapping | str)
-        else [links]
-    )
+    is_one = isinstance(links, Mapping | str) or not isinstance(links, Iterable)
+    found: list[Any] = [links] if is_one else [*links]
     for link in found:
         if not isinstance(link, Mapping):
             message = (
