@@ -40,6 +40,21 @@ def test_it_introduces_itself_runs_tasks_and_ends_when_told(site: Site) -> None:
     assert re.search(r"INFO/ForkPoolWorker-1\] Task early\[", log)
 
 
+def test_names_that_the_terminal_cannot_show_are_escaped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    tasks = TASKS.replace('name="early"', r'name="fr\xfch"')
+    site = Site(tmp_path, f"sqlite:///{tmp_path / 'queue.db'}", tasks)
+    try:
+        process = site.ready("-c", "1")
+        assert site.app.send_task("fr\xfch", (1,)).get(timeout=20) == 1
+        assert site.end(process, signal.SIGTERM) == 0
+        assert r". fr\xfch" in site.log.read_text()
+    finally:
+        site.close()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_warm_shutdown_finishes_what_runs_and_leaves_the_rest(
     site: Site, number: signal.Signals

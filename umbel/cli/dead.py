@@ -68,11 +68,12 @@ def show(session: Session, /, id: str, json: bool) -> None:
 @click.option("--all", "everything", is_flag=True, help="All of them.")
 @json_option
 @pass_session
-def retry(session: Session, /, ids: Sequence[str], everything: bool, json: bool) -> None:
+def retry(session: Session, /, ids: Sequence[str], everything: bool, json: bool) -> int:
     """Send messages to their queues again."""
     count = _each(session, session.app.dead_letters.aretry, ids, everything)
     said = f"Sent {count} {pluralize(count, 'message')} again."
     click.echo(as_json({"retried": count}) if json else said)
+    return _code(ids, count)
 
 
 @dead_group.command(cls=UmbelCommand)
@@ -80,11 +81,12 @@ def retry(session: Session, /, ids: Sequence[str], everything: bool, json: bool)
 @click.option("--all", "everything", is_flag=True, help="All of them.")
 @json_option
 @pass_session
-def drop(session: Session, /, ids: Sequence[str], everything: bool, json: bool) -> None:
+def drop(session: Session, /, ids: Sequence[str], everything: bool, json: bool) -> int:
     """Forget messages for good."""
     count = _each(session, session.app.dead_letters.adrop, ids, everything)
     said = f"Dropped {count} {pluralize(count, 'message')}."
     click.echo(as_json({"dropped": count}) if json else said)
+    return _code(ids, count)
 
 
 def _each(
@@ -97,6 +99,18 @@ def _each(
     return session.run(
         lambda: _with_all(letters, act) if everything else act(*ids), session.app.broker_url
     )
+
+
+def _code(ids: Sequence[str], count: int) -> int:
+    """The exit code: 1, with a word about it, where some that were named are not there."""
+    missing = len(set(ids)) - count if ids else 0
+    if missing > 0:
+        click.echo(
+            f"Error: {missing} of these dead letters {'is' if missing == 1 else 'are'} not there; "
+            "'umbel dead list' shows those that are.",
+            err=True,
+        )
+    return 1 if missing > 0 else 0
 
 
 async def _with_all(letters: DeadLetters, act: Callable[..., Awaitable[int]]) -> int:

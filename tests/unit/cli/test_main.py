@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,23 +92,6 @@ def test_an_app_that_is_not_there_is_one_paragraph(run: Run) -> None:
 
     assert (code, out) == (1, "")
     assert err.startswith("Error: there is no module 'nowhere'")
-
-
-def test_names_that_the_terminal_cannot_show_are_escaped(tmp_path: Path) -> None:
-    (tmp_path / "jobs.py").write_text(
-        "from umbel import Umbel\napp = Umbel('gr\\xfc\\xdfe', broker='memory://')"
-    )
-
-    process = subprocess.run(
-        [sys.executable, "-m", "umbel", "-A", "jobs", "report"],
-        capture_output=True,
-        check=False,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONIOENCODING": "ascii"},
-    )
-
-    assert process.returncode == 0, process.stderr
-    assert rb"gr\xfc\xdfe" in process.stdout
 
 
 def test_the_folder_is_changed_first(run: Run, tmp_path: Path) -> None:
@@ -316,3 +296,11 @@ def test_what_became_of_dead_letters_is_told_to_programs(run: Run, verb: str, wo
     _, out, _ = run("dead", verb, "--all", "--json")
 
     assert json.loads(out) == {word: 0}
+
+
+@pytest.mark.parametrize("verb", ["retry", "drop"])
+def test_dead_letters_that_are_not_there_are_a_failure(run: Run, verb: str) -> None:
+    code, _, err = run("dead", verb, "98", "99")
+
+    assert code == 1
+    assert "2 of these dead letters are not there" in err
