@@ -40,19 +40,23 @@ def test_it_introduces_itself_runs_tasks_and_ends_when_told(site: Site) -> None:
     assert re.search(r"INFO/ForkPoolWorker-1\] Task early\[", log)
 
 
-def test_names_that_the_terminal_cannot_show_are_escaped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
-    tasks = TASKS.replace('name="early"', r'name="fr\xfch"')
-    site = Site(tmp_path, f"sqlite:///{tmp_path / 'queue.db'}", tasks)
-    try:
-        process = site.ready("-c", "1")
-        assert site.app.send_task("fr\xfch", (1,)).get(timeout=20) == 1
-        assert site.end(process, signal.SIGTERM) == 0
-        assert r". fr\xfch" in site.log.read_text()
-    finally:
-        site.close()
+@pytest.mark.parametrize("site", ["sqlite"], indirect=True)
+def test_names_that_the_terminal_cannot_show_are_escaped(site: Site) -> None:
+    process = site.ready("-c", "1", "-n", "früh@here", PYTHONIOENCODING="ascii")
+
+    assert site.app.send_task("early", (1,)).get(timeout=60) == 1
+    assert site.end(process, signal.SIGTERM) == 0
+    assert r"fr\xfch@here" in site.log.read_text()
+
+
+def test_workers_of_the_same_name_are_noticed(site: Site) -> None:
+    processes = [site.ready("-P", "solo", "-n", "twin@here") for _ in range(2)]
+
+    site.until(
+        lambda: site.log.read_text().count("is called twin@here, too") == 2, "both have noticed"
+    )
+    for process in processes:
+        site.end(process, signal.SIGTERM)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -35,6 +36,8 @@ _LOOK = 5.0
 """Seconds between two looks at who has not been heard of."""
 _ELECTIONS = 1000
 """Elections that may be under way."""
+_BEATS = 2
+"""Heartbeats of another process that show that it lives."""
 
 
 class Gossip:
@@ -68,6 +71,7 @@ class Gossip:
         """The other workers."""
         self.election_handlers: dict[str, Callable[[Any], object]] = {"task": self._call_task}
         """What the elected one does, by topic."""
+        self._namesakes: Counter[object] = Counter()
         self._listening = asyncio.Event()
         self._doing: set[asyncio.Future[object]] = set()
         # By id, then by node: logical clock, node and process, topic, action.
@@ -129,9 +133,26 @@ class Gossip:
                 self._app.clock.adjust(clock)
             if event["type"] == "worker-elect":
                 self._candidate(event)
-            elif event["type"] != "worker-elect-ack" and event.get("hostname") != self._hostname:
+            elif event.get("hostname") == self._hostname:
+                self._look_for_namesakes(event)
+            elif event["type"] != "worker-elect-ack":
                 event["local_received"] = self._app.wall_clock.time()
                 self.state.event(event)
+
+    def _look_for_namesakes(self, event: dict[str, Any]) -> None:
+        """Say it, once, when another process lives under this worker's name."""
+        pid = event.get("pid")
+        if event["type"] != "worker-heartbeat" or pid == self._sender.pid:
+            return
+        # One may be the last of a worker whose place this one has taken.
+        self._namesakes[pid] += 1
+        if self._namesakes[pid] == _BEATS:
+            logger.warning(
+                "Another worker (process %s) is called %s, too: both do what one is told, and "
+                "nobody can tell them apart. Give each a name of its own: -n name@%%h.",
+                pid,
+                self._hostname,
+            )
 
     def _candidate(self, event: dict[str, Any]) -> None:
         """A worker proposes itself; when all have, the first one is elected."""
