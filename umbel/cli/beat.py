@@ -80,6 +80,7 @@ def beat(
         surroundings = Surroundings.of(app.conf, "beat", **options)
         into_background(session, surroundings, _NAME, executable or app.conf.beat_executable)
         return
+    session.import_tasks()
     Beat(
         max_interval,
         app,

@@ -46,7 +46,7 @@ def doctor(session: Session, /, offline: bool, timeout: float, json: bool) -> in
 
     app, found, is_celery = _app(session)
     away: OperationalError | None = None
-    app.loader.import_default_modules()
+    session.import_tasks()
     found += look_at(app, is_celery=is_celery)
     if not offline:
         try:

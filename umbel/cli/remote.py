@@ -189,7 +189,7 @@ def _commands(session: Session, kind: _Kind) -> dict[str, CommandInfo]:
     # Workers' commands: nothing else of the command line needs them.
     from umbel.worker.commands import Panel
 
-    session.app.loader.import_default_modules()
+    session.import_tasks()
     return {
         name: info
         for name, info in sorted(Panel.meta.items())

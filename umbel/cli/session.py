@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from umbel.exceptions import BrokerUnavailable
+from umbel.exceptions import BrokerUnavailable, UmbelError
 
 if TYPE_CHECKING:
     from umbel.app.base import Umbel
@@ -75,6 +75,26 @@ class Session:
             self._app.conf.reload()
             self._exported = False
         return self._app
+
+    def import_tasks(self) -> None:
+        """Import the modules that a worker imports.
+
+        Raises:
+            click.ClickException: One raises something that is no ``ImportError``; shows where.
+        """
+        app = self.app
+        # As for the app.
+        from umbel.app.configuring.finding import user_traceback
+
+        try:
+            app.loader.import_default_modules()
+        except (UmbelError, ImportError, OSError):
+            raise
+        except Exception as error:
+            # The user's modules: whatever they raise is reported as what it is.
+            raise click.ClickException(
+                f"a module of tasks cannot be imported; it fails with:\n\n{user_traceback(error)}"
+            ) from error
 
     def use(self, app: Umbel) -> None:
         """Take another app, which is closed at the end."""

@@ -67,7 +67,7 @@ def _namespace(session: Session, *, with_tasks: bool) -> dict[str, Any]:
     import umbel
 
     app = session.app
-    app.loader.import_default_modules()
+    session.import_tasks()
     names: dict[str, Any] = {"app": app, "celery": app}
     names.update((name, getattr(umbel, name)) for name in _NAMES)
     if with_tasks:

@@ -283,6 +283,23 @@ def test_a_module_that_a_worker_cannot_import_is_one_sentence(run: Run, app: Umb
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize(
+    "command", [["doctor", "--offline"], ["shell"], ["inspect", "ping"], ["beat"]]
+)
+def test_a_module_of_tasks_that_fails_is_shown_where_it_does(
+    run: Run, app: Umbel, tmp_path: Path, command: list[str]
+) -> None:
+    (tmp_path / "failing_tasks.py").write_text("1 / 0")
+    app.conf.imports = ["failing_tasks"]
+
+    code, _, err = run(*command)
+
+    assert code == 1
+    assert 'failing_tasks.py", line 1' in err
+    assert err.rstrip().endswith("ZeroDivisionError: division by zero")
+    assert "umbel/cli" not in err
+
+
 def test_beat_takes_settings_too(run: Run) -> None:
     code, _, err = run("beat", "max_loop_interval=often")
 
