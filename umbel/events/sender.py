@@ -6,24 +6,37 @@ import asyncio
 import logging
 import os
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from umbel.clock import LamportClock
 from umbel.exceptions import BrokerUnavailable, EncodeError, OperationalError
 from umbel.model import Message
 from umbel.protocols import Clock, Fanout
-from umbel.wire.events import encode_batch, encode_one, exchange_of, group_of, written
+from umbel.wire.events import (
+    TaskEvent,
+    encode_batch,
+    encode_one,
+    exchange_of,
+    group_of,
+    written,
+)
+from umbel.wire.news import ENCLOSED, PLAIN, SILENT, in_style
 
 __all__ = ["EventSender", "utcoffset"]
 
 logger = logging.getLogger(__name__)
 
-_BATCH = 600
-"""Most pieces in one message: a piece is one event, or the start and the end of a short task."""
+_FULL = 64 * 1024
+"""Bytes after which a message of many events is full: beyond 128 KiB each copy of it would be fresh
+memory from the kernel, which costs more than to copy."""
+_AT_ONCE = 8
+"""Such messages that go out together."""
 _MOST_KEPT = 20_000
-"""Pieces that wait while the broker is slow or away; the oldest go first."""
-_BREATH = 0.01
+"""Events of their own messages that wait while the broker is slow or away; the oldest go first."""
+_MOST_BYTES = 16 * 1024 * 1024
+"""As many bytes of events of tasks may wait."""
+_BREATH = 0.02
 """Seconds in which events gather for one message."""
 _UNHEARD = 1.0
 """Seconds for which events of tasks are not even made after one that nobody heard."""
@@ -70,13 +83,16 @@ class EventSender:
         self.groups = set(groups)
         self.pid = os.getpid()
         self.utcoffset = utcoffset(clock)
+        self.style = ENCLOSED if fanout.encloses and serializer == "json" else PLAIN
+        """How events of tasks are to be written; see :mod:`umbel.wire.news`."""
         self._messages: deque[dict[str, Any]] = deque(maxlen=_MOST_KEPT)
-        self._tasks: deque[bytes] = deque(maxlen=_MOST_KEPT)
+        self._tasks: deque[bytes] = deque()
+        self._bytes = 0
         self._more = asyncio.Event()
         self._is_away = False
         self._unheard = False
-        self.tells_tasks = False
-        """Whether events of tasks are worth making now."""
+        self.tell = SILENT
+        """The style of events of tasks while they are worth making, which is true; else 0."""
         self._telling = asyncio.Event()
         self._note(unheard=False)
 
@@ -97,8 +113,8 @@ class EventSender:
 
     def _note(self, *, unheard: bool) -> None:
         self._unheard = unheard
-        self.tells_tasks = "task" in self.groups and not unheard
-        if self.tells_tasks:
+        self.tell = self.style if "task" in self.groups and not unheard else SILENT
+        if self.tell:
             self._telling.set()
         else:
             self._telling.clear()
@@ -122,17 +138,25 @@ class EventSender:
             "type": type,
         }
         if group == "task":
-            try:
-                self._tasks.append(written(event))
-            except EncodeError as error:
-                logger.warning("Dropped an event that cannot be written: %s", error)
+            self.send_task(event)
         else:
             self._messages.append(event)
-        self._more.set()
+            self._more.set()
 
-    def send_tasks(self, events: Iterable[bytes]) -> None:
-        """Send events of tasks; complete already, and written: see :mod:`umbel.wire.events`."""
-        self._tasks.extend(events)
+    def send_task(self, *events: TaskEvent | dict[str, Any]) -> None:
+        """Send events of tasks; complete already."""
+        for event in events:
+            try:
+                self.send_tasks(in_style(written(event), self.style))
+            except EncodeError as error:
+                logger.warning("Dropped an event that cannot be written: %s", error)
+
+    def send_tasks(self, text: bytes) -> None:
+        """Send events of tasks; written already, in our style, with commas between them."""
+        self._tasks.append(text)
+        self._bytes += len(text)
+        while self._bytes > _MOST_BYTES:
+            self._bytes -= len(self._tasks.popleft())
         self._more.set()
 
     async def run(self) -> None:
@@ -160,22 +184,34 @@ class EventSender:
     async def _flush(self) -> None:
         while self._messages or self._tasks:
             messages = self._singles()
-            batch = [self._tasks.popleft() for _ in range(min(_BATCH, len(self._tasks)))]
+            batches = self._batches()
             try:
-                if batch:
-                    messages.append(self._batch(batch))
-                count = await self._fanout.broadcast(self._exchange, messages)
+                count = await self._fanout.broadcast(self._exchange, messages + batches)
             except (BrokerUnavailable, OperationalError) as error:
                 self._complain(error)
                 return
-            except EncodeError as error:
-                logger.warning("Dropped %d events that cannot be written: %s", len(batch), error)
-                continue
             self._is_away = False
-            # What was asked was the last message: the batch, if there is one.
-            if batch and count == 0:
+            # What was asked was the last message: of tasks, if there are any.
+            if batches and count == 0:
                 self._note(unheard=True)
                 self._tasks.clear()
+                self._bytes = 0
+
+    def _batches(self) -> list[Message]:
+        """Messages of events of tasks."""
+        messages: list[Message] = []
+        while self._tasks and len(messages) < _AT_ONCE:
+            texts: list[bytes] = []
+            size = 0
+            while self._tasks and size < _FULL:
+                texts.append(self._tasks.popleft())
+                size += len(texts[-1])
+            self._bytes -= size
+            try:
+                messages.append(self._batch(texts))
+            except EncodeError as error:
+                logger.warning("Dropped events that cannot be written: %s", error)
+        return messages
 
     def _singles(self) -> list[Message]:
         messages: list[Message] = []
@@ -196,6 +232,7 @@ class EventSender:
             hostname=self.hostname,
             exchange=self._exchange.name,
             serializer=self._serializer,
+            style=self.style,
         )
 
     def _complain(self, error: Exception) -> None:

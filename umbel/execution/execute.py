@@ -48,6 +48,7 @@ from umbel.protocols import Interrupts
 from umbel.signals import task_prerun
 from umbel.states import RETRY
 from umbel.utils.saferepr import saferepr
+from umbel.wire.news import Ending, ending
 from umbel.wire.tasks import read_body
 
 __all__ = ["aexecute", "execute", "settle"]
@@ -208,7 +209,7 @@ def _returned(run: Run, task: Prepared, value: Any) -> Succeeded:
         runtime=runtime,
         record=record,
         follow_ups=tuple(messages),
-        shown=saferepr(value, task.options.resultrepr_maxsize) if request.tell else None,
+        told=_told(run, task, value, runtime) if request.tell else None,
         expect=wave.expect,
         arrivals=arrivals,
     )
@@ -358,6 +359,14 @@ def _encode(run: Run, wave: follow_up.Wave) -> Sequence[Message]:
 
 def _unsent(run: Run) -> tuple[Message, ...]:
     return tuple(message for _, message in run.unsent or ())
+
+
+def _told(run: Run, task: Prepared, value: object, runtime: float) -> Ending:
+    """Its part of the events that say that it has succeeded."""
+    request = run.request
+    result = saferepr(value, task.options.resultrepr_maxsize)
+    now = run.tools.clock.time()
+    return ending(request.tell, request.id, result=result, runtime=runtime, now=now)
 
 
 def _shown(run: Run, error: BaseException, info: ExceptionInfo) -> tuple[str, str] | None:

@@ -28,8 +28,9 @@ class Succeeded(
     """The chords that start with ``follow_ups``."""
     arrivals: tuple[Arrival, ...] = ()
     """At the chord that it is a member of."""
-    shown: str | None = None
-    """The value, for people; None unless :attr:`Request.tell` asks for it."""
+    told: tuple[bytes, bytes] | None = None
+    """Its part of the last events, as :func:`umbel.wire.news.ending` writes it; None unless
+    :attr:`Request.tell` asks for it."""
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag="failed", gc=False):

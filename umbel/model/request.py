@@ -41,5 +41,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
     """Which publication of the task this is, where there may be several, of which one may run."""
     protocol: int = 2
     """The task message protocol the message is written in: 1 or 2."""
-    tell: bool = False
-    """Whether the outcome is to say, for people, what came of it."""
+    tell: int = 0
+    """Whether the outcome is to say, for people, what came of it; one of the styles of
+    :mod:`umbel.wire.news`. 0: no."""
+    args_shown: str | None = None
+    """The ``repr`` that the message shows people; None when nothing is to be told, or it has
+    none."""
+    kwargs_shown: str | None = None

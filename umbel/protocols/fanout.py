@@ -21,6 +21,10 @@ class Fanout(Protocol):
         BrokerUnavailable: No connection, after the driver's own reconnection gave up.
     """
 
+    encloses: bool
+    """Whether messages travel inside JSON, so that bodies may be
+    :data:`umbel.wire.envelope.ENCLOSED`, which spares work."""
+
     async def open(self) -> None:
         """Connect. Idempotent."""
 

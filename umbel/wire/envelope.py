@@ -9,7 +9,7 @@ from __future__ import annotations
 import binascii
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -18,12 +18,18 @@ from umbel.model import Message
 from umbel.serialization import json
 from umbel.serialization.shapes import is_dict
 
-__all__ = ["decode", "encode"]
+__all__ = ["ENCLOSED", "decode", "encode"]
+
+ENCLOSED: Final = object()
+"""The ``body_encoding`` among the properties of a message whose body is text that stands already as
+between the quotes of a string of JSON. Its envelope has none: the text is there without base64."""
 
 _quote: Callable[[str | bytes], bytes] = msgspec.json.Encoder().encode
 """Text as a JSON string; bytes as one that holds their base64, twice as fast as binascii's."""
 
 _HIGHEST_PRIORITY = 255
+_TEXT = (None, "utf-8")
+"""Encodings of bodies that are the text itself."""
 _NOTHING: Mapping[str, object] = {}
 _KNOWN = frozenset(
     {
@@ -44,7 +50,7 @@ class _Place(msgspec.Struct, forbid_unknown_fields=True):
 
 class _Properties(msgspec.Struct, forbid_unknown_fields=True):
     delivery_info: _Place
-    body_encoding: str
+    body_encoding: str | None = None
     correlation_id: str | None = None
     reply_to: str | None = None
     delivery_mode: int = 2
@@ -63,11 +69,22 @@ class _Envelope(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
     content_encoding: str
 
 
+class _TextEnvelope(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
+    """The shape of those whose body is :data:`ENCLOSED`."""
+
+    body: str
+    headers: msgspec.Raw
+    properties: _Properties
+    content_type: str
+    content_encoding: str
+
+
 class _Identified(msgspec.Struct):
     id: str | None = None
 
 
 _read = msgspec.json.Decoder(_Envelope).decode
+_read_text = msgspec.json.Decoder(_TextEnvelope).decode
 _read_id = msgspec.json.Decoder(_Identified).decode
 
 
@@ -81,13 +98,19 @@ def encode(message: Message, *, delivery_tag: str) -> bytes:
         EncodeError: A property cannot be written.
     """
     properties = message.properties
+    if properties and properties.get("body_encoding") is ENCLOSED:
+        mark, body, encoding = b'"', message.body, b""
+    else:
+        mark, body, encoding = b"", _quote(message.body), b'"body_encoding":"base64",'
     try:
         return (
-            b'{"body":%b,"content-encoding":%b,"content-type":%b,"headers":%b,"properties":'
+            b'{"body":%b%b%b,"content-encoding":%b,"content-type":%b,"headers":%b,"properties":'
             b'{"correlation_id":%b,"reply_to":%b,%b"delivery_info":%b,"priority":%d,'
-            b'"body_encoding":"base64","delivery_tag":%b}}'
+            b'%b"delivery_tag":%b}}'
         ) % (
-            _quote(message.body),
+            mark,
+            body,
+            mark,
             _name(message.content_encoding),
             _name(message.content_type),
             message.headers,
@@ -98,6 +121,7 @@ def encode(message: Message, *, delivery_tag: str) -> bytes:
             if "delivery_info" not in properties
             else _full_place(message),
             message.priority or 0,
+            encoding,
             _quote(delivery_tag),
         )
     except UnicodeEncodeError as error:
@@ -115,12 +139,19 @@ def decode(raw: bytes) -> Message:
         DecodeError: It is no envelope; says why, in one sentence.
     """
     try:
-        envelope = _read(raw)
+        envelope: _Envelope | _TextEnvelope = _read(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _decode_carefully(raw)
-    properties = envelope.properties
+        try:
+            envelope = _read_text(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return _decode_carefully(raw)
+    properties, body = envelope.properties, envelope.body
     headers = bytes(envelope.headers)
-    if properties.body_encoding != "base64" or headers[:1] != b"{":
+    if headers[:1] != b"{":
+        return _decode_carefully(raw)
+    if isinstance(body, str) and properties.body_encoding in _TEXT:
+        body = body.encode()
+    elif isinstance(body, str) or properties.body_encoding != "base64":
         return _decode_carefully(raw)
     extras = _NOTHING
     if properties.expiration is not None or properties.delivery_mode != 2:
@@ -128,7 +159,7 @@ def decode(raw: bytes) -> Message:
     place, priority = properties.delivery_info, properties.priority
     return Message(
         id=_id(headers, properties.correlation_id),
-        body=envelope.body,
+        body=body,
         content_type=envelope.content_type,
         content_encoding=envelope.content_encoding,
         headers=headers,

@@ -7,28 +7,28 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from umbel.exceptions import DecodeError
-from umbel.model import Exchange, Message, Queue, Request
+from umbel.model import Exchange, Message, Queue
 from umbel.serialization import json
 from umbel.serialization import registry as serializers
 from umbel.serialization.shapes import is_dict, is_list
+from umbel.wire import envelope
+from umbel.wire.news import ENCLOSED, PLAIN
 
 __all__ = [
     "EventQueue",
-    "Success",
     "TaskEvent",
     "TaskFailed",
-    "TaskNews",
     "TaskRejected",
     "TaskRetried",
     "TaskRevoked",
     "TaskStarted",
-    "TaskSucceeded",
     "decode",
     "encode_batch",
     "encode_one",
@@ -37,11 +37,8 @@ __all__ = [
     "written",
 ]
 
-Success = tuple[str, float, str | None]
-"""A task's id, the seconds it took, and the ``repr`` of its result, if that was asked for."""
-
-_TRANSIENT = {"delivery_mode": 1}
-_NULL = msgspec.Raw(b"null")
+_TRANSIENT: Mapping[str, object] = {"delivery_mode": 1}
+_ENCLOSED: Mapping[str, object] = {**_TRANSIENT, "body_encoding": envelope.ENCLOSED}
 
 
 class TaskEvent(msgspec.Struct, kw_only=True, tag_field="type", gc=False):
@@ -59,15 +56,6 @@ class TaskEvent(msgspec.Struct, kw_only=True, tag_field="type", gc=False):
 
 class TaskStarted(TaskEvent, kw_only=True, tag="task-started", gc=False):
     """It runs."""
-
-
-class TaskSucceeded(TaskEvent, kw_only=True, tag="task-succeeded", gc=False):
-    """It has returned."""
-
-    result: str | None
-    """The ``repr``; None when nobody has asked for it in time."""
-    runtime: float
-    """Seconds."""
 
 
 class TaskFailed(TaskEvent, kw_only=True, tag="task-failed", gc=False):
@@ -99,99 +87,7 @@ class TaskRevoked(TaskEvent, kw_only=True, tag="task-revoked", gc=False):
     expired: bool
 
 
-class _Shown(msgspec.Struct, frozen=True, gc=False):
-    """What people are shown of a message, taken from its headers as it stands there."""
-
-    argsrepr: msgspec.Raw = _NULL
-    kwargsrepr: msgspec.Raw = _NULL
-    eta: msgspec.Raw = _NULL
-    expires: msgspec.Raw = _NULL
-
-
-_read_shown = msgspec.json.Decoder(_Shown).decode
 _write = msgspec.json.Encoder().encode
-_NOTHING = _Shown()
-
-
-class TaskNews:
-    """Writes the events that every task has, many at a time.
-
-    What all events of a node say is written once for all; of each task only its own fields are.
-    """
-
-    def __init__(self, *, hostname: str, pid: int, utcoffset: float) -> None:
-        self._node = b'"hostname":%b,"pid":%d,"utcoffset":%b' % (
-            _write(hostname),
-            pid,
-            _write(utcoffset),
-        )
-
-    def received(self, requests: Iterable[Request], *, clock: int, now: float) -> list[bytes]:
-        """``task-received`` of each.
-
-        Args:
-            clock: The number of all of them: what is received together is simultaneous.
-            now: Unix seconds.
-        """
-        start = b'{"type":"task-received",%b,"clock":%d,"timestamp":%b,"uuid":' % (
-            self._node,
-            clock,
-            _write(now),
-        )
-        events: list[bytes] = []
-        for request in requests:
-            try:
-                shown = _read_shown(request.message.headers)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                shown = _NOTHING
-            id_, root, parent = _write(request.id), request.root_id, request.parent_id
-            events.append(
-                b'%b%b,"name":%b,"args":%b,"kwargs":%b,"root_id":%b,"parent_id":%b,'
-                b'"retries":%d,"eta":%b,"expires":%b}'
-                % (
-                    start,
-                    id_,
-                    _write(request.task),
-                    shown.argsrepr,
-                    shown.kwargsrepr,
-                    id_ if root == request.id else _write(root),
-                    b"null" if parent is None else _write(parent),
-                    request.retries,
-                    shown.eta,
-                    shown.expires,
-                )
-            )
-        return events
-
-    def succeeded(self, ends: Iterable[Success], *, clock: int, now: float) -> list[bytes]:
-        """``task-started`` and ``task-succeeded`` of each, in one piece.
-
-        Args:
-            clock: The number of the starts; ends have the next one, so that they come last
-                wherever they are sorted.
-            now: Unix seconds of the ends.
-        """
-        common = b'{"type":"task-%b",%b,"clock":%d,"uuid":'
-        start = common % (b"started", self._node, clock)
-        end = common % (b"succeeded", self._node, clock + 1)
-        moment = _write(now)
-        events: list[bytes] = []
-        for uuid, runtime, result in ends:
-            id_ = _write(uuid)
-            events.append(
-                b'%b%b,"timestamp":%b},%b%b,"timestamp":%b,"result":%b,"runtime":%b}'
-                % (
-                    start,
-                    id_,
-                    _write(now - runtime),
-                    end,
-                    id_,
-                    moment,
-                    _text(result),
-                    _write(runtime),
-                )
-            )
-        return events
 
 
 class EventQueue(msgspec.Struct, frozen=True, kw_only=True):
@@ -267,18 +163,25 @@ def written(event: TaskEvent | dict[str, Any]) -> bytes:
 
 
 def encode_batch(
-    events: Sequence[bytes], *, group: str, hostname: str, exchange: str, serializer: str
+    events: Sequence[bytes],
+    *,
+    group: str,
+    hostname: str,
+    exchange: str,
+    serializer: str,
+    style: int = PLAIN,
 ) -> Message:
     """The message of several events of one group.
 
     Args:
-        events: As :func:`written` or :class:`TaskNews` writes them.
+        events: As :func:`written` and :class:`umbel.wire.news.TaskNews` write them.
+        style: That of the events; other than plain only with the serializer ``json``.
 
     Raises:
         EncodeError: They cannot be written with the serializer.
     """
     content_type, content_encoding = "application/json", "utf-8"
-    body = b"[%b]" % b",".join(events)
+    body = b"[" + b",".join(events) + b"]"
     if serializer != "json":
         content_type, content_encoding, body = serializers.dumps(json.loads(body), serializer)
     return Message(
@@ -289,7 +192,7 @@ def encode_batch(
         headers=_headers(hostname),
         exchange=exchange,
         routing_key=f"{group}.multi",
-        properties=_TRANSIENT,
+        properties=_ENCLOSED if style == ENCLOSED else _TRANSIENT,
     )
 
 
@@ -310,13 +213,7 @@ def decode(message: Message, *, accept: frozenset[str]) -> list[dict[str, Any]]:
     return found
 
 
-def _text(value: str | None) -> bytes:
-    try:
-        return _write(value)
-    except UnicodeEncodeError:
-        # Half a character, as a repr may well have it.
-        return json.dumps(value)
-
-
+# Of this node, mostly.
+@lru_cache(maxsize=64)
 def _headers(hostname: str) -> bytes:
     return json.dumps({"hostname": hostname})

@@ -61,7 +61,15 @@ class _Needed(msgspec.Struct):
     umbel_publication: str | None = None
 
 
+class _Shown(_Needed):
+    """Those, and what is shown to people."""
+
+    argsrepr: str | None = None
+    kwargsrepr: str | None = None
+
+
 _read_needed = msgspec.json.Decoder(_Needed).decode
+_read_shown = msgspec.json.Decoder(_Shown).decode
 
 
 class _Embed(msgspec.Struct):
@@ -100,7 +108,7 @@ def encode(call: Call, *, clock: Clock = _SYSTEM) -> Message:
 
 
 def decode(
-    delivery: Delivery, *, key: int, accept: frozenset[str], limit: int, tell: bool = False
+    delivery: Delivery, *, key: int, accept: frozenset[str], limit: int, tell: int = 0
 ) -> Request:
     """The request that a message asks for. The body of protocol 2 is not looked at.
 
@@ -121,9 +129,18 @@ def decode(
             f"refused content of type {message.content_type!r:.80}: "
             f"accept_content allows {', '.join(sorted(accept)) or 'nothing'}."
         )
+    args = kwargs = None
     try:
-        needed = _read_needed(message.headers)
+        if tell:
+            shown = _read_shown(message.headers)
+            needed: _Needed = shown
+            args, kwargs = shown.argsrepr, shown.kwargsrepr
+        else:
+            needed = _read_needed(message.headers)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        if tell:
+            # What is only for people decides nothing.
+            return decode(delivery, key=key, accept=accept, limit=limit)
         return _decode_carefully(delivery, key, accept, limit)
     hard, soft = needed.timelimit or (None, None)
     if hard is not None or soft is not None:
@@ -149,6 +166,8 @@ def decode(
         ignore_result=needed.ignore_result,
         publication=needed.umbel_publication,
         tell=tell,
+        args_shown=args,
+        kwargs_shown=kwargs,
     )
 
 

@@ -54,6 +54,8 @@ class MemoryTopics:
 class MemoryFanout:
     """Implements ``umbel.protocols.Fanout``."""
 
+    encloses = False
+
     def __init__(self, topics: MemoryTopics) -> None:
         self._topics = topics
         self._listeners: set[Subscription[Message]] = set()

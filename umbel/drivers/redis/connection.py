@@ -6,7 +6,7 @@ import asyncio
 import random
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import hiredis
@@ -180,6 +180,28 @@ class Client:
                 tries -= 1
                 if not tries:
                     raise self.lost(exc) from exc
+
+    async def stream(self, commands: Iterable[bytes]) -> list[Reply]:
+        """Send packed commands, each in a write of its own as it is made; their replies.
+
+        For large ones: together they would be copied once more.
+
+        Raises:
+            error: As in :meth:`send`, or Redis refuses one of them.
+        """
+        link = self._link or await self._ready()
+        futures: list[asyncio.Future[list[Reply]]] = []
+        for packed in commands:
+            future = link.send(packed, 1)
+            # When the first fails nobody awaits the others.
+            future.add_done_callback(_forget)
+            futures.append(future)
+        try:
+            return [check((await future)[0]) for future in futures]
+        except LinkLost as exc:
+            raise self.lost(exc) from exc
+        except Refused as exc:
+            raise self.failure(exc) from exc
 
     async def begin(self, packed: bytes, replies: int) -> asyncio.Future[list[Reply]]:
         """Like :meth:`send`, but the future is the caller's, to be shielded from cancellation."""

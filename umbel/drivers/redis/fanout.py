@@ -50,6 +50,8 @@ _POP_WAIT = 5.0
 class RedisFanout:
     """Implements ``umbel.protocols.Fanout``."""
 
+    encloses = True
+
     def __init__(
         self,
         url: str,
@@ -105,26 +107,19 @@ class RedisFanout:
         """Say something to whoever listens now; nothing is kept but answers, for a minute."""
         if not messages:
             return None
-        packed = [
-            (message, envelope.encode(message, delivery_tag=str(uuid.uuid4())))
+        if exchange.type not in _CHANNELS:
+            return await self._answer(exchange, messages)
+        replies = await self._speaker.stream(
+            pack("PUBLISH", self._channel(exchange, message.routing_key), _packed(message))
             for message in messages
-        ]
-        if exchange.type in _CHANNELS:
-            counts = await self._speaker.call(
-                *(
-                    ("PUBLISH", self._channel(exchange, message.routing_key), data)
-                    for message, data in packed
-                )
-            )
-            return int(counts[-1])
-        return await self._answer(exchange, packed)
+        )
+        return int(replies[-1])
 
-    async def _answer(
-        self, exchange: Exchange, packed: Sequence[tuple[Message, bytes]]
-    ) -> int | None:
+    async def _answer(self, exchange: Exchange, messages: Sequence[Message]) -> int | None:
         commands: list[tuple[str | bytes | int, ...]] = []
         count = 0
-        for message, data in packed:
+        for message in messages:
+            data = _packed(message)
             queues = await self._bindings.queues(exchange.name, message.routing_key)
             count = len(queues)
             for queue in queues:
@@ -230,6 +225,10 @@ class _Heard(AsyncIterator[list[Message]]):
                     messages.append(message)
             if messages:
                 return messages
+
+
+def _packed(message: Message) -> bytes:
+    return envelope.encode(message, delivery_tag=str(uuid.uuid4()))
 
 
 def _is_channel(queue: Queue) -> bool:

@@ -39,6 +39,8 @@ _decode = msgspec.msgpack.Decoder(Message).decode
 class SQLiteFanout:
     """Implements ``umbel.protocols.Fanout``."""
 
+    encloses = False
+
     def __init__(
         self,
         path: str | os.PathLike[str],

@@ -213,7 +213,7 @@ class Intake:
         understood: list[tuple[Request, Delivery]] = []
         source = self._source
         decode, keys, accept, limit = wire.decode, self.keys, source.accept, source.limit
-        tell = self._events.sender.tells_tasks
+        tell = self._events.sender.tell
         self._state.rivals.look(deliveries)
         for delivery in deliveries:
             if delivery.defect is not None:
@@ -293,7 +293,7 @@ class Intake:
         reports.received(run)
         if signals.task_received.receivers:
             reports.announce(run, sender=self)
-        if self._events.sender.tells_tasks:
+        if self._events.sender.tell:
             self._events.received(run)
         if begin:
             run = await self._begin(run, begin)
@@ -336,7 +336,7 @@ class Intake:
                 active[accepted.request.key] = accepted
                 totals[name] = totals.get(name, 0) + 1
             handover.arrived()
-            tell = self._events.sender.tells_tasks
+            tell = self._events.sender.tell
             await self._pool.submit([_as_it_runs(accepted, tell) for accepted in now])
 
     async def _still_ours(self, now: list[Accepted]) -> list[Accepted]:
@@ -449,11 +449,11 @@ def _further(count: int) -> int:
     return min(500, max(8, 2 * count))
 
 
-def _as_it_runs(accepted: Accepted, tell: bool) -> Request:
+def _as_it_runs(accepted: Accepted, tell: int) -> Request:
     """The request, with the task's time limits where the message sets none.
 
     Args:
-        tell: Whether its outcome is to be told of.
+        tell: How its outcome is to be told of; see :attr:`Request.tell`.
     """
     request, options = accepted.request, accepted.options
     # 0 is no limit, as in Celery.

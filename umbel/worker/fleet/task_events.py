@@ -14,29 +14,29 @@ from umbel.exceptions import TimeLimitExceeded, WorkerLostError
 from umbel.model import Failed, Outcome, Rejected, Request, Retried, Revoked, Succeeded
 from umbel.protocols import Clock, Pool
 from umbel.wire.events import (
-    Success,
     TaskEvent,
     TaskFailed,
-    TaskNews,
     TaskRejected,
     TaskRetried,
     TaskRevoked,
     TaskStarted,
-    TaskSucceeded,
-    written,
 )
+from umbel.wire.news import Ending, TaskNews, ending
 from umbel.worker.fetching.admission import Accepted
+from umbel.worker.settling.batches import in_batches
 
 __all__ = ["TaskEvents"]
 
 _E = TypeVar("_E", bound=TaskEvent)
 
+_TOGETHER = 100
+"""Tasks whose events are written in one piece."""
 _LOOK = 0.1
 """Seconds between two looks at which tasks have been started and run longer than that."""
 
 
 class TaskEvents:
-    """Tells of each step of each task. To be asked only while ``sender.tells_tasks``.
+    """Tells of each step of each task. To be asked only while ``sender.tell`` is true.
 
     ``task-started`` of short tasks goes out together with their end: the time it says is right
     all the same. Long ones are told of while they run.
@@ -54,80 +54,84 @@ class TaskEvents:
         self._pool = pool
         self._active = active
         self._clock = clock
-        self._news = TaskNews(hostname=sender.hostname, pid=sender.pid, utcoffset=sender.utcoffset)
+        self._news = TaskNews(
+            hostname=sender.hostname,
+            pid=sender.pid,
+            utcoffset=sender.utcoffset,
+            style=sender.style,
+        )
         # The keys of tasks whose start has been told.
         self._started: set[int] = set()
-        # Short tasks that have ended, and are told of by the next _tell_of_ended.
-        self._succeeded: list[Success] = []
 
     def received(self, run: Sequence[Accepted]) -> None:
         """These are here, and about to start."""
         told = [accepted.request for accepted in run if accepted.options.send_events]
         sender = self.sender
-        clock = sender.logical_clock.forward()
-        sender.send_tasks(self._news.received(told, clock=clock, now=self._clock.time()))
+        clock, now = sender.logical_clock.forward(), self._clock.time()
+        for some in in_batches(told, _TOGETHER):
+            sender.send_tasks(self._news.received(some, clock=clock, now=now))
 
     async def look(self) -> None:
         """Tell of the start of tasks that run for a while, until cancelled."""
         while True:
             await self.sender.telling()
             await self._clock.sleep(_LOOK)
-            if self.sender.tells_tasks and (self._active or self._started):
+            if self.sender.tell and (self._active or self._started):
                 self._tell_of_started()
 
     def _tell_of_started(self) -> None:
         now, monotonic = self._clock.time(), self._clock.monotonic()
         self._started &= self._active.keys()
-        events: list[bytes] = []
         for running in self._pool.running():
             accepted = self._active.get(running.key)
             if accepted is None or running.key in self._started:
                 continue
             self._started.add(running.key)
             if accepted.options.send_events:
-                start = self._start(accepted.request, now - (monotonic - running.since))
-                events.append(written(start))
-        if events:
-            self.sender.send_tasks(events)
+                since = now - (monotonic - running.since)
+                self.sender.send_task(self._start(accepted.request, since))
+
+    def succeeded(self, ended: Sequence[tuple[Accepted, Outcome]]) -> None:
+        """Those of them that have succeeded, which nearly all have, will not be tried again."""
+        told, sender = self._started, self.sender
+        short: list[Ending] = []
+        long: list[Ending] = []
+        for accepted, outcome in ended:
+            if outcome.__class__ is Succeeded and accepted.options.send_events:
+                end = outcome.told or self._untold(accepted.request, outcome)
+                (long if told and outcome.key in told else short).append(end)
+        clock = sender.logical_clock.skip(2) + 1
+        for some in in_batches(short, _TOGETHER):
+            sender.send_tasks(self._news.succeeded(some, clock=clock))
+        if long:
+            told.difference_update([accepted.request.key for accepted, _ in ended])
+            sender.send_tasks(self._news.ended(long, clock=clock + 1))
+
+    def _untold(self, request: Request, outcome: Succeeded) -> Ending:
+        """That of a task which had begun before anybody asked."""
+        now, runtime = self._clock.time(), outcome.runtime
+        return ending(self.sender.style, request.id, result=None, runtime=runtime, now=now)
 
     def ended(self, accepted: Accepted, outcome: Outcome) -> None:
-        """It has come to its end, which is not to be tried again as if it had not been.
-
-        To be followed, when all that ended together have been noted, by :meth:`all_ended`.
-        """
+        """It has come to its end without success, and is not to be tried again as if it had not
+        been."""
         request = accepted.request
-        told = False
-        if request.key in self._started:
-            told = True
-            self._started.discard(request.key)
-        if not accepted.options.send_events:
-            return
-        if isinstance(outcome, Succeeded) and not told:
-            # What nearly all come to.
-            self._succeeded.append((request.id, outcome.runtime, outcome.shown))
-            return
-        end = self._end(accepted, outcome)
+        told = request.key in self._started
+        self._started.discard(request.key)
+        end = self._end(accepted, outcome) if accepted.options.send_events else None
         if end is None:
             return
         if told or not outcome.runtime:
-            self.sender.send_tasks([written(end)])
+            self.sender.send_task(end)
         else:
             # Its number is the higher one, so that it comes last wherever they are sorted.
             start = self._start(request, end.timestamp - outcome.runtime)
             start.clock, end.clock = end.clock, start.clock
-            self.sender.send_tasks([written(start), written(end)])
-
-    def all_ended(self) -> None:
-        """Tell of the short tasks that have ended since the last time."""
-        ended, self._succeeded = self._succeeded, []
-        if ended:
-            sender = self.sender
-            clock = sender.logical_clock.skip(2) + 1
-            sender.send_tasks(self._news.succeeded(ended, clock=clock, now=self._clock.time()))
+            self.sender.send_task(start, end)
 
     def rejected(self, accepted: Accepted, outcome: Rejected) -> None:
         """It gives its message back."""
-        if self.sender.tells_tasks:
+        if self.sender.tell:
             self.ended(accepted, outcome)
 
     def revoked(
@@ -142,20 +146,16 @@ class TaskEvents:
                 signum=signum,
                 expired=expired,
             )
-            self.sender.send_tasks([written(event)])
+            self.sender.send_task(event)
 
     def unknown(self, request: Request) -> None:
         """There is no such task."""
         error = f"NotRegistered({request.task!r})"
-        self.sender.send_tasks([written(self._common(TaskFailed, request, exception=error))])
+        self.sender.send_task(self._common(TaskFailed, request, exception=error))
 
     def _end(self, accepted: Accepted, outcome: Outcome) -> TaskEvent | None:
         request = accepted.request
         match outcome:
-            case Succeeded():
-                return self._common(
-                    TaskSucceeded, request, result=outcome.shown, runtime=outcome.runtime
-                )
             case Failed():
                 exception, traceback = outcome.shown or (_reason(accepted, outcome), None)
                 return self._common(TaskFailed, request, exception=exception, traceback=traceback)

@@ -91,8 +91,8 @@ class Conclusions:
     def of_all(self, ended: Sequence[tuple[Accepted, Outcome]]) -> list[Settlement]:
         """What the ends of requests that ran ask for, in their order."""
         settlements = [self.of(accepted, outcome) for accepted, outcome in ended]
-        if self._events is not None:
-            self._events.all_ended()
+        if self._events is not None and self._events.sender.tell:
+            self._events.succeeded(ended)
         return settlements
 
     def of(self, accepted: Accepted, outcome: Outcome) -> Settlement:
@@ -224,7 +224,7 @@ class Conclusions:
         return self._revoked(accepted, "terminated", signum)
 
     def _revoked(self, accepted: Accepted, reason: str, signum: int | None = None) -> Settlement:
-        if self._events is not None and self._events.sender.tells_tasks:
+        if self._events is not None and self._events.sender.tell:
             self._events.revoked(accepted, signum=signum, expired=reason == "expired")
         return self._mourned(
             accepted.request,
@@ -237,7 +237,7 @@ class Conclusions:
 
     def unknown(self, request: Request, delivery: Delivery) -> Settlement:
         """A message for a task that is not here: a failure, and a dead letter."""
-        if self._events is not None and self._events.sender.tells_tasks:
+        if self._events is not None and self._events.sender.tell:
             self._events.unknown(request)
         return self._mourned(
             request,
@@ -275,7 +275,11 @@ class Conclusions:
         decision: Ack | Nack,
     ) -> Settlement:
         delivery = accepted.delivery
-        if self._events is not None and self._events.sender.tells_tasks:
+        if (
+            self._events is not None
+            and self._events.sender.tell
+            and outcome.__class__ is not Succeeded
+        ):
             self._events.ended(accepted, outcome)
         match outcome:
             case Succeeded() | Failed(cause="raised", reason=""):
