@@ -50,7 +50,8 @@ async def working(url: str, **settings: Any) -> AsyncIterator[tuple[Umbel, Worke
 
 def test_a_half_open_connection_is_noticed_within_half_a_minute_by_default() -> None:
     """What the next test measures, when it is given the time."""
-    assert ClientOptions().health_interval + ClientOptions().reply_timeout < 30
+    # With time to connect again, and to do what waits, on a machine that is busy.
+    assert ClientOptions().health_interval + ClientOptions().reply_timeout <= 20
 
 
 @pytest.mark.slow

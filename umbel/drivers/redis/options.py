@@ -67,11 +67,11 @@ class ClientOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How patient a client is, and how it introduces itself."""
 
     connect_timeout: float = 4.0
-    reply_timeout: float = 15.0
+    reply_timeout: float = 12.0
     """Seconds for which Redis may owe a reply without a word; then the connection is dropped."""
     max_retries: int | None = 3
     """Further attempts to connect after the first, before a call fails; None: for ever."""
-    health_interval: float = 10.0
+    health_interval: float = 8.0
     """Seconds after which an idle connection is asked whether it still stands; 0: it is not."""
     keepalive: bool = True
     """Whether the operating system looks after idle connections."""
