@@ -1,4 +1,4 @@
-"""One of several processes that share a database: ``python sqlite_side.py <role> <path> …``.
+"""One of several processes that share a database: ``python side.py <role> <path> …``.
 
 ``produce <name> <count>``   publishes in batches, prints each batch's ids once it is confirmed
 ``consume <count>``          takes and acknowledges until all have been taken, prints ids
