@@ -31,6 +31,7 @@
     │   ├── BatchError                  some items of a batch were refused
     │   └── OperationalError            the broker cannot be reached
     │       └── BrokerUnavailable
+    │           └── BrokerBlocked       it takes no messages at the moment
     ├── BackendError
     │   ├── BackendGetMetaError
     │   ├── BackendStoreError
@@ -64,6 +65,7 @@ __all__ = [
     "BackendStoreError",
     "BackendUnavailable",
     "BatchError",
+    "BrokerBlocked",
     "BrokerUnavailable",
     "CDeprecationWarning",
     "CPendingDeprecationWarning",
@@ -339,6 +341,10 @@ class OperationalError(UmbelError):
 
 class BrokerUnavailable(OperationalError):
     """No connection to the broker; nothing is known about what was asked of it."""
+
+
+class BrokerBlocked(BrokerUnavailable):
+    """The broker takes no messages at the moment, and says why: it is short of memory, say."""
 
 
 class BackendError(Exception):

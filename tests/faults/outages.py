@@ -143,7 +143,10 @@ def _restarted(stage: Stage, fleet: Fleet) -> Outcome:
             server.kill()
             time.sleep(1)
             server.start()
-        stage.started(2)
+        # What was sent before may all have run before the server was killed.
+        before = stage.site.starts()
+        stage.send("late", 2, 0.0)
+        until(lambda: stage.site.starts() > before, 40, "tasks start")  # noqa: B023
     outcome = stage.finish(fleet)
     files_now, memory_now = weight(worker.pid)
     more_files, more_memory = files_now - files, memory_now - memory

@@ -14,7 +14,7 @@ import pytest
 from tests.measured import LONG
 from umbel import Umbel
 from umbel.drivers.rabbitmq.connection import ClientOptions
-from umbel.exceptions import OperationalError
+from umbel.exceptions import BrokerBlocked, OperationalError
 from umbel.testing.certificates import Authority
 from umbel.testing.proxy import Proxy
 from umbel.testing.servers import RabbitMQServer, rabbitmq_server
@@ -38,6 +38,14 @@ notes = os.open("notes", os.O_APPEND | os.O_CREAT | os.O_WRONLY)
 
 @app.task(name="note", acks_late=True)
 def note(number):
+    os.write(notes, f"{number}\\n".encode())
+    return number
+
+
+@app.task(name="twice", bind=True, acks_late=True, max_retries=None)
+def twice(self, number):
+    if self.request.retries < 1:
+        raise self.retry(countdown=0)
     os.write(notes, f"{number}\\n".encode())
     return number
 
@@ -95,6 +103,34 @@ def test_every_task_whose_sending_returned_is_run_although_rabbitmq_was_killed(
 
     assert len(sent) > 200
     assert max(returns) < 5, returns
+
+
+def test_a_rabbitmq_short_of_memory_tells_who_sends_and_lets_workers_wait(
+    server: RabbitMQServer, redis_url: str, tmp_path: Path
+) -> None:
+    site = Site(tmp_path, server.url(), TASKS, backend=redis_url)
+    try:
+        site.app.conf.broker_transport_options = {"confirm_timeout": 2}
+        early = site.app.send_task("early", (4,))
+        waiting = [site.app.send_task("twice", (number,)) for number in range(1, 4)]
+        server.control("set_vm_memory_high_watermark", "0.000001")
+        for _ in range(2):
+            began = time.monotonic()
+            with pytest.raises(BrokerBlocked, match="taken no messages for 2 s: low on memory"):
+                site.app.send_task("early", (5,), ignore_result=True)
+            # Once, and not as often as a publish is repeated while nobody answers.
+            assert time.monotonic() - began < 7
+        site.ready("-c", "1")
+        assert early.get(timeout=60) == 4
+        assert not any(each.ready() for each in waiting)
+
+        server.control("set_vm_memory_high_watermark", "0.4")
+
+        assert [each.get(timeout=60) for each in waiting] == [1, 2, 3]
+        assert site.app.send_task("early", (6,)).get(timeout=60) == 6
+    finally:
+        site.close()
+    assert sorted(site.started()) == [1, 2, 3, 4, 6]
 
 
 def test_silence_is_noticed_within_half_a_minute_by_default() -> None:

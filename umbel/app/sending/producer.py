@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from umbel.app.sending import announce
-from umbel.exceptions import BatchError, BrokerUnavailable
+from umbel.exceptions import BatchError, BrokerBlocked, BrokerUnavailable
 from umbel.signals import after_task_publish, before_task_publish, task_sent
 from umbel.wire import tasks
 
@@ -196,9 +196,12 @@ class Producer:
                 if self._undeclared:
                     await self._declare(messages)
                 await self._join(messages)
-            except BrokerUnavailable:
+            except BrokerUnavailable as error:
                 repetition += 1
                 if not policy.allows(repetition):
+                    raise
+                if isinstance(error, BrokerBlocked) and policy.max_retries is not None:
+                    # Its driver has waited as long as a publish may take.
                     raise
                 await self._clock.sleep(policy.pause(repetition))
             else:

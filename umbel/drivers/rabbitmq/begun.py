@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from umbel.drivers.rabbitmq.topology import Topology
     from umbel.protocols import Clock
 
-__all__ = ["BEGUN", "DONE", "Begun", "Note", "losses_of", "name_of", "queue_of_losses"]
+__all__ = ["BEGUN", "DONE", "Begun", "Note", "Shelf", "losses_of", "name_of", "queue_of_losses"]
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def queue_of_losses(queue: str) -> Queue:
     )
 
 
-class _Shelf:
+class Shelf:
     """The two queues in which it is noted what was begun of one queue."""
 
     def __init__(self, kind: str, owner: str, queue: str) -> None:
@@ -131,8 +131,8 @@ class Begun:
         self._topology = topology
         self._clock = clock
         self._lifetime = notice_within
-        self._shelf_by_queue: dict[str, _Shelf] = {}
-        self._shelf_by_tag: dict[str, _Shelf] = {}
+        self._shelf_by_queue: dict[str, Shelf] = {}
+        self._shelf_by_tag: dict[str, Shelf] = {}
         self._keeper: asyncio.Task[None] | None = None
         self._full = asyncio.Event()
 
@@ -152,7 +152,7 @@ class Begun:
         for delivery in deliveries:
             shelf = shelves.get(delivery.queue)
             if shelf is None:
-                shelf = shelves[delivery.queue] = _Shelf(self.kind, self._owner, delivery.queue)
+                shelf = shelves[delivery.queue] = Shelf(self.kind, self._owner, delivery.queue)
             shelf.running[delivery.tag] = delivery
             shelf_by_tag[delivery.tag] = shelf
 
@@ -171,7 +171,7 @@ class Begun:
 
     def strike(self, deliveries: Sequence[Delivery]) -> None:
         """These have ended, or are not ours: nobody is to find them."""
-        tags_by_shelf: dict[_Shelf, list[str]] = {}
+        tags_by_shelf: dict[Shelf, list[str]] = {}
         for delivery in deliveries:
             shelf = self._shelf_by_tag.pop(delivery.tag, None)
             if shelf is not None:
@@ -206,7 +206,7 @@ class Begun:
                 for name in shelf.names:
                     await self._topology.delete(name)
 
-    async def _write(self, shelf: _Shelf, deliveries: Sequence[Delivery]) -> None:
+    async def _write(self, shelf: Shelf, deliveries: Sequence[Delivery]) -> None:
         now = self._clock.monotonic()
         if now - shelf.declared_at > self._lifetime:
             await self._provide(shelf)
@@ -240,7 +240,7 @@ class Begun:
             properties={"delivery_mode": 1},
         )
 
-    def _ended(self, shelf: _Shelf, tags: list[str]) -> None:
+    def _ended(self, shelf: Shelf, tags: list[str]) -> None:
         # Not waited for: what is lost of it, a task that ended is taken for one that did not.
         self._publisher.mention(self._message(DONE, shelf.names[0], _encode(tags)))
 
@@ -248,7 +248,7 @@ class Begun:
         """Where it is found what was noted by one who is dead."""
         return queue_of_losses(queue)
 
-    async def _provide(self, shelf: _Shelf) -> None:
+    async def _provide(self, shelf: Shelf) -> None:
         destination = self._destination(shelf.queue)
         if destination.name != shelf.queue:
             # A queue of tasks is declared by who knows what it is like.
@@ -288,7 +288,7 @@ class Begun:
                     await self._clock.sleep(min(1.0, self._lifetime / 8))
                     self._full.set()
 
-    async def _turn(self, shelf: _Shelf) -> None:
+    async def _turn(self, shelf: Shelf) -> None:
         await self._provide(shelf)
         shelf.declared_at = self._clock.monotonic()
         left = await shelf.turn()

@@ -25,7 +25,12 @@ from umbel.drivers.rabbitmq.publishing import Publisher
 from umbel.drivers.rabbitmq.salvage import Salvage
 from umbel.drivers.rabbitmq.suspects import Suspects
 from umbel.drivers.rabbitmq.topology import Topology, default_queue
-from umbel.exceptions import BatchError, BrokerUnavailable, ImproperlyConfigured
+from umbel.exceptions import (
+    BatchError,
+    BrokerBlocked,
+    BrokerUnavailable,
+    ImproperlyConfigured,
+)
 from umbel.model import Delivery, Message, Queue, QueueStats, Retention
 from umbel.protocols import Capabilities, Clock, Lifeline
 
@@ -83,7 +88,12 @@ class RabbitMQBroker:
         self._patience = client_options.connect_timeout
         self._silence = 2 * client_options.heartbeat
         connected = partial(
-            Client, addresses, clock=clock, options=client_options, error=BrokerUnavailable
+            Client,
+            addresses,
+            clock=clock,
+            options=client_options,
+            error=BrokerUnavailable,
+            blocked_error=BrokerBlocked,
         )
         strategy = options.get("failover_strategy")
         self._outgoing = connected(on_lost=self._restore, order=address.turns(url, strategy))
@@ -215,6 +225,7 @@ class RabbitMQBroker:
         if limit <= 0 or not queues:
             return []
         self._mover.start()
+        self._suspects.foresee(queues)
         return await self._consumer.receive(queues, limit=limit, wait=wait)
 
     async def begin(self, deliveries: Sequence[Delivery]) -> list[Delivery]:

@@ -96,6 +96,7 @@ class Client:
         addresses: Tried beginning with the one that worked last.
         order: Which one is tried next; None: one after the other.
         error: What callers see when RabbitMQ is out of reach.
+        blocked_error: What they see when it takes no messages; None: the same.
         on_lost: Called when a connection is gone.
     """
 
@@ -106,6 +107,7 @@ class Client:
         clock: Clock,
         options: ClientOptions,
         error: type[Exception],
+        blocked_error: type[Exception] | None = None,
         on_lost: Callable[[], None] = lambda: None,
         order: Iterator[int] | None = None,
     ) -> None:
@@ -115,6 +117,7 @@ class Client:
         self._clock = clock
         self._options = options
         self._error = error
+        self._blocked_error = blocked_error or error
         self._on_lost = on_lost
         self._link: Link | None = None
         self._connecting: asyncio.Task[Link] | None = None
@@ -181,7 +184,7 @@ class Client:
         """Wait until RabbitMQ takes messages.
 
         Raises:
-            error: It does not in time.
+            blocked_error: It does not in time.
         """
         if self.blocked is None:
             return
@@ -191,11 +194,19 @@ class Client:
             async with asyncio.timeout(timeout):
                 await asyncio.shield(self._unblocked)
         except TimeoutError as exc:
-            raise self.failure(f"takes no messages at the moment: {self.blocked}") from exc
+            raise self.blockade(timeout) from exc
 
     def lost(self, exc: BaseException) -> Exception:
         """What callers see when the connection, or their channel, broke under their call."""
         return self._error(f"lost the connection to RabbitMQ at {self._where()}: {exc}")
+
+    def blockade(self, seconds: float) -> Exception:
+        """What callers see when it has taken no messages for so long."""
+        return self._blocked_error(
+            f"RabbitMQ at {self._where()} has taken no messages for {seconds:g} s: "
+            f"{self.blocked}. It takes them again when it has enough memory and disk space; "
+            "`rabbitmq-diagnostics alarms` says what it lacks."
+        )
 
     def failure(self, why: str) -> Exception:
         """What callers see for something that RabbitMQ does not do."""

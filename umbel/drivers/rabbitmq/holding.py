@@ -16,9 +16,10 @@ from itertools import pairwise
 import msgspec
 
 from umbel.drivers.rabbitmq import marks
-from umbel.drivers.rabbitmq.begun import Begun
+from umbel.drivers.rabbitmq.begun import Begun, Shelf
 from umbel.drivers.rabbitmq.consuming import Consumer
 from umbel.drivers.rabbitmq.suspects import Suspects
+from umbel.drivers.rabbitmq.topology import YOUNG
 from umbel.exceptions import BatchError, BrokerUnavailable, OperationalError, QueueConflict
 from umbel.model import Delivery, Message, Queue
 
@@ -47,6 +48,12 @@ class Holding(Begun):
                 not_before=None,
                 expires_at=None,
             )
+
+    async def _provide(self, shelf: Shelf) -> None:
+        is_new = not shelf.has_notes
+        await super()._provide(shelf)
+        if is_new and self._topology.is_quorum(shelf.queue) is not False:
+            await asyncio.sleep(YOUNG)
 
     def _ended(self, shelf: object, tags: list[str]) -> None:
         # What has ended must not run again: off the shelf with it, at once.

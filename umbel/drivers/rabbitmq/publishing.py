@@ -87,6 +87,7 @@ class Publisher:
         Raises:
             BatchError: Some were refused; the others are in.
             BrokerUnavailable: The connection broke; any of them may be in.
+            BrokerBlocked: RabbitMQ takes none; what it has not confirmed is, as a rule, not in.
         """
         refused: dict[int, Exception] = {}
         now = self._clock.time()
@@ -207,10 +208,14 @@ class Publisher:
             async with asyncio.timeout(self._confirm_timeout):
                 await batch.future
         except TimeoutError as exc:
-            why = f" ({self._client.blocked})" if self._client.blocked else ""
-            raise self._client.failure(
-                f"has not confirmed what was published within {self._confirm_timeout:g} s{why}"
-            ) from exc
+            if self._client.blocked is None:
+                raise self._client.failure(
+                    f"has not confirmed what was published within {self._confirm_timeout:g} s"
+                ) from exc
+            error = self._client.blockade(self._confirm_timeout)
+            # RabbitMQ would take in the end what it has not read yet, and the caller was told no.
+            channel.link.close("RabbitMQ takes no messages")
+            raise error from exc
         except LinkLost as exc:
             raise self._client.lost(exc) from exc
 

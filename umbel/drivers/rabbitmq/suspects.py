@@ -10,7 +10,9 @@ What ends in order, or is given back in order, is acknowledged there and leaves 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Container, Sequence
+from itertools import count
 
 import msgspec
 from pamqp import commands
@@ -21,12 +23,14 @@ from umbel.drivers.rabbitmq.channel import Arrived, Channel, ChannelClosed, Link
 from umbel.drivers.rabbitmq.connection import Client
 from umbel.drivers.rabbitmq.methods import Consume
 from umbel.drivers.rabbitmq.publishing import Publisher
-from umbel.drivers.rabbitmq.topology import Topology
-from umbel.exceptions import BrokerUnavailable
+from umbel.drivers.rabbitmq.topology import YOUNG, Topology
+from umbel.exceptions import BrokerUnavailable, OperationalError, QueueConflict
 from umbel.model import Delivery, Message
 from umbel.protocols import Clock
 
 __all__ = ["Suspects"]
+
+logger = logging.getLogger(__name__)
 
 _COMES_WITHIN = 10.0
 """Seconds that we wait for the copies."""
@@ -63,6 +67,10 @@ class Suspects:
         self._channel: Channel | None = None
         self._opening = asyncio.Lock()
         self._place_by_queue: dict[str, str] = {}
+        self._names: dict[str, tuple[str, float]] = {}
+        # By queue, what its place is called, and since when it exists.
+        self._numbers = count()
+        self._foreseeing: asyncio.Task[None] | None = None
         self._coming: dict[str, asyncio.Future[int]] = {}
         self._held_by_tag: dict[str, _Held] = {}
 
@@ -88,6 +96,16 @@ class Suspects:
         """What is held."""
         return [each.delivery for each in self._held_by_tag.values()]
 
+    def foresee(self, queues: Sequence[str]) -> None:
+        """Be ready for messages of these quorum queues, whose places are of no use at first."""
+        missing = {each for each in queues if each not in self._names}
+        if not missing or self._foreseeing is not None:
+            return
+        wanted = {queue for queue in missing if self._topology.is_quorum(queue)}
+        if wanted:
+            self._foreseeing = asyncio.get_running_loop().create_task(self._prepare(wanted))
+            self._foreseeing.add_done_callback(self._foreseen)
+
     async def hold(self, deaths_by_tag: dict[str, int], deliveries: Sequence[Delivery]) -> None:
         """Hold copies of these; each says how often its holder has died, should we die.
 
@@ -97,7 +115,9 @@ class Suspects:
         loop = asyncio.get_running_loop()
         channel: Channel | None = None
         try:
-            channel = await self._watch({delivery.queue for delivery in deliveries})
+            queues = {delivery.queue for delivery in deliveries}
+            channel = await self._watch(queues)
+            await asyncio.sleep(max(map(self._ripens_in, queues)))
             for delivery in deliveries:
                 self._coming[delivery.tag] = loop.create_future()
             waited_for = [self._coming[delivery.tag] for delivery in deliveries]
@@ -131,7 +151,11 @@ class Suspects:
         Raises:
             BrokerUnavailable: No connection; RabbitMQ deletes the queues in a while.
         """
+        if self._foreseeing is not None:
+            self._foreseeing.cancel()
+            await asyncio.wait([self._foreseeing])
         places, self._place_by_queue = list(self._place_by_queue.values()), {}
+        self._names.clear()
         if not self._held_by_tag:
             for place in places:
                 await self._topology.delete(place)
@@ -166,12 +190,38 @@ class Suspects:
                     )
                 )
             for queue in queues - self._place_by_queue.keys():
-                place = name_of(f"umbel.suspects.{self._name}", queue)
-                await self._topology.provide(place, queue, lifetime=_LIFETIME, unused=_UNUSED_FOR)
+                place = await self._provide(queue)
                 # Also for whoever comes after one that is cancelled now: RabbitMQ has been asked.
                 self._place_by_queue[queue] = place
                 await channel.call(Consume(queue=place, consumer_tag=place))
             return channel
+
+    async def _provide(self, queue: str) -> str:
+        named = self._names.pop(queue, None)
+        place = named[0] if named is not None else self._new_name(queue)
+        await self._topology.provide(place, queue, lifetime=_LIFETIME, unused=_UNUSED_FOR)
+        # Where that failed, the next one has another name.
+        self._names[queue] = named or (place, self._clock.monotonic())
+        return place
+
+    def _new_name(self, queue: str) -> str:
+        return name_of(f"umbel.suspects.{self._name}.{next(self._numbers)}", queue)
+
+    def _ripens_in(self, queue: str) -> float:
+        """Seconds until the place of a queue survives a RabbitMQ that is killed."""
+        named = self._names.get(queue)
+        if named is None or self._topology.is_quorum(queue) is False:
+            return 0.0
+        return max(0.0, named[1] + YOUNG - self._clock.monotonic())
+
+    async def _prepare(self, queues: set[str]) -> None:
+        try:
+            await self._watch(queues)
+        except (LinkLost, ChannelClosed, OperationalError, QueueConflict) as error:
+            logger.debug("Tried again when it is needed: %s", error)
+
+    def _foreseen(self, _: asyncio.Task[None]) -> None:
+        self._foreseeing = None
 
     def _delivered(self, arrived: Arrived) -> None:
         channel = self._channel
@@ -199,6 +249,9 @@ class Suspects:
         """RabbitMQ has taken back all copies."""
         self._channel = None
         self._place_by_queue.clear()
+        # RabbitMQ may have been killed.
+        for queue in [each for each in self._names if self._ripens_in(each)]:
+            del self._names[queue]
         self._held_by_tag.clear()
         for coming in self._coming.values():
             if not coming.done():

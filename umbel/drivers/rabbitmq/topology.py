@@ -21,7 +21,11 @@ from umbel.drivers.rabbitmq.methods import (
 from umbel.exceptions import EncodeError, OperationalError, QueueConflict
 from umbel.model import Exchange, Queue
 
-__all__ = ["Topology", "arguments_of", "default_queue"]
+__all__ = ["YOUNG", "Topology", "arguments_of", "default_queue"]
+
+YOUNG = 3.0
+"""Seconds in which a RabbitMQ that is killed forgets that a queue was declared, or, of a quorum
+queue, half of it: then whoever asks about that queue is never answered."""
 
 _NOT_FOUND, _LOCKED, _CONFLICT = 404, 405, 406
 _LONGEST_NAME = 255
@@ -96,6 +100,11 @@ class Topology:
         """Whether a queue existed when somebody last looked."""
         return queue in self._existing
 
+    def is_quorum(self, queue: str) -> bool | None:
+        """Whether it is one; None: nobody has said."""
+        known = self._queue_by_name.get(queue)
+        return None if known is None else known.queue_arguments.get("x-queue-type") == "quorum"
+
     async def provide(self, name: str, to: str, *, lifetime: float, unused: float) -> None:
         """Make a queue exist whose messages RabbitMQ moves on when they grow old, or are rejected.
 
@@ -121,8 +130,7 @@ class Topology:
             "x-dead-letter-routing-key": to,
             "x-expires": round(unused * 1000),
         }
-        known = self._queue_by_name.get(to)
-        if known is None or known.queue_arguments.get("x-queue-type") == "quorum":
+        if self.is_quorum(to) is not False:
             arguments |= {
                 "x-queue-type": "quorum",
                 "x-dead-letter-strategy": "at-least-once",
