@@ -5,7 +5,7 @@ whom and when. A run may be repeated once, if and only if
 
 * it was under way as its process, or all of its worker, died or froze (*cut short*); or it had
   ended so shortly before that its acknowledgement was on its way: nothing has run in its place
-  since (*unsettled*);
+  since; or its worker could not store its result, and acknowledges nothing without (*unsettled*);
 * it was under way, or being acknowledged, while its worker and the server could not hear each
   other, or while the server was dead (*cut off*);
 * somebody sent the same message again (*sent again*).
@@ -55,6 +55,8 @@ class Strike:
     group: int | None = None
     pid: int | None = None
     """Neither: to the server, or to all the wires to it."""
+    keeps_since: float | None = None
+    """From when on whoever dies could acknowledge nothing, if that is known."""
     forgets: float = 0.0
     """Seconds of acknowledgements that a server has not on disk as it dies."""
 
@@ -94,10 +96,16 @@ class Accounts:
     """How many more messages there are of a task than one."""
 
     def died(
-        self, *, group: int | None = None, pid: int | None = None, begin: float, end: float
+        self,
+        *,
+        group: int | None = None,
+        pid: int | None = None,
+        begin: float,
+        end: float,
+        keeps_since: float | None = None,
     ) -> None:
         """A worker, or one process of one, died or froze between these two moments."""
-        self.strikes.append(Strike(begin, end, group, pid))
+        self.strikes.append(Strike(begin, end, group, pid, keeps_since))
 
     def cut_off(self, begin: float, end: float, *, forgets: float = 0.0) -> None:
         """Nobody could talk to the server, from the one moment to the other."""
@@ -164,6 +172,8 @@ class Accounts:
 
 def _is_unsettled(run: Run, slot: Sequence[Run], strike: Strike) -> bool:
     assert run.end is not None
+    if strike.keeps_since is not None and run.end >= strike.keeps_since:
+        return True
     if run.end < strike.begin - _ON_ITS_WAY:
         return False
     is_batched = run.end - run.start < _BATCHED

@@ -54,11 +54,12 @@ def _frozen_as_it_stores(stage: Stage, fleet: Fleet, backend: RedisServer) -> Ou
     stage.send("who", 1, 1.0)
     stage.started()
     result = stage.results[-1]
+    away = time.monotonic()
     backend.kill()
     until(lambda: stage.site.ledger.total("end") == ended + 1, 30, "it ends")
     holder = _holder(stage, fleet)
     time.sleep(1.5)
-    stage.freeze(holder)
+    stage.freeze(holder, keeps_since=away)
     until(lambda: stage.site.ledger.total("end") == ended + 2, 60, "another runs it")
     backend.start()
     stage.fault_at = time.monotonic()

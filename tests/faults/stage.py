@@ -65,6 +65,8 @@ class Stage:
     """Those of which nobody can know any more: a server has been told to forget them."""
     probes: set[int] = field(default_factory=set)
     """Those sent after the fault; the first of them that ends is the recovery."""
+    _marked: int = 0
+    """How many starts there were when :meth:`started` begins to count."""
     started_before: set[int] | None = None
     """Those that had started when the fault was over; the first other one that does is the
     recovery."""
@@ -72,6 +74,7 @@ class Stage:
     def send(self, task: str, count: int, *args: object, **options: Any) -> None:
         """Send that many more."""
         start = len(self.results)
+        self._marked = self.site.starts()
         self.results += self.site.send(task, range(start, start + count), *args, **options)
 
     def probe(self, count: int = 5) -> None:
@@ -84,11 +87,13 @@ class Stage:
         """The fault is over; who had nothing in hand must fetch before anything else starts."""
         self.fault_at = time.monotonic()
         self.started_before = {*self.site.ledger.count("start")}
+        self._marked = self.site.starts()
 
     def struck(self) -> None:
         """A fault has just struck."""
         self.fault_at = time.monotonic()
         self.ends_before = self.site.ledger.total("end")
+        self._marked = self.site.starts()
 
     def kill(self, tree: Tree) -> None:
         """A worker and all of its processes, at once."""
@@ -102,12 +107,19 @@ class Stage:
         self.struck()
         self.site.accounts.died(pid=pid, begin=begin, end=self.fault_at)
 
-    def freeze(self, tree: Tree) -> None:
-        """A worker and all of its processes, until they are thawed."""
+    def freeze(self, tree: Tree, *, keeps_since: float | None = None) -> None:
+        """A worker and all of its processes, until they are thawed.
+
+        Args:
+            keeps_since: From when on it could store no results: it acknowledges nothing without.
+        """
         begin = time.monotonic()
         os.killpg(tree.process.pid, signal.SIGSTOP)
         self.struck()
-        self.site.accounts.died(group=tree.process.pid, begin=begin, end=self.fault_at)
+        accounts = self.site.accounts
+        accounts.died(
+            group=tree.process.pid, begin=begin, end=self.fault_at, keeps_since=keeps_since
+        )
 
     def thaw(self, tree: Tree) -> None:
         """It goes on as if nothing had been."""
@@ -130,9 +142,10 @@ class Stage:
             self.site.accounts.cut_off(begin, self.fault_at + _CONNECTED, forgets=forgets)
 
     def started(self, more: int = 1, timeout: float = 40) -> None:
-        """Wait until more tasks have started."""
-        before = self.site.starts()
-        until(lambda: self.site.starts() >= before + more, timeout, "tasks start")
+        """Wait until more tasks have started, since the last were sent, or a fault struck or was
+        over, or this was asked: whoever asks may be late himself."""
+        until(lambda: self.site.starts() >= self._marked + more, timeout, "tasks start")
+        self._marked = self.site.starts()
 
     def wait_out(self) -> None:
         """Until whatever somebody held is another's, and has ended."""

@@ -59,6 +59,13 @@ def test_what_had_ended_long_before_may_not(accounts: Accounts) -> None:
     assert said(accounts, run(90, 98.5), again(120)) == "1 unexplained"
 
 
+def test_what_waits_for_its_result_to_be_stored_is_not_acknowledged() -> None:
+    accounts = Accounts()
+    accounts.died(group=WORKER, begin=100.0, end=100.0, keeps_since=90.0)
+    assert said(accounts, run(89, 90.5), again(120)) == "1 unsettled"
+    assert said(accounts, run(88, 89.5), again(120)) == "1 unexplained"
+
+
 def test_what_started_again_before_anything_happened_may_not(accounts: Accounts) -> None:
     assert said(accounts, run(99, None), again(99.5)) == "1 unexplained"
 

@@ -20,6 +20,8 @@ __all__ = ["WIRES", "wire"]
 _SERVERS = ("redis", "rabbitmq")
 _AWAY = 8.0
 """Seconds."""
+_ACKNOWLEDGED = 1.0
+"""Seconds after a result by which, mostly, its task has been acknowledged."""
 
 
 def _wired(stage: Stage, url: str, proxy: Proxy) -> str:
@@ -156,14 +158,23 @@ def _cut_as_it_acknowledges(direction: Direction) -> Callable[[Stage, Fleet, Pro
     def play(stage: Stage, fleet: Fleet, proxy: Proxy) -> Outcome:
         stage.send("late", 3, 0.0)
         until(lambda: all(each.ready() for each in stage.results), 60, "the worker works")
+        before = proxy.passed[direction]
+        stage.send("late", 1, 0.05)
+        until(stage.results[-1].ready, 60, "the task ends")
+        time.sleep(_ACKNOWLEDGED)
+        # Nearly: heartbeats and renewed leases go the same way.
+        size = max(2, proxy.passed[direction] - before)
         cuts = round(20 * stage.scale) + 4
         for place in range(cuts):
-            # More than anything takes that is said of one task.
-            began = time.monotonic()
-            proxy.cut_after(1 + place * 2000 // cuts, direction)
+            began, made = time.monotonic(), proxy.cuts
+            proxy.cut_after(1 + place * size // cuts, direction)
             stage.send("late", 1, 0.05)
             last = stage.results[-1]
             until(last.ready, 60, "the task ends")
+            # The result is there before the acknowledgement is on its way.
+            deadline = time.monotonic() + _ACKNOWLEDGED
+            while proxy.cuts == made and time.monotonic() < deadline:
+                time.sleep(0.02)
             stage.struck()
             stage.site.accounts.cut_off(began, stage.fault_at)
         proxy.heal()
