@@ -7,12 +7,16 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from umbel import model
-from umbel.app.sending.router import Router
+from umbel.app.sending.tasks_as_dicts import TaskMessages
 from umbel.routing.queues import Queues, as_queue
 from umbel.routing.routes import Routes
+
+if TYPE_CHECKING:
+    from umbel.app.base import Umbel
+    from umbel.app.sending.router import Router
 
 __all__ = ["AMQP", "Queues", "TaskRouter"]
 
@@ -79,16 +83,24 @@ class TaskRouter:
         return expanded
 
 
-class AMQP:
-    """A façade: everything it does is done by the app's router."""
+class AMQP(TaskMessages):
+    """A façade: everything it does is done by the app's router.
+
+    An app's own, given as ``amqp`` or ``amqp_cls``, may say what its queues are made by
+    (``queues_cls``), and which exchange a queue gets that is made (``autoexchange_of(name)``).
+    """
 
     Queue = model.Queue
     Exchange = model.Exchange
     queues_cls = Queues
 
-    def __init__(self, router: Router, conf: Callable[[], Any]) -> None:
-        self._router = router
-        self._conf = conf
+    argsrepr_maxsize = 1024
+    kwargsrepr_maxsize = 1024
+    """Characters of the arguments that :meth:`as_task_v2` shows."""
+
+    def __init__(self, app: Umbel) -> None:
+        self.app = app
+        self._router = app.router
 
     @property
     def queues(self) -> Queues:
@@ -154,4 +166,21 @@ class AMQP:
     @property
     def utc(self) -> bool:
         """Whether moments in messages are in UTC."""
-        return bool(self._conf().enable_utc)
+        return bool(self.app.conf.enable_utc)
+
+    @property
+    def producer_pool(self) -> Any:
+        """Hands out what publishes."""
+        return self.app.producer_pool
+
+    publisher_pool = producer_pool
+
+    def TaskConsumer(  # noqa: N802 - Celery's name
+        self, channel: Any, queues: Any = None, accept: Any = None, **options: Any
+    ) -> Any:
+        """What receives the messages of tasks, from the queues of the app unless it is said."""
+        # Few programs receive tasks by themselves.
+        from umbel.app.connecting.received import Consumer
+
+        found = list(self.queues.consume_from.values()) if queues is None else queues
+        return Consumer(channel, found, accept=accept or self.app.conf.accept_content, **options)

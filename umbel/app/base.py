@@ -78,6 +78,7 @@ class Umbel(TaskDecorators, Equipment):
         autofinalize: bool = True,
         namespace: str | None = None,
         strict_typing: bool = True,
+        config_source_silent: bool = False,
         *,
         clock: Clock | None = None,
         **kwargs: Any,
@@ -90,6 +91,7 @@ class Umbel(TaskDecorators, Equipment):
             backend: ``result_backend``, or the class of one made for Celery.
             broker: ``broker_url``.
             include: Modules that workers import.
+            amqp: Instead of :attr:`amqp_cls`.
             events: Instead of :attr:`events_cls`.
             log: Instead of :attr:`log_cls`.
             control: Instead of :attr:`control_cls`.
@@ -97,6 +99,7 @@ class Umbel(TaskDecorators, Equipment):
             config_source: As for :meth:`config_from_object`.
             fixups: Instead of :attr:`builtin_fixups`: functions, or their names.
             task_cls: What tasks are made of, or its name.
+            config_source_silent: Whether a ``config_source`` that cannot be imported is ignored.
             set_as_current: Whether it becomes the current app of this thread.
             autofinalize: Whether touching :attr:`tasks` finalizes the app.
             strict_typing: Whether arguments are checked against the functions' signatures.
@@ -113,7 +116,7 @@ class Umbel(TaskDecorators, Equipment):
         self.autofinalize = autofinalize
         self.steps: dict[str, set[Any]] = {"worker": set(), "consumer": set()}
         self.user_options: defaultdict[str, set[Any]] = defaultdict(set)
-        given = {"task": task_cls, "log": log, "control": control, "events": events}
+        given = {"task": task_cls, "log": log, "control": control, "events": events, "amqp": amqp}
         vars(self).update({f"{name}_cls": kind for name, kind in given.items() if kind is not None})
         self._mutex = threading.RLock()
         self._registering = threading.RLock()
@@ -121,7 +124,7 @@ class Umbel(TaskDecorators, Equipment):
         self._pending_discovery: list[Callable[[], object]] = []
         self._source: Any = config_source
         self._namespace = namespace
-        self._silent = False
+        self._silent = config_source_silent
         self._derived: dict[str, tuple[object, Any]] = {}
         self.periodic: dict[str, dict[str, Any]] = {}
         self._make_signals()
@@ -146,7 +149,7 @@ class Umbel(TaskDecorators, Equipment):
             self.make_fanout,
             self._make_schedules,
         )
-        self.router = Router(lambda: self.conf)
+        self.router = Router(lambda: self.conf, self._own_amqp)
         self.producer = Producer(
             self.connections, self.wall_clock, self.router.undeclared, SentEvents(self)
         )
@@ -259,18 +262,29 @@ class Umbel(TaskDecorators, Equipment):
 
         return Schedule(self)
 
-    def add_defaults(self, defaults: Any) -> None:
-        """Give settings other defaults; what the configuration says still wins."""
-        found: Any = defaults() if callable(defaults) else defaults
+    def add_defaults(self, fun: Any) -> None:
+        """Give settings other defaults, as a mapping or what makes one; what the configuration
+        says still wins."""
+        found: Any = fun() if callable(fun) else fun
         self.conf.add_defaults(found)
 
     def _read_configuration(self) -> Mapping[str, object]:
         self.on_configure.send(sender=self, source=self._source)
-        found = self.loader.load_configuration(
+        read = self.loader.load_configuration(
             self._source, namespace=self._namespace, silent=self._silent
         )
+        found: Mapping[str, object] = self.prepare_config(read)
         self.on_after_configure.send(sender=self, source=found)
         return found
+
+    def prepare_config(self, c: Any) -> Any:
+        """What was read, as it is to be merged with the defaults; to be overridden."""
+        return c
+
+    def either(self, default_key: str, *defaults: Any) -> Any:
+        """The first of the values that is not None, else the setting ``default_key``."""
+        given = next((value for value in defaults if value is not None), None)
+        return self.conf.get(default_key) if given is None else given
 
     # -- tasks
 

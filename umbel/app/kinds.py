@@ -12,11 +12,14 @@ from umbel.app.registry import TaskRegistry
 from umbel.utils.imports import symbol_by_name
 
 if TYPE_CHECKING:
+    from umbel.app.amqp import AMQP
     from umbel.app.control import Control
     from umbel.app.events import Events
     from umbel.app.log import Logging
 
 __all__ = ["Kinds", "class_of"]
+
+_AMQP = "umbel.app.amqp:AMQP"
 
 
 class Kinds(Parts):
@@ -32,12 +35,22 @@ class Kinds(Parts):
     """What keeps them by name."""
     control_cls: str | type[Control] = "umbel.app.control:Control"
     events_cls: str | type[Events] = "umbel.app.events:Events"
+    amqp_cls: str | type[AMQP] = _AMQP
     log_cls: str | type[Logging] = "umbel.app.log:Logging"
     """What sets up logging."""
     _log: Logging | None = None
 
     # Few programs steer workers, listen to events or set up logging, and each costs its import:
     # these are imported by name, when they are asked for.
+
+    @property
+    def amqp(self) -> AMQP:
+        """Queues and routes under Celery's names; what sends tasks has its own way to them."""
+        made: AMQP = self._derive("amqp", lambda _: class_of(self.amqp_cls)(self))
+        return made
+
+    def _own_amqp(self) -> Any:
+        return None if self.amqp_cls == _AMQP else class_of(self.amqp_cls)
 
     @property
     def control(self) -> Control:

@@ -13,7 +13,6 @@ from umbel.app.connecting import drivers
 from umbel.app.sending.ids import new_id
 
 if TYPE_CHECKING:
-    from umbel.app.amqp import AMQP
     from umbel.app.configuring.settings import Settings
     from umbel.app.connecting.connections import Connections
     from umbel.app.connecting.portal import Portal
@@ -78,14 +77,6 @@ class Parts:
     def known_task(self, name: str) -> Task[..., Any] | None:
         """The task of that name, if it is there already; does not finalize the app."""
         return self._tasks.get(name)
-
-    @property
-    def amqp(self) -> AMQP:
-        """Queues and routes under Celery's names."""
-        # Few programs ask for it; what sends tasks has its own way to the router.
-        from umbel.app.amqp import AMQP
-
-        return AMQP(self.router, lambda: self.conf)
 
     def select_queues(self, queues: str | Sequence[str] | None = None) -> None:
         """Have the workers of this process consume from these queues only."""

@@ -7,9 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
+from umbel import signals
+from umbel.result.blocking import forbid_waiting
 from umbel.utils.imports import symbol_by_name
 
-__all__ = ["ALIASES", "apply_target", "get_available_pool_names", "get_implementation"]
+__all__ = [
+    "ALIASES",
+    "apply_target",
+    "get_available_pool_names",
+    "get_implementation",
+    "process_destructor",
+    "process_initializer",
+]
 
 ALIASES = {
     "prefork": "umbel.pools.prefork:PreforkPool",
@@ -31,6 +40,24 @@ def get_implementation(cls: Any) -> Any:
 def get_available_pool_names() -> tuple[str, ...]:
     """What ``-P`` takes."""
     return tuple(ALIASES)
+
+
+def process_initializer(app: Any, hostname: str | None) -> None:
+    """Make this process, which is a pool's, one that runs tasks of an app: to be called in it,
+    for example as the ``initializer`` of a ``multiprocessing.Pool``."""
+    forbid_waiting()
+    app.set_current()
+    app.set_default()
+    app.loader.import_default_modules()
+    app.finalize()
+    app.on_after_fork.send(sender=app)
+    app.loader.init_worker_process()
+    signals.worker_process_init.send(sender=hostname)
+
+
+def process_destructor(pid: int, exitcode: int) -> None:
+    """Tell receivers of ``worker_process_shutdown`` that this process ends."""
+    signals.worker_process_shutdown.send(sender=None, pid=pid, exitcode=exitcode)
 
 
 def apply_target(

@@ -12,17 +12,21 @@ import click
 
 from umbel.app.current import Proxy, get_current_app
 from umbel.app.task import Task
+from umbel.execution import tracing
 from umbel.execution.stacks import TaskStack
+from umbel.utils.saferepr import saferepr
 
 __all__ = [
     "CeleryCommandException",
     "ExceptionWithTraceback",
+    "dump_body",
     "maybe_patch_concurrency",
     "reraise",
     "send_task",
     "task_has_custom",
     "task_stack",
     "tasks",
+    "trace_task",
     "try_import",
 ]
 
@@ -36,6 +40,29 @@ tasks = Proxy(lambda: get_current_app().tasks)
 def send_task(*args: Any, **kwargs: Any) -> Any:
     """``celery.execute.send_task``: :meth:`~umbel.app.base.Umbel.send_task` of the current app."""
     return get_current_app().send_task(*args, **kwargs)
+
+
+def trace_task(
+    task: Any,
+    uuid: str,
+    args: Any,
+    kwargs: Any,
+    request: Mapping[str, Any] | None = None,
+    **opts: Any,
+) -> Any:
+    """``celery.app.trace.trace_task``: run a task, here and now, as what has been put in the place
+    of ``build_tracer`` has it."""
+    return tracing.build_tracer(task.name, task, **opts)(uuid, args, kwargs, request)
+
+
+def dump_body(m: Any, body: Any) -> str:
+    """``celery.worker.consumer.consumer.dump_body``: what is in a message, and how long that is.
+
+    Args:
+        body: What was read of it; None: it was not.
+    """
+    shown = saferepr(m.body if body is None else body, 1024)
+    return f"{shown} ({len(m.body)}b)"
 
 
 def task_has_custom(task: Any, attr: str) -> Any:

@@ -30,7 +30,7 @@ _APP = {
     "celery.app": "",
     "celery.app.annotations": "umbel.compat.app.annotations",
     "celery.app.autoretry": "",
-    "celery.app.amqp": "umbel.app.amqp",
+    "celery.app.amqp": "umbel.app.amqp umbel.app.sending.tasks_as_dicts",
     "celery.app.backends": "umbel.app.backends.finding",
     "celery.app.base": "umbel.app.base",
     "celery.app.builtins": "",
@@ -228,6 +228,7 @@ NAMES: dict[str, str] = {
         "celery.app.trace",
         build_tracer="umbel.execution.tracing:build_tracer",
         task_has_custom="umbel.compat.moved:task_has_custom",
+        trace_task="umbel.compat.moved:trace_task",
         trace_ok_t="umbel.execution.tracing:Traced",
     ),
     **each(
@@ -273,6 +274,11 @@ NAMES: dict[str, str] = {
     **each(
         "celery.security.utils", get_digest_algorithm="umbel.security.digests:get_digest_algorithm"
     ),
+    "celery.worker.consumer.consumer.dump_body": "umbel.compat.moved:dump_body",
+    **{
+        f"celery.concurrency.prefork.{name}": f"umbel.compat.concurrency:{name}"
+        for name in ("process_destructor", "process_initializer")
+    },
     **each("celery.worker.heartbeat", Heart="umbel.worker.fleet.heart:Heart"),
     **each(
         "celery.worker.state",

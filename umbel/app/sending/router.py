@@ -32,8 +32,15 @@ class Router:
         queue, through the nameless exchange.
     """
 
-    def __init__(self, conf: Callable[[], Any]) -> None:
+    def __init__(self, conf: Callable[[], Any], own_amqp: Callable[[], Any] = lambda: None) -> None:
+        """Resolve by the settings.
+
+        Args:
+            own_amqp: Gives the app's own class of ``app.amqp``, which may have a ``queues_cls`` and
+                an ``autoexchange``; None: umbel's.
+        """
         self._conf = conf
+        self._own_amqp = own_amqp
         # Each with the version of the configuration, and the settings, that it follows from.
         self._queues: tuple[object, tuple[Any, ...], Queues] | None = None
         self._routes: tuple[object, Any, Routes] | None = None
@@ -79,11 +86,14 @@ class Router:
         name = conf.task_default_queue
         key = conf.task_default_routing_key or name
         exchange = self.default_exchange()
-        return Queues(
+        own = self._own_amqp()
+        autoexchange = options.pop("autoexchange", None) or self.autoexchange
+        make: type[Queues] = Queues if own is None else own.queues_cls
+        return make(
             configured or conf.task_queues or [self._default(name, exchange, key)],
             exchange,
             default_routing_key=key,
-            autoexchange=options.pop("autoexchange", None) or self.autoexchange,
+            autoexchange=autoexchange or getattr(own, "autoexchange_of", None),
             **{**_missing(conf), **{k: v for k, v in options.items() if v is not None}},
         )
 
