@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from umbel.exceptions import ImproperlyConfigured
+from umbel.exceptions import ImproperlyConfigured, WorkerLostError
 from umbel.exceptions import TimeoutError as ResultTimeout
 from umbel.result.base import ResultBase, result_from_tuple, stands_for
 from umbel.result.blocking import assert_will_not_block
@@ -445,13 +445,29 @@ def _pending(task_id: str) -> ResultMeta:
 
 
 def raise_failure(meta: ResultMeta) -> None:
-    """Raise the exception that a task ended with, with the worker's traceback as a note."""
+    """Raise the exception that a task ended with, with the worker's traceback as a note.
+
+    What would end or cancel whoever waits (``SystemExit``, ``KeyboardInterrupt``, asyncio's
+    ``CancelledError`` and the like) is the cause of a :class:`WorkerLostError` instead.
+    """
     error = meta.result
     if not isinstance(error, BaseException):
         error = Exception(error)
+    if _ends_the_reader(error):
+        lost = WorkerLostError(f"The task raised {error!r}.")
+        lost.__cause__, error = error, lost
     if meta.traceback and not getattr(error, "__notes__", None):
         error.add_note(f"In the worker:\n{meta.traceback}")
     raise error
+
+
+def _ends_the_reader(error: BaseException) -> bool:
+    if isinstance(error, Exception):
+        return False
+    # By name: asyncio is not imported for this.
+    return isinstance(error, SystemExit | KeyboardInterrupt | GeneratorExit) or (
+        type(error).__name__ == "CancelledError"
+    )
 
 
 def _of_tuple(

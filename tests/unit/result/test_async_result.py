@@ -13,7 +13,11 @@ from typing import Any
 import pytest
 
 from umbel import Umbel
-from umbel.exceptions import ImproperlyConfigured, TimeoutError  # noqa: A004 - ours
+from umbel.exceptions import (
+    ImproperlyConfigured,
+    TimeoutError,  # noqa: A004 - ours
+    WorkerLostError,
+)
 from umbel.result import AsyncResult, EagerResult, ResultBase, result_from_tuple
 
 from .conftest import Store
@@ -55,6 +59,27 @@ def test_a_failure_is_raised_as_itself_with_the_workers_traceback(app: Store) ->
     assert result.traceback == "Traceback: line 5"
     assert (result.state, result.failed(), result.successful()) == ("FAILURE", True, False)
     assert isinstance(result.result, LookupError)
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), asyncio.CancelledError()]
+)
+def test_what_would_end_the_reader_is_raised_as_a_lost_worker(
+    app: Store, error: BaseException
+) -> None:
+    app.fail("a", error, "Traceback: line 5")
+    result = app.AsyncResult("a")
+
+    async def wait() -> None:
+        await result
+
+    with pytest.raises(WorkerLostError, match=type(error).__name__) as caught:
+        result.get(timeout=60)
+    assert type(caught.value.__cause__) is type(error)
+    assert any("line 5" in note for note in caught.value.__notes__)
+    with pytest.raises(WorkerLostError):
+        asyncio.run(wait())
+    assert type(result.get(propagate=False, timeout=60)) is type(error)
 
 
 def test_a_failure_raised_twice_is_noted_once(app: Store) -> None:
