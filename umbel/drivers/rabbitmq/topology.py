@@ -82,6 +82,8 @@ class Topology:
         self._channel: Channel | None = None
         self._turn = asyncio.Lock()
         self._queue_by_name: dict[str, Queue] = {}
+        self._made: dict[str, Queue] = {}
+        """Queues that did not exist, and nobody has said what they are like."""
         self._stations: dict[str, Queue] = {}
         self._existing: set[str] = set()
         """Queues that were there on this connection when somebody last looked."""
@@ -101,8 +103,8 @@ class Topology:
         return queue in self._existing
 
     def is_quorum(self, queue: str) -> bool | None:
-        """Whether it is one; None: nobody has said."""
-        known = self._queue_by_name.get(queue)
+        """Whether it is one; None: it was there before, and nobody has said."""
+        known = self._queue_by_name.get(queue) or self._made.get(queue)
         return None if known is None else known.queue_arguments.get("x-queue-type") == "quorum"
 
     async def provide(self, name: str, to: str, *, lifetime: float, unused: float) -> None:
@@ -242,7 +244,7 @@ class Topology:
             if await self.count(name) is not None:
                 self._existing.add(name)
                 return
-            known = self._make_queue(name)
+            known = self._made[name] = self._make_queue(name)
         await self._declare(known)
 
     async def _declare(self, queue: Queue) -> None:
