@@ -99,7 +99,7 @@ def test_what_cannot_start_in_the_background_says_where_to_look(folder: Folder) 
     )
 
     assert code == 1
-    assert "ended at once with exit code 1: see w.log" in err
+    assert "ended at once with exit code 2: see w.log" in err
     assert "many" in (folder.path / "w.log").read_text()
 
 
