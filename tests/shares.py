@@ -17,6 +17,7 @@ __all__ = ["Shares", "put_in_order"]
 
 LONGEST = (
     "interop/test_monitoring.py",
+    "interop/packages/",
     "interop/",
     "conformance/test_sqlite_processes.py",
     "conformance/test_pools",
@@ -43,8 +44,8 @@ TEST_BY_TEST = frozenset(
 """Modules whose tests share nothing, and take long together."""
 BY_BROKER = frozenset({"interop/test_monitoring.py", "integration/test_workflows.py"})
 """Modules whose tests share what there is of each broker."""
-TOGETHER = ("conformance/test_rabbitmq",)
-"""Modules whose names begin so share a server."""
+TOGETHER = ("interop/packages/", "conformance/test_rabbitmq")
+"""Modules whose names begin so share what is installed, or a server."""
 
 
 class Shares(LoadScopeScheduling):

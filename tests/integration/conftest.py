@@ -14,26 +14,43 @@ from umbel.testing.servers import rabbitmq_server
 from .site import Site
 
 UrlOf = Callable[[str], str]
+UrlMaker = Callable[[], str]
+
+
+@pytest.fixture(scope="session")
+def empty_rabbitmq() -> Iterator[UrlMaker]:
+    """Gives a RabbitMQ with nothing in it: a virtual host of a server that starts slowly."""
+    with ExitStack() as stack:
+        urls: list[str] = []
+
+        def empty_rabbitmq() -> str:
+            if not urls:
+                vhosts = [f"test-{number}" for number in range(12)]
+                server = stack.enter_context(rabbitmq_server(vhosts=vhosts))
+                urls.extend(server.url(vhost) for vhost in vhosts)
+            return urls.pop()
+
+        yield empty_rabbitmq
 
 
 @pytest.fixture
-def url_of(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[UrlOf]:
+def url_of(request: pytest.FixtureRequest, tmp_path: Path) -> UrlOf:
     """Gives a broker of a kind, with nothing in it; but for RabbitMQ, it keeps results too."""
-    with ExitStack() as stack:
 
-        def url_of(kind: str) -> str:
-            match kind:
-                case "memory":
-                    return f"memory://{tmp_path}"
-                case "sqlite":
-                    return f"sqlite:///{tmp_path / 'queue.db'}"
-                case "redis":
-                    url: str = request.getfixturevalue("redis_url")
-                    return url
-                case _:
-                    return stack.enter_context(rabbitmq_server()).url()
+    def url_of(kind: str) -> str:
+        match kind:
+            case "memory":
+                return f"memory://{tmp_path}"
+            case "sqlite":
+                return f"sqlite:///{tmp_path / 'queue.db'}"
+            case "redis":
+                url: str = request.getfixturevalue("redis_url")
+                return url
+            case _:
+                make_url: UrlMaker = request.getfixturevalue("empty_rabbitmq")
+                return make_url()
 
-        yield url_of
+    return url_of
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis"])

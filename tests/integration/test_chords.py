@@ -17,7 +17,7 @@ from umbel import Umbel, chord, group
 from umbel.exceptions import ChordError, Ignore, Reject
 from umbel.result import GroupResult
 from umbel.serialization import registry
-from umbel.testing.servers import RedisServer, rabbitmq_server, redis_server
+from umbel.testing.servers import RedisServer, redis_server
 from umbel.wire import tasks as wire
 from umbel.wire.call import Call
 from umbel.wire.headers import with_publication
@@ -25,9 +25,8 @@ from umbel.worker import Worker
 
 
 @pytest.fixture(scope="module")
-def rabbitmq_for_module() -> Iterator[str]:
-    with rabbitmq_server() as server:
-        yield server.url()
+def rabbitmq_for_module(empty_rabbitmq: Callable[[], str]) -> str:
+    return empty_rabbitmq()
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis", "apart", "rabbitmq"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,14 @@ from tests.measured import SECOND, measured
 from umbel import Umbel
 from umbel.exceptions import TaskRevokedError
 from umbel.model import Message
-from umbel.testing.servers import rabbitmq_server
 from umbel.worker import Worker
 from umbel.worker.control import Panel, control_command, inspect_command
 
 
 @pytest.fixture(scope="module")
-def rabbitmq_url() -> Iterator[str]:
+def rabbitmq_url(empty_rabbitmq: Callable[[], str]) -> str:
     """A RabbitMQ for this module."""
-    with rabbitmq_server() as server:
-        yield server.url()
+    return empty_rabbitmq()
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis", "rabbitmq"])

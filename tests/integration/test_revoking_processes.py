@@ -5,12 +5,10 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from umbel.exceptions import TaskRevokedError
-from umbel.testing.servers import rabbitmq_server
 
 from .site import EARLY_AND_LATE, Site
 
@@ -41,18 +39,11 @@ def test_terminating_ends_the_process_and_the_task_never_runs_again(
     assert f"Terminating {running.id}" in site.log.read_text()
 
 
-def test_a_state_file_remembers_revokes_over_a_restart(tmp_path: Path) -> None:
+def test_a_state_file_remembers_revokes_over_a_restart(
+    make_site: Callable[[str, str], Site],
+) -> None:
     # A broker that cannot hold them.
-    with rabbitmq_server() as server:
-        results = f"sqlite:///{tmp_path / 'results.db'}"
-        site = Site(tmp_path, server.url(), EARLY_AND_LATE, backend=results)
-        try:
-            _remembers(site)
-        finally:
-            site.close()
-
-
-def _remembers(site: Site) -> None:
+    site = make_site("rabbitmq", EARLY_AND_LATE)
     options = ("-c", "1", "--statedb", "%n.state")
     process = site.ready(*options)
     waiting = site.app.send_task("early", (1,), queue="other")

@@ -48,11 +48,11 @@ class Scene(NamedTuple):
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=3 * PATIENCE,
             check=False,
         )
 
-    def ask(self, side: str, kind: str, *arguments: str, timeout: float = 5.0) -> Any:
+    def ask(self, side: str, kind: str, *arguments: str, timeout: float = 30.0) -> Any:
         """The replies of both workers, by node."""
         done = self.run(
             side, kind, *arguments, "--json", "-t", str(timeout), "-d", "celery@x,umbel@x"
@@ -175,7 +175,7 @@ BOTH = {"celery@x": {"ok": "pong"}, "umbel@x": {"ok": "pong"}}
 
 @pytest.mark.parametrize("side", ["celery", "umbel"])
 def test_both_command_lines_see_both_workers(scene: Scene, side: str) -> None:
-    status = scene.run(side, "status", "-t", "5", "-d", "celery@x,umbel@x")
+    status = scene.run(side, "status", "-t", "30", "-d", "celery@x,umbel@x")
 
     assert status.returncode == 0, status.stderr
     assert "celery@x: OK" in status.stdout
@@ -204,7 +204,7 @@ def test_how_far_a_worker_scales_can_be_changed_by_either_side(scene: Scene) -> 
         until(lambda: " ready." in log.read_text(), "the start of the worker that scales")
         for side, most, least, size in (("celery", 5, 3, 3), ("umbel", 2, 2, 2)):
             limits = (str(most), str(least))
-            done = scene.run(side, "control", "-d", "scaled@x", "-t", "5", "autoscale", *limits)
+            done = scene.run(side, "control", "-d", "scaled@x", "-t", "30", "autoscale", *limits)
             assert done.returncode == 0, done.stderr
             assert f"autoscale now max={most} min={least}" in done.stdout
             until(lambda size=size: processes(scene) == size, f"{size} processes")
@@ -214,7 +214,7 @@ def test_how_far_a_worker_scales_can_be_changed_by_either_side(scene: Scene) -> 
 
 def processes(scene: Scene) -> int:
     """How many the worker that scales has."""
-    done = scene.run("celery", "inspect", "stats", "--json", "-d", "scaled@x", "-t", "5")
+    done = scene.run("celery", "inspect", "stats", "--json", "-d", "scaled@x", "-t", "30")
     [line] = [line for line in done.stdout.splitlines() if line.startswith("{")]
     return len(json.loads(line)["scaled@x"]["pool"]["processes"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -28,12 +29,18 @@ class RabbitMQServer(ServerProcess):
         settings: Lines of ``rabbitmq.conf``: ``"consumer_timeout = 10000"``.
         tls: The files of the authority, the certificate and the key with which it also listens
             on :attr:`tls_port`.
+        vhosts: What there is beside ``/``.
 
     Raises:
         ServerMissing: There is no RabbitMQ on this machine.
     """
 
-    def __init__(self, *settings: str, tls: tuple[str, str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *settings: str,
+        tls: tuple[str, str, str] | None = None,
+        vhosts: Sequence[str] = (),
+    ) -> None:
         self._script = _script()
         super().__init__("rabbitmq-server", starts_within=_STARTS_WITHIN)
         self.tls_port = 0 if tls is None else free_port()
@@ -44,6 +51,10 @@ class RabbitMQServer(ServerProcess):
                 *(f"ssl_options.{name} = {file}" for name, file in named),
                 *settings,
             )
+        if vhosts:
+            definitions = self._folder / "definitions.json"
+            definitions.write_text(_definitions("/", *vhosts))
+            settings = (f"load_definitions = {definitions}", *settings)
         self._settings = settings
         self._epmd: subprocess.Popen[bytes] | None = None
         self.port = free_port()
@@ -129,19 +140,31 @@ class RabbitMQServer(ServerProcess):
 
 @contextmanager
 def rabbitmq_server(
-    *settings: str, tls: tuple[str, str, str] | None = None
+    *settings: str, tls: tuple[str, str, str] | None = None, vhosts: Sequence[str] = ()
 ) -> Generator[RabbitMQServer]:
     """A running server, removed at the end.
 
     Raises:
         ServerMissing: There is no RabbitMQ on this machine.
     """
-    server = RabbitMQServer(*settings, tls=tls)
+    server = RabbitMQServer(*settings, tls=tls, vhosts=vhosts)
     try:
         server.start()
         yield server
     finally:
         server.remove()
+
+
+def _definitions(*vhosts: str) -> str:
+    """What a node reads when it starts: with any of it, it makes no user of its own."""
+    everything = {"user": "guest", "configure": ".*", "write": ".*", "read": ".*"}
+    return json.dumps(
+        {
+            "users": [{"name": "guest", "password": "guest", "tags": "administrator"}],
+            "vhosts": [{"name": vhost} for vhost in vhosts],
+            "permissions": [{"vhost": vhost, **everything} for vhost in vhosts],
+        }
+    )
 
 
 def _script() -> str:
