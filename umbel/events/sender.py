@@ -38,7 +38,7 @@ _MOST_BYTES = 16 * 1024 * 1024
 """As many bytes of events of tasks may wait."""
 _BREATH = 0.02
 """Seconds in which events gather for one message."""
-_UNHEARD = 1.0
+_UNHEARD = 0.25
 """Seconds for which events of tasks are not even made after one that nobody heard."""
 
 
