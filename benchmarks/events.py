@@ -137,8 +137,7 @@ def compared(figures: dict[str, dict[str, list[Run]]]) -> list[str]:
         # A loss within the noise is no divisor.
         times = f", {own / other:.2f} times that" if other > 1 else ""
         lines.append(
-            f"{kind}: events cost Celery {other:.1f} % of its throughput, "
-            f"umbel {own:.1f} %{times}."
+            f"{kind}: events cost Celery {other:.1f} % of its throughput, umbel {own:.1f} %{times}."
         )
     return lines
 

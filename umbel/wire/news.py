@@ -68,7 +68,7 @@ def _inside(text: str | None) -> bytes:
     written = _plainly(text)
     if text is not None and len(written) == len(text) + 2:
         # Nothing in it had to be escaped.
-        return b'\\"%b\\"' % written[1:-1]
+        return b'\\%b\\"' % written[:-1]
     return in_style(written, ENCLOSED)
 
 
