@@ -45,10 +45,10 @@ _LOCKED = 405
 class RabbitMQFanout:
     """Implements ``umbel.protocols.Fanout``.
 
-    encloses = False
-
     Two connections, as the broker's: one that RabbitMQ may block, one to listen.
     """
+
+    encloses = False
 
     def __init__(
         self,
