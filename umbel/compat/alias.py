@@ -43,8 +43,9 @@ VARIABLE = "UMBEL_AS_CELERY"
 def install() -> None:
     """From now on, here and in processes started from here, ``import celery`` means umbel.
 
-    What is documented of ``kombu``, ``billiard`` and ``vine`` means umbel's too, unless the real
-    ones can be imported. Settings of other packages are accepted. A second call does nothing.
+    What is documented of ``amqp``, ``billiard``, ``kombu`` and ``vine`` means umbel's too, unless
+    the real ones can be imported. Settings of other packages are accepted. A second call does
+    nothing.
 
     Raises:
         ImproperlyConfigured: A real Celery is installed, or something else is called ``celery``.
@@ -52,7 +53,7 @@ def install() -> None:
     if any(isinstance(finder, _Finder) for finder in sys.meta_path):
         return
     _refuse_beside_celery()
-    beside = [root for root in ("kombu", "billiard", "vine") if _origin(root) is None]
+    beside = [root for root in ("amqp", "billiard", "kombu", "vine") if _origin(root) is None]
     sys.meta_path.insert(0, _Finder(("celery", *beside)))
     allow_foreign_settings()
     os.environ[VARIABLE] = "1"

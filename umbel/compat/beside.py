@@ -1,4 +1,5 @@
-"""Where names live here that documentation puts into what comes with Celery: billiard, kombu, vine.
+"""Where names live here that documentation puts into what comes with Celery: amqp, billiard, kombu,
+vine.
 
 Source:
     The reference of kombu, as far as Celery's user guide uses it; names that other packages import.
@@ -11,6 +12,8 @@ from umbel.compat.rows import each
 __all__ = ["HOMES", "NAMES"]
 
 HOMES: dict[str, str] = {
+    "amqp": "",
+    "amqp.exceptions": "",
     "billiard": "",
     "billiard.einfo": "",
     "billiard.exceptions": "",
@@ -47,6 +50,12 @@ _FUNCTIONAL = "umbel.utils.functional:"
 _NEW_ID = "umbel.app.sending.ids:new_id"
 
 NAMES: dict[str, str] = {
+    **each(
+        "amqp.exceptions",
+        AMQPError="umbel.exceptions:OperationalError",
+        ChannelError="umbel.exceptions:QueueConflict",
+        ConnectionError="umbel.exceptions:BrokerUnavailable",
+    ),
     "billiard.VERSION": f"{_RELEASE}BILLIARD",
     **each(
         "billiard.einfo",
@@ -112,8 +121,8 @@ NAMES: dict[str, str] = {
     ),
     **each(
         "kombu.serialization",
-        dumps="umbel.serialization.registry:dumps",
-        loads="umbel.serialization.registry:loads",
+        dumps="umbel.compat.texts:serialized",
+        loads="umbel.compat.texts:deserialized",
         register="umbel.serialization.registry:register",
         unregister="umbel.serialization.registry:unregister",
     ),

@@ -260,6 +260,7 @@ NAMES: dict[str, str] = {
         CeleryCommandException="umbel.compat.moved:CeleryCommandException",
         reraise="umbel.compat.moved:reraise",
     ),
+    **each("celery.canvas", _chain="umbel.canvas.chains:chain", _chord="umbel.canvas.chords:chord"),
     "celery.loaders.get_loader_cls": "umbel.app.configuring.loaders:get_loader_cls",
     **each("celery.loaders.app", AppLoader=_LOADER),
     **each("celery.loaders.base", BaseLoader=_LOADER),

@@ -1,14 +1,25 @@
-"""Texts of values and bytes, as ``kombu.utils.encoding``, ``.json`` and ``.url`` make them."""
+"""Texts of values and bytes, as ``kombu.utils.encoding``, ``.json``, ``.url`` and
+``kombu.serialization`` make them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
 
 from umbel.exceptions import DecodeError
-from umbel.serialization import json
+from umbel.serialization import json, registry
 
-__all__ = ["bytes_to_str", "json_dumps", "json_loads", "safe_str", "safequote", "str_to_bytes"]
+__all__ = [
+    "bytes_to_str",
+    "deserialized",
+    "json_dumps",
+    "json_loads",
+    "safe_str",
+    "safequote",
+    "serialized",
+    "str_to_bytes",
+]
 
 
 def bytes_to_str(s: Any) -> Any:
@@ -38,6 +49,49 @@ def safequote(text: str) -> str:
     'a%2Fb%40c'
     """
     return quote(text, safe="")
+
+
+def serialized(data: Any, serializer: str | None = None) -> tuple[str, str, str | bytes]:
+    """``kombu.serialization.dumps``: content type, encoding, and content, which is text where the
+    serializer writes text.
+
+    >>> serialized([1], "json"), serialized("a")
+    (('application/json', 'utf-8', '[1]'), ('text/plain', 'utf-8', b'a'))
+
+    Raises:
+        EncodeError: The serializer cannot write it.
+    """
+    if serializer is None and isinstance(data, str):
+        return "text/plain", "utf-8", data.encode()
+    if serializer is None and isinstance(data, bytes):
+        return "application/data", "binary", data
+    kind, encoding, written = registry.dumps(data, serializer or "json")
+    is_text = encoding == "utf-8" and serializer != "raw"
+    return kind, encoding, written.decode() if is_text else written
+
+
+def deserialized(
+    data: str | bytes,
+    content_type: str,
+    content_encoding: str,
+    accept: Iterable[str] | None = None,
+    force: bool = False,
+) -> Any:
+    """``kombu.serialization.loads``: what was written.
+
+    Args:
+        accept: The serializers, or content types, that may be read: JSON and text, unless given.
+        force: Read it, whatever it is.
+
+    Raises:
+        ContentDisallowed: It may not be read.
+        DecodeError: It is not what its content type says.
+    """
+    wanted = (content_type,) if force else accept or ("json", "text")
+    content = data.encode() if isinstance(data, str) else data
+    return registry.loads(
+        content, content_type, content_encoding, accept=registry.content_types(wanted)
+    )
 
 
 def json_dumps(s: object) -> str:

@@ -93,7 +93,13 @@ def test_the_default_app_is_whichever_it_is() -> None:
         assert app.default_app.main == "default one"
 
 
-@pytest.mark.parametrize("url", ["redis://host/1", "rediss://host/1", "sqlite:///x.db", "rpc://"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("redis://host/1", "rediss://host/1", "sqlite:///x.db", "rpc://"),
+        *("cache+memory://", "redis+socket:///x.sock", "redis+cluster://host/0"),
+    ],
+)
 def test_umbels_own_backends_are_found_by_their_urls(url: str) -> None:
     found, kept = backends.by_url(url)
 

@@ -11,6 +11,7 @@ from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any
 
+from umbel.app.connecting import drivers
 from umbel.app.current import get_current_app
 from umbel.exceptions import ImproperlyConfigured
 from umbel.utils.imports import symbol_by_name
@@ -67,6 +68,9 @@ def by_url(backend: Any = None, loader: Any = None) -> tuple[Any, str | None]:
     if not isinstance(backend, str) or "://" not in backend:
         return by_name(backend, loader), None
     scheme = backend.partition("://")[0]
+    if "+" in scheme and drivers.is_own(backend):
+        # The whole of it is a scheme of ours: redis+socket, cache+memory.
+        return by_name(drivers.driver_of(backend), loader), backend
     if "+" in scheme:
         name, url = backend.split("+", 1)
         return by_name(name, loader), url
