@@ -131,7 +131,9 @@ def _by_hand(play: Callable[[Stage, Fleet, Path], Outcome]) -> Play:
 
     def run(stage: Stage) -> Outcome:
         path = stage.site.use_clock()
-        return with_fleet(lambda stage, fleet: play(stage, fleet, path), size=2)(stage)
+        # On SQLite, another worker takes leases for run out when the clock is set forward.
+        size = 2 if stage.site.server is not None else 1
+        return with_fleet(lambda stage, fleet: play(stage, fleet, path), size=size)(stage)
 
     return run
 
