@@ -88,6 +88,8 @@ def _count_lost(stage: Stage, fleet: Fleet, backend: RedisServer) -> Outcome:
             "all bodies have ended",
         )
         stage.recovered = time.monotonic() - stage.fault_at
+        # That they are over is forgotten with the next loss, and each would be told of once more.
+        fleet.until(lambda: _are_all_ended(stage), 60, "all members have ended")
     outcome = stage.finish(fleet)
     fleet.until(lambda: _is_told(stage), 30, "error callbacks have run")
     told = stage.site.ledger.count("sorry")
@@ -96,6 +98,11 @@ def _count_lost(stage: Stage, fleet: Fleet, backend: RedisServer) -> Outcome:
         outcome.wrong = f"told {sorted(set(told.values()))} times, and ended as {sorted(ends)}"
     outcome.note = f"{len(told)} chords failed, and said so once"
     return outcome
+
+
+def _are_all_ended(stage: Stage) -> bool:
+    ended = stage.site.ledger.count("end")
+    return sum(number >= _MEMBERS for number in ended) == _SIZE * len(stage.results)
 
 
 def _is_told(stage: Stage) -> bool:

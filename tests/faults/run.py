@@ -37,6 +37,7 @@ from .stage import Outcome, Stage
 from .times import TIMES
 from .waiting import WAITING
 from .wires import WIRES
+from .workflows import WORKFLOWS
 
 ALL = tuple(
     sorted(
@@ -52,6 +53,7 @@ ALL = tuple(
             *CROWDS,
             *SOAK,
             *CRASHES,
+            *WORKFLOWS,
         ),
         key=lambda scenario: int(scenario.name.split()[0].removeprefix("F")),
     )
