@@ -10,6 +10,7 @@ import pytest
 
 from tests.integration.test_worker_faults import LEASE, working
 from umbel import Umbel, chord
+from umbel.canvas.follow_up import after_success
 from umbel.wire import tasks as wire
 
 
@@ -97,3 +98,48 @@ async def test_a_member_of_a_chord_is_run_so_that_the_chord_ends(app: Any) -> No
         assert await result.aget(timeout=60) == ["by the second"] * 2
 
     assert sorted(app.ran) == [1, 2]
+
+
+async def test_what_follows_a_task_that_is_run_again_is_not_run_again(tmp_path: Path) -> None:
+    """Broker and result backend cannot commit together: a worker published what follows a task, and
+    died before it acknowledged; what follows has been run since."""
+    app = Umbel(
+        "test",
+        broker=f"memory://{tmp_path}/broker",
+        backend=f"sqlite:///{tmp_path}/results",
+        set_as_current=False,
+    )
+    app.conf.update(worker_lease=LEASE)
+    ran: list[str] = []
+
+    @app.task(name="first", acks_late=True)
+    def first() -> int:
+        ran.append("first")
+        return len(ran)
+
+    @app.task(name="second", acks_late=True)
+    def second(value: int) -> int:
+        ran.append("second")
+        return value
+
+    result = await (first.s() | second.s()).aapply_async()
+    died, backend = app.make_broker(), app.make_backend()
+    await died.open()
+    await backend.open()
+    [delivery] = await died.receive(["celery"], limit=1, wait=5)
+    request = wire.decode(delivery, key=0, accept=app.accept, limit=app.decompress_limit)
+    body = wire.read_body(request, accept=app.accept, limit=app.decompress_limit)
+    follow_up = after_success(
+        1, id=request.id, root_id=request.root_id, callbacks=None, chain=body.chain
+    )
+    await died.publish(app.encode_steps(follow_up.steps))
+    try:
+        async with working(app) as worker:
+            await worker.settled(3)
+
+        assert ran == ["second", "first"]
+        assert await result.aget(timeout=60) == 1
+    finally:
+        await died.close()
+        await backend.close()
+        await app.aclose()

@@ -14,11 +14,15 @@ from umbel.model import Message
 from umbel.serialization import json
 from umbel.serialization.shapes import is_dict
 
-__all__ = ["PUBLICATION", "changed", "compression", "read", "with_publication"]
+__all__ = ["AGAIN", "PUBLICATION", "changed", "compression", "read", "with_publication"]
 
 PUBLICATION = "umbel_publication"
 """The header that says which publication of a task this is, where there may be several: of the
 body of a chord, when a worker died after publishing and before noting it."""
+
+AGAIN = "again"
+"""The publication of what follows a task that was delivered more than once: it may have been
+published before, and have run."""
 
 
 def read(message: Message) -> dict[str, object]:

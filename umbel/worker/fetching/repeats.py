@@ -50,15 +50,18 @@ class Repeats:
 
     async def leave_out(self, run: list[Accepted]) -> list[Accepted]:
         """What is to be run of ``run``."""
-        if any([accepted.request.publication for accepted in run]):  # noqa: C419 - no call each
+        any_named = any([accepted.request.publication for accepted in run])  # noqa: C419 - no call each
+        if any_named:
             run = await self._without_claimed(run)
-        if self._deduplicates:
+        if any_named or self._deduplicates:
             run = await self._without_successful(run)
         return run
 
     async def _without_claimed(self, run: list[Accepted]) -> list[Accepted]:
         """Leave out what another publication of the same task is, or was, run for."""
-        named = [each for each in run if each.request.publication is not None]
+        named = [each for each in run if each.request.publication not in (None, headers.AGAIN)]
+        if not named:
+            return run
         pairs = [(_turn(each.request), each.request.publication or "") for each in named]
         ours = await self._insist(self._claim, pairs)
         repeats = [each for each, is_ours in zip(named, ours, strict=True) if not is_ours]
@@ -67,18 +70,22 @@ class Repeats:
         return self._without(run, repeats)
 
     async def _without_successful(self, run: list[Accepted]) -> list[Accepted]:
-        """Leave out what is delivered again and has succeeded. What follows a task is published
-        before its result is stored, so that is out as well; a member of a chord runs again all
-        the same, because it is counted last.
+        """Leave out what is published again, or delivered again where that is asked for, and has
+        succeeded. What follows a task is published before its result is stored, so that is out as
+        well; a member of a chord runs again all the same, because it is counted last.
 
         Source:
             Celery reference, Configuration, ``worker_deduplicate_successful_tasks``: tasks with
             late acknowledgement that were delivered before and whose result says SUCCESS.
         """
-        again = [each for each in run if each.options.acks_late and each.delivery.redelivered]
+        again = [each for each in run if self._may_be_done(each)]
         if not again:
             return run
-        records = await self._insist(self._load, [each.request.id for each in again])
+        try:
+            records = await self._insist(self._load, [each.request.id for each in again])
+        except NotImplementedError:
+            # No results are kept.
+            return run
         done = [
             each
             for each in again
@@ -89,6 +96,11 @@ class Repeats:
         if done:
             reports.already_successful(done)
         return self._without(run, done)
+
+    def _may_be_done(self, accepted: Accepted) -> bool:
+        if accepted.request.publication == headers.AGAIN:
+            return True
+        return self._deduplicates and accepted.options.acks_late and accepted.delivery.redelivered
 
     def _without(self, run: list[Accepted], repeats: list[Accepted]) -> list[Accepted]:
         if not repeats:

@@ -13,6 +13,7 @@ from umbel.exceptions import BackendUnavailable, BatchError, BrokerUnavailable
 from umbel.model import Ack, Delivery, Message, Nack, ResultRecord, Settlement
 from umbel.protocols import Broker, Compose, ResultBackend, Transactional
 from umbel.states import READY_STATES, SUCCESS
+from umbel.wire.headers import AGAIN, with_publication
 from umbel.worker.settling.batches import in_batches
 from umbel.worker.settling.chords import Chords, composing
 from umbel.worker.settling.patience import Patience
@@ -44,6 +45,21 @@ def settled_as(settlement: Settlement, found: ResultRecord | None) -> Settlement
 def _records(settlements: Sequence[Settlement]) -> list[ResultRecord]:
     records = [s.record for s in settlements if s.record is not None]
     return records + [each for settlement in settlements for each in settlement.tail]
+
+
+def _follow_ups(settlement: Settlement) -> Sequence[Message]:
+    """What follows a task; saying so if that may have been published before, by a worker that died
+    before it acknowledged."""
+    delivery = settlement.delivery
+    if delivery is None or not settlement.publish:
+        return settlement.publish
+    if not delivery.redelivered and delivery.attempt == 1:
+        return settlement.publish
+    own = delivery.message.id
+    # Another try of the task, or what takes its place, has its id, and maybe a result of its own.
+    return [
+        each if each.id == own else with_publication(each, AGAIN) for each in settlement.publish
+    ]
 
 
 class Settler:
@@ -184,7 +200,7 @@ class Settler:
         if any([settlement.doubtful for settlement in settlements]):  # noqa: C419 - no call each
             settlements = await self._without_doubt(settlements)
         expected = [each for settlement in settlements for each in settlement.expect]
-        messages = [each for settlement in settlements for each in settlement.publish]
+        messages = [each for settlement in settlements for each in _follow_ups(settlement)]
         if expected:
             await self._chords.expect(expected)
         if messages:
