@@ -80,8 +80,8 @@ def unknown(request: Request) -> None:
     """One line per message for a task that is not here."""
     values = {"name": request.task, "id": request.id}
     logger.error(
-        "Received unregistered task of type %(name)r (id %(id)s): discarded. "
-        "Is the module that defines it imported by this worker (imports, include, "
+        "Received unregistered task of type %(name)r (id %(id)s): kept with the dead letters "
+        "(umbel dead). Is the module that defines it imported by this worker (imports, include, "
         "autodiscover_tasks)?",
         values,
         extra={"data": values},
