@@ -45,6 +45,27 @@ async def test_a_call_is_repeated_at_growing_intervals_until_the_server_answers(
     assert caplog.messages[-1] == "The connection is back."
 
 
+async def test_attempts_milliseconds_apart_are_not_all_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = ManualClock()
+    server = Server(*[BackendUnavailable("away")] * 8)
+    insist = Patience(clock, jitter=lambda: 1.0, first=0.01)
+
+    with caplog.at_level(logging.INFO):
+        call = asyncio.create_task(insist(server.call, clock))
+        await asyncio.sleep(0)
+        await clock.advance(100)
+
+    assert await call == "answer"
+    assert caplog.messages == [
+        "away. Trying again in 0.1 seconds…",
+        "away. Trying again in 0.6 seconds…",
+        "away. Trying again in 1.3 seconds…",
+        "The connection is back.",
+    ]
+
+
 async def test_intervals_stop_growing() -> None:
     clock = ManualClock()
     server = Server(*[BrokerUnavailable("away")] * 20)

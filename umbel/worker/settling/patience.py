@@ -83,7 +83,7 @@ class Patience:
                     said_at = now
                     # The driver says what it tried and why that failed; a traceback adds nothing.
                     logger.error(  # noqa: TRY400
-                        "%s Trying again in %.1f seconds…", _sentence(error), delay
+                        "%s Trying again in %.1f seconds…", _sentence(error), max(delay, 0.1)
                     )
                 await self._clock.sleep(delay)
             else:
@@ -96,7 +96,8 @@ class Patience:
         return longest * (0.5 + self._jitter() / 2)
 
     def _is_growing(self, failures: int) -> bool:
-        return self._wanted(failures) < self._longest or failures == 1
+        # What begins with milliseconds is not said each time.
+        return _FIRST_DELAY <= self._wanted(failures) < self._longest or failures == 1
 
     def _wanted(self, failures: int) -> float:
         return self._first * 2.0 ** min(failures - 1, 20)
