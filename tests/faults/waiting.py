@@ -49,9 +49,6 @@ def _by_celery(stage: Stage, count: int) -> None:
 
 def _waits_for(send: Callable[[Stage, int], None]) -> Callable[[Stage, Fleet], Outcome]:
     def play(stage: Stage, fleet: Fleet) -> Outcome:
-        # Each of the hundred thousand goes through 28 exchanges; into quorum queues it is slower
-        # still. Before the first one is sent:
-        stage.site.app.conf.broker_native_delayed_delivery_queue_type = "classic"
         stage.send("late", 1, 0.0)
         until(stage.results[0].ready, 60, "the worker works")
         before = _resident(fleet.trees[0].process.pid)

@@ -5,9 +5,10 @@ and passes it on to exchange ``n - 1``. An exchange looks at its bit in the rout
 (``0.0.1. … .key``) and chooses between its queue and the next exchange. At the end stands the
 exchange ``celery_delayed_delivery``, which knows by the rest of the key where to.
 
-What we send says as its key ``<bits>.<queue>.umbel``, and a binding that fits nothing else brings
-it to that queue. (Celery's bindings are ``#.<key>`` and fit other keys with the same end.) What
-was for an exchange waits for a last moment in a queue that passes it on to there.
+What we send enters at the highest level that keeps it (Celery's messages enter at the top). It
+says as its key ``<bits>.<queue>.umbel``, and a binding that fits nothing else brings it to that
+queue. (Celery's bindings are ``#.<key>`` and fit other keys with the same end.) What was for an
+exchange waits for a last moment in a queue that passes it on to there.
 
 Source:
     kombu 5.6, ``native_delayed_delivery``: names, types, arguments, bindings. Celery user guide,
@@ -140,7 +141,8 @@ class Delays:
         way = f"{'.'.join(f'{seconds:0{_LEVELS}b}')}.{end}"
         if delay >= _SHORTEST and len(way.encode(errors="replace")) <= _LONGEST_KEY:
             await self._connect(exchange, key, end)
-            exchange, key = _level_name(_LEVELS - 1), way
+            # The levels above look at zeros only, and each of them takes its time.
+            exchange, key = _level_name(seconds.bit_length() - 1), way
             # On the way it would be taken for the time to wait; the mark says it at the end.
             message = msgspec.structs.replace(message, expires_at=None)
         return msgspec.structs.replace(message, headers=headers, exchange=exchange, routing_key=key)
