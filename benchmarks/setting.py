@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +17,8 @@ from pathlib import Path
 
 import psutil
 import redis
+
+from umbel.testing.servers import redis_server
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
@@ -41,24 +41,9 @@ DISTRIBUTIONS = ("umbel", "celery", "kombu", "dramatiq", "taskiq", "taskiq-redis
 
 @contextmanager
 def private_redis() -> Iterator[redis.Redis]:
-    """A redis-server of our own on a free loopback port, keeping nothing on disk."""
-    binary = shutil.which("redis-server")
-    if binary is None:
-        raise SystemExit("benchmarks need redis-server on the PATH")
-    with tempfile.TemporaryDirectory() as folder:
-        port = free_port()
-        process = subprocess.Popen(
-            [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder],
-            stdout=subprocess.DEVNULL,
-        )
-        client = redis.Redis(port=port)
-        try:
-            wait_until(lambda: answers(client), seconds=10, what="redis-server")
-            yield client
-        finally:
-            client.close()
-            process.terminate()
-            process.wait()
+    """A client of a redis-server of our own, which keeps nothing on disk."""
+    with redis_server() as server, redis.Redis(port=server.port) as client:
+        yield client
 
 
 @contextmanager
@@ -71,22 +56,6 @@ def somewhere(system: str) -> Iterator[tuple[str, str]]:
     else:
         with private_redis() as client:
             yield name, url_of(client)
-
-
-def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def answers(client: redis.Redis) -> bool:
-    """Whether the server is up."""
-    try:
-        return bool(client.ping())
-    except redis.ConnectionError:
-        return False
 
 
 def url_of(client: redis.Redis) -> str:

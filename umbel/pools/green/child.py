@@ -8,7 +8,6 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 
 from umbel import signals
 from umbel.clock import SystemClock
@@ -28,8 +27,7 @@ from umbel.pools.prefork.channel import (
     encode,
     frame,
 )
-from umbel.pools.prefork.child import Traits, encode_outcomes, live
-from umbel.pools.prefork.slots import Slots
+from umbel.pools.prefork.child import Seat, Traits, encode_outcomes, live
 from umbel.pools.verdicts import broken
 from umbel.protocols import Runner
 
@@ -42,14 +40,12 @@ class GreenChild:
     """Starts a greenlet for every request that comes; how many there are is for the parent to
     say. Ends when the parent closes the channel."""
 
-    def __init__(
-        self, kind: HubKind, runner: Runner, data: socket.socket, control: socket.socket
-    ) -> None:
+    def __init__(self, kind: HubKind, runner: Runner, seat: Seat) -> None:
         self._kind = kind
         self._hub = make_hub(kind)
         self._runner = runner
-        self._data = data
-        self._control = control
+        self._data = seat.data
+        self._control = seat.control
         self._interrupts = GreenInterrupts(self._hub)
         # The thread's lock is a greenlet's: this process is patched.
         self._sending = threading.Lock()
@@ -142,38 +138,11 @@ class GreenChild:
         os._exit(1)
 
 
-def be_gevent_child(
-    make_runner: Callable[[], Runner],
-    data: socket.socket,
-    control: socket.socket,
-    slots: Slots,
-    slot: int,
-    name: str,
-    traits: Traits,
-) -> int:
+def be_gevent_child(make_runner: Callable[[], Runner], seat: Seat, traits: Traits) -> int:
     """Be a child with gevent's greenlets from here on; returns the exit code."""
-    serve = partial(_serve, "gevent", make_runner, data, control)
-    return live(serve, control, slots, slot, name, traits)
+    return live(lambda: GreenChild("gevent", make_runner(), seat).serve(), seat, traits)
 
 
-def be_eventlet_child(
-    make_runner: Callable[[], Runner],
-    data: socket.socket,
-    control: socket.socket,
-    slots: Slots,
-    slot: int,
-    name: str,
-    traits: Traits,
-) -> int:
+def be_eventlet_child(make_runner: Callable[[], Runner], seat: Seat, traits: Traits) -> int:
     """Be a child with eventlet's greenlets from here on; returns the exit code."""
-    serve = partial(_serve, "eventlet", make_runner, data, control)
-    return live(serve, control, slots, slot, name, traits)
-
-
-def _serve(
-    kind: HubKind,
-    make_runner: Callable[[], Runner],
-    data: socket.socket,
-    control: socket.socket,
-) -> None:
-    GreenChild(kind, make_runner(), data, control).serve()
+    return live(lambda: GreenChild("eventlet", make_runner(), seat).serve(), seat, traits)

@@ -38,7 +38,7 @@ from umbel.pools.prefork.slots import NONE, Slots
 from umbel.pools.verdicts import broken, unencodable
 from umbel.protocols import Runner
 
-__all__ = ["Child", "Traits", "be_child", "encode_outcomes", "live", "say"]
+__all__ = ["Child", "Seat", "Traits", "be_child", "encode_outcomes", "live", "say"]
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +65,20 @@ class Traits(NamedTuple):
     """KiB; a child that has more ends when its task is done."""
 
 
+class Seat(NamedTuple):
+    """Where one child works, and how it and its parent reach each other."""
+
+    data: socket.socket
+    """Requests come by it, outcomes go."""
+    control: socket.socket
+    """The parent orders by it, and hears why the child ends."""
+    slots: Slots
+    slot: int
+    """The child's own."""
+    name: str
+    """What the process is called."""
+
+
 class Child:
     """Runs requests one after another in the main thread, until its parent closes the channel.
 
@@ -73,20 +87,12 @@ class Child:
     ends the process when the parent is gone.
     """
 
-    def __init__(
-        self,
-        runner: Runner,
-        data: socket.socket,
-        control: socket.socket,
-        slots: Slots,
-        slot: int,
-        max_memory: int | None = None,
-    ) -> None:
+    def __init__(self, runner: Runner, seat: Seat, max_memory: int | None = None) -> None:
         self._runner = runner
-        self._data = data
-        self._control = control
-        self._slots = slots
-        self._slot = slot
+        self._data = seat.data
+        self._control = seat.control
+        self._slots = seat.slots
+        self._slot = seat.slot
         self._max_memory = max_memory
         self._is_spent = False
         # Filled by whoever holds _receiving. The main thread takes from the left, the control
@@ -97,7 +103,7 @@ class Child:
         self._busy = 0.0
         self._receiving = threading.Lock()
         self._sending = threading.Lock()
-        self._reader = FrameReader(data, self._on_frame)
+        self._reader = FrameReader(seat.data, self._on_frame)
 
     def serve(self) -> None:
         """Run what comes, until nothing more comes."""
@@ -250,45 +256,26 @@ def _encodable(outcome: Outcome) -> Outcome:
     return outcome
 
 
-def be_child(
-    make_runner: Callable[[], Runner],
-    data: socket.socket,
-    control: socket.socket,
-    slots: Slots,
-    slot: int,
-    name: str,
-    traits: Traits,
-) -> int:
+def be_child(make_runner: Callable[[], Runner], seat: Seat, traits: Traits) -> int:
     """Be a child from here on; returns the exit code."""
-
-    def serve() -> None:
-        Child(make_runner(), data, control, slots, slot, traits.max_memory).serve()
-
-    return live(serve, control, slots, slot, name, traits)
+    return live(lambda: Child(make_runner(), seat, traits.max_memory).serve(), seat, traits)
 
 
-def live(
-    serve: Callable[[], None],
-    control: socket.socket,
-    slots: Slots,
-    slot: int,
-    name: str,
-    traits: Traits,
-) -> int:
+def live(serve: Callable[[], None], seat: Seat, traits: Traits) -> int:
     """Be what ``serve`` makes of this process; returns the exit code.
 
-    What goes wrong is said to the parent, which hears what is written to ``control``.
+    What goes wrong is said to the parent.
     """
     # A crash of the interpreter is told by its stack; so is what a task does that does not end.
-    faulthandler.enable(control.fileno())
-    faulthandler.register(STACK_SIGNAL, control.fileno())
+    faulthandler.enable(seat.control.fileno())
+    faulthandler.register(STACK_SIGNAL, seat.control.fileno())
     # The terminal's Ctrl-C goes to everyone; what it means is for the parent to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for number in _PARENTS:
         signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, partial(_obey, slots, slot))
+    signal.signal(signal.SIGTERM, partial(_obey, seat.slots, seat.slot))
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    name_process(traits.name, name)
+    name_process(traits.name, seat.name)
     try:
         serve()
     except (BrokenPipeError, ConnectionResetError):
@@ -297,8 +284,8 @@ def live(
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 1
     except Exception as error:
-        logger.critical("Process %r pid:%d cannot run tasks", name, os.getpid(), exc_info=True)
-        say(control, repr(error))
+        logger.critical("Process %r pid:%d cannot run tasks", seat.name, os.getpid(), exc_info=True)
+        say(seat.control, repr(error))
         return 1
     finally:
         sys.stdout.flush()

@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Callable
 from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
-from umbel.pools.prefork.child import Traits, be_child, say
+from umbel.pools.prefork.child import Seat, Traits, be_child, say
 from umbel.pools.prefork.process import die_with
 from umbel.pools.prefork.slots import Slots
 from umbel.pools.prefork.zygote import be_zygote
@@ -38,9 +38,7 @@ main(file)
 """
 
 
-Be: TypeAlias = Callable[
-    [Callable[[], Runner], socket.socket, socket.socket, Slots, int, str, Traits], int
-]
+Be: TypeAlias = Callable[[Callable[[], Runner], Seat, Traits], int]
 """See :func:`umbel.pools.prefork.child.be_child`."""
 
 
@@ -129,6 +127,6 @@ def _become(file: BinaryIO) -> int:
     if len(ends) == 1:
         be_zygote(ends[0], make_runner, slots, birth.traits)
     die_with(parent)
-    name = f"{birth.process}-{number}"
-    code: int = birth.be(make_runner, ends[0], ends[1], slots, slot, name, birth.traits)
+    seat = Seat(ends[0], ends[1], slots, slot, f"{birth.process}-{number}")
+    code: int = birth.be(make_runner, seat, birth.traits)
     return code

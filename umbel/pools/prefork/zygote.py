@@ -20,7 +20,7 @@ from collections.abc import Callable
 from struct import Struct
 from typing import Final, NoReturn
 
-from umbel.pools.prefork.child import Traits, be_child
+from umbel.pools.prefork.child import Seat, Traits, be_child
 from umbel.pools.prefork.process import die_with, libc, name_process
 from umbel.pools.prefork.slots import Slots
 from umbel.protocols import Runner
@@ -172,10 +172,8 @@ class Zygote:
             if what == ZYGOTE:
                 be_zygote(ends[0], self._make_runner, self._slots, self._traits)
             die_with(zygote)
-            name = f"ForkPoolWorker-{number}"
-            code = be_child(
-                self._make_runner, ends[0], ends[1], self._slots, slot, name, self._traits
-            )
+            seat = Seat(ends[0], ends[1], self._slots, slot, f"ForkPoolWorker-{number}")
+            code = be_child(self._make_runner, seat, self._traits)
         finally:
             os._exit(code)
 
