@@ -178,13 +178,12 @@ def resolve(given: WorkerArguments, conf: Settings) -> WorkerOptions:
     heartbeat = _given(given.get("heartbeat_file"), conf.worker_heartbeat_file)
     statedb = _given(given.get("statedb"), conf.worker_state_db)
     scale = _scale(given.get("autoscale"), kind)
+    concurrency = scale[1] if scale else _concurrency(given.get("concurrency"), conf, kind)
     return WorkerOptions(
         hostname=hostname,
         pool=kind,
         guest=pool if kind == "guest" else None,
-        concurrency=_concurrency(given.get("concurrency"), conf, kind)
-        if scale is None
-        else scale[1],
+        concurrency=concurrency,
         autoscale=scale,
         autoscaler=conf.worker_autoscaler,
         queues=_names(given.get("queues")),

@@ -228,8 +228,8 @@ class Channel:
         """
         if self.connection.transport.driver_type != "redis":
             raise AttributeError(f"{self.connection!r} has no Redis client")
-        # An optional dependency: umbel itself speaks to Redis without it.
         try:
+            # An optional dependency: umbel itself speaks to Redis without it.
             import redis
         except ImportError as error:
             raise OperationalError(
