@@ -42,6 +42,8 @@ _MOST_RETRIES = 1_000_000
 _FOREVER = 1e9
 """Seconds, thirty years; operating systems refuse timers that are much longer."""
 
+_UNLIMITED = (None, None)
+
 _SYSTEM = SystemClock()
 
 
@@ -142,24 +144,25 @@ def decode(
             # What is only for people decides nothing.
             return decode(delivery, key=key, accept=accept, limit=limit)
         return _decode_carefully(delivery, key, accept, limit)
-    hard, soft = needed.timelimit or (None, None)
-    if hard is not None or soft is not None:
-        hard, soft = _time_limits([hard, soft])
-    id_, root = _name("id", needed.id), needed.root_id
+    id_, task, root = needed.id, needed.task, needed.root_id
     parent, group = needed.parent_id, needed.group
-    return Request(
+    if not (
+        0 < len(id_) <= _LONGEST_NAME
+        and 0 < len(task) <= _LONGEST_NAME
+        and id_.isprintable()
+        and task.isprintable()
+    ):
+        _name("id", id_)
+        _name("task", task)
+    # Fifteen at most: for more Python would make a dictionary first, which costs five times that.
+    request = Request(
         key=key,
         id=id_,
-        task=_name("task", needed.task),
+        task=task,
         message=message,
         queue=delivery.queue,
         attempt=delivery.attempt,
         redelivered=delivery.redelivered,
-        retries=_retries(needed.retries) if needed.retries else 0,
-        eta=_moment("eta", needed.eta) if needed.eta is not None else None,
-        expires=_moment("expires", needed.expires) if needed.expires is not None else None,
-        time_limit=hard,
-        soft_time_limit=soft,
         root_id=root if root is None or root == id_ else _name("root_id", root),
         parent_id=parent if parent is None else _reference("parent_id", parent),
         group_id=group if group is None else _reference("group", group),
@@ -168,6 +171,25 @@ def decode(
         tell=tell,
         args_shown=args,
         kwargs_shown=kwargs,
+    )
+    limits, eta, expires = needed.timelimit or _UNLIMITED, needed.eta, needed.expires
+    if limits != _UNLIMITED or needed.retries or eta is not None or expires is not None:
+        return _as_asked(request, needed, limits)
+    return request
+
+
+def _as_asked(
+    request: Request, needed: _Needed, limits: tuple[float | None, float | None]
+) -> Request:
+    """The request with what few messages ask for."""
+    hard, soft = _time_limits([*limits])
+    return msgspec.structs.replace(
+        request,
+        retries=_retries(needed.retries),
+        eta=None if needed.eta is None else _moment("eta", needed.eta),
+        expires=None if needed.expires is None else _moment("expires", needed.expires),
+        time_limit=hard,
+        soft_time_limit=soft,
     )
 
 
