@@ -242,4 +242,4 @@ def _moment(name: str, key: str, value: Any, app: App) -> datetime | None:
 
 
 def _wrong(name: str, problem: str) -> ImproperlyConfigured:
-    return ImproperlyConfigured(f"beat_schedule[{name!r}]: {problem}.")
+    return ImproperlyConfigured(f"beat_schedule[{name!r}]: {problem.rstrip('.')}.")

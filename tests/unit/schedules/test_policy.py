@@ -176,6 +176,7 @@ def test_however_one_looks_no_time_is_run_twice_and_none_is_forgotten(
         ({"task": "t", "schedule": True}, "is not a time"),
         ({"task": "t", "schedule": 0}, "an interval of nothing"),
         ({"task": "t", "schedule": "* * *"}, "expected five fields"),
+        ({"task": "t", "schedule": "61 * * * *"}, "Invalid end range: 61 > 59"),
         ({"task": "t", "schedule": object()}, "it has no is_due"),
         ({"task": 7, "schedule": 1}, "task=7 is not the name of a task"),
         ({"task": "t", "schedule": 1, "argz": []}, "there is no 'argz'"),
@@ -195,6 +196,7 @@ def test_what_cannot_be_is_refused_with_the_entrys_name(
         plan_of("tick", entry, APP)
 
     assert message in str(caught.value)
+    assert not str(caught.value).endswith("..")
 
 
 @pytest.mark.parametrize(
