@@ -76,9 +76,9 @@ def _ordered_about(stage: Stage, fleet: Fleet) -> Outcome:
     )
     for order, arguments in orders:
         control.broadcast(order, arguments=arguments)
-    stage.struck()
     for _ in range(round(_PINGS * stage.scale) + 10):
         control.broadcast("ping")
+    stage.struck()
     stage.probe()
     outcome = stage.finish(fleet)
     until(lambda: len(control.ping(timeout=5)) == 1, 60, "it answers")
