@@ -24,8 +24,9 @@ __all__ = ["Accounts", "Repeats", "Run", "Strike"]
 
 _ON_ITS_WAY = 1.0
 """Seconds that the acknowledgement of a run that has ended may take, on a busy machine."""
-_BATCHED = 0.002
-"""Seconds; a slot goes on after a shorter task, whose acknowledgement goes with those of others."""
+_BATCHED = 0.005
+"""Seconds; a slot may go on after a shorter task, whose acknowledgement goes with those of others:
+from half a millisecond on it waits, as soon as its worker knows how long tasks take."""
 
 
 @dataclass(frozen=True)
