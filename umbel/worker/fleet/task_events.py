@@ -97,7 +97,7 @@ class TaskEvents:
         short: list[Ending] = []
         long: list[Ending] = []
         for accepted, outcome in ended:
-            if outcome.__class__ is Succeeded and accepted.options.send_events:
+            if type(outcome) is Succeeded and accepted.options.send_events:
                 end = outcome.told or self._untold(accepted.request, outcome)
                 (long if told and outcome.key in told else short).append(end)
         clock = sender.logical_clock.skip(2) + 1
