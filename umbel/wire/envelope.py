@@ -149,9 +149,11 @@ def decode(raw: bytes) -> Message:
     headers = bytes(envelope.headers)
     if headers[:1] != b"{":
         return _decode_carefully(raw)
-    if isinstance(body, str) and properties.body_encoding in _TEXT:
+    if isinstance(body, str):
+        if properties.body_encoding not in _TEXT:
+            return _decode_carefully(raw)
         body = body.encode()
-    elif isinstance(body, str) or properties.body_encoding != "base64":
+    elif properties.body_encoding != "base64":
         return _decode_carefully(raw)
     extras = _NOTHING
     if properties.expiration is not None or properties.delivery_mode != 2:

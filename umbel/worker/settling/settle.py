@@ -51,7 +51,7 @@ def _follow_ups(settlement: Settlement) -> Sequence[Message]:
     """What follows a task; saying so if that may have been published before, by a worker that died
     before it acknowledged."""
     delivery = settlement.delivery
-    if delivery is None or not settlement.publish:
+    if delivery is None:
         return settlement.publish
     if not delivery.redelivered and delivery.attempt == 1:
         return settlement.publish
@@ -200,7 +200,13 @@ class Settler:
         if any([settlement.doubtful for settlement in settlements]):  # noqa: C419 - no call each
             settlements = await self._without_doubt(settlements)
         expected = [each for settlement in settlements for each in settlement.expect]
-        messages = [each for settlement in settlements for each in _follow_ups(settlement)]
+        # Most have none, and a call costs more than to ask.
+        messages = [
+            each
+            for settlement in settlements
+            if settlement.publish
+            for each in _follow_ups(settlement)
+        ]
         if expected:
             await self._chords.expect(expected)
         if messages:
