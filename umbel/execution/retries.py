@@ -119,7 +119,8 @@ def retry(
     limit = task.options.max_retries if max_retries is None else max_retries
     if eta is None and countdown is None:
         countdown = task.options.default_retry_delay
-    if limit is not None and run.request.retries + 1 > limit:
+    # Of the context: a task may say that a try is not to count.
+    if limit is not None and run.context.retries + 1 > limit:
         raise _exceeded(run, args, kwargs, exc)
     try:
         call = next_call(run, args, kwargs, eta=eta, countdown=countdown, options=options or {})
@@ -156,7 +157,7 @@ def again(run: Run, error: BaseException) -> BaseException:
     limit = rest.pop("max_retries", None)
     rest.pop("throw", None)
     if options.retry_backoff:
-        fixed["countdown"] = _delay(run.request.retries + 1, options)
+        fixed["countdown"] = _delay(run.context.retries + 1, options)
     if run.overrides_max_retries:
         limit = run.max_retries
     raised_at = error.__traceback__
@@ -209,7 +210,7 @@ def next_call(
         "delivery_mode": message.properties.get("delivery_mode", 2),
         "expires": headers.get("expires"),
         "expires_at": request.expires,
-        "retries": request.retries + 1,
+        "retries": run.context.retries + 1,
         "time_limit": request.time_limit,
         "soft_time_limit": request.soft_time_limit,
         "root_id": request.root_id,

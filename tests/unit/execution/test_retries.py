@@ -171,6 +171,20 @@ def test_there_are_no_more_tries_than_allowed(bench: Any, limit: Any, ends: bool
         assert "Can't retry tasks.it[id-1] args:[] kwargs:{}" in str(error)
 
 
+def test_a_task_may_say_that_a_try_does_not_count(bench: Any) -> None:
+    def wait(self: Any) -> None:
+        self.request.retries -= 1
+        raise self.retry(max_retries=1)
+
+    bench.task(wait)
+    message = wire_tasks.encode(Call(task="tasks.it", id="id-1", retries=1))
+
+    outcome = bench.runner.run(bench.understand(message))
+
+    assert isinstance(outcome, Retried)
+    assert b'"retries":1,' in outcome.message.headers
+
+
 def test_after_the_last_try_the_task_fails_with_what_made_it_retry(bench: Any) -> None:
     bench.task(lambda self: again(self, exc=KeyError("y"), max_retries=1))
 
