@@ -54,6 +54,9 @@ class Umbel(TaskDecorators, Equipment):
 
     builtin_fixups: AbstractSet[str] = BUILTIN_FIXUPS
     """What fits the app to frameworks, unless it is made with others."""
+    SYSTEM = {"win32": "Windows"}.get(sys.platform, sys.platform.capitalize())
+    IS_macOS = sys.platform == "darwin"
+    IS_WINDOWS = sys.platform == "win32"
     loader_cls: str | type[Loader] | None = None
     """What finds configuration and modules, or its name; default: what the environment names in
     ``CELERY_LOADER``, else :class:`~umbel.app.configuring.loaders.Loader`."""

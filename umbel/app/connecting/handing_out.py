@@ -136,8 +136,11 @@ class Connecting(Parts):
 
         return Connection(hostname, app=cast("Umbel", self), **options)
 
-    connection_for_write = connection
     broker_connection = connection
+
+    def connection_for_write(self, url: str | None = None, **options: Any) -> Connection:
+        """The way to the broker that tasks are sent to."""
+        return self.connection(url, **options)
 
     def connection_for_read(self, url: str | None = None, **options: Any) -> Connection:
         """The way to the broker that workers take tasks from."""
