@@ -277,6 +277,7 @@ class RabbitMQBroker:
     async def stats(self, queues: Sequence[str]) -> dict[str, QueueStats]:
         """Ready messages per queue, and those held by this client; RabbitMQ tells no more."""
         found: dict[str, QueueStats] = {}
+        await self._consumer.settled()
         for queue in queues:
             ready = await self._topology.count(queue) or 0
             waiting, held, parked = self._consumer.counts(queue)

@@ -11,9 +11,10 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from itertools import count
 
-from pamqp import commands, frame
+from pamqp import commands
 from pamqp.base import Frame
 
 from umbel.drivers.rabbitmq import contents
@@ -193,6 +194,13 @@ class Consumer:
         waiting = len(subscription.arrived) if subscription is not None else 0
         parked = self._parking.count(queue)
         return waiting, self._ledger.count(queue) - waiting - parked, parked
+
+    async def settled(self) -> None:
+        """Wait until RabbitMQ has taken note of what was settled here: it confirms none of it."""
+        channel = self._channel
+        if channel is not None and channel.closed is None:
+            with suppress(LinkLost, ChannelClosed):
+                await channel.call(commands.Basic.Qos(prefetch_count=1))
 
     def purge(self, queue: str) -> int:
         """Drop what waits here and nobody has; how many messages that was."""
@@ -376,9 +384,7 @@ class Consumer:
         for queue in queues:
             if await self._topology.count(queue) is None:
                 self._desert(queue)
-        channel = self._channel
-        if channel is not None and channel.closed is None:
-            await channel.call(commands.Basic.Qos(prefetch_count=1))
+        await self.settled()
 
     # What RabbitMQ says -----------------------------------------------------------------------
 
@@ -450,12 +456,9 @@ class Consumer:
         """A queue is not there; or so RabbitMQ says, which may be starting."""
         subscription, channel = self._subscriptions.get(queue), self._channel
         if subscription is not None and channel is not None:
-            tag = subscription.window.tag
-            cancel = commands.Basic.Cancel(consumer_tag=tag, nowait=True)
-            channel.write(frame.marshal(cancel, channel.number))
+            channel.write(subscription.window.end(channel.number))
             self._return(subscription.arrived)
-            subscription.arrived.clear()
-            self._cancelled(tag)
+            self._cancelled(subscription.window.tag)
 
     def _stop_consuming(self) -> None:
         """Give back what nobody has fetched, and have no more pushed, until somebody receives."""
@@ -463,8 +466,7 @@ class Consumer:
         if channel is None or channel.closed is not None:
             return
         for subscription in self._subscriptions.values():
-            cancel = commands.Basic.Cancel(consumer_tag=subscription.window.tag, nowait=True)
-            channel.write(frame.marshal(cancel, channel.number))
+            channel.write(subscription.window.end(channel.number))
             self._return(subscription.arrived)
         self._subscriptions.clear()
         self._window_by_tag.clear()

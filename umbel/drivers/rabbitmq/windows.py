@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
+from pamqp import commands, frame
+
 from umbel.drivers.rabbitmq import contents
 from umbel.drivers.rabbitmq.channel import Arrived
 from umbel.drivers.rabbitmq.marks import DELAYING, attempts, is_marked
@@ -23,6 +25,10 @@ class Window:
         self.size = size
         self.tag = tag
         self.used = 0
+
+    def end(self, channel: int) -> bytes:
+        """What tells RabbitMQ to push no more through it, and not to answer."""
+        return frame.marshal(commands.Basic.Cancel(consumer_tag=self.tag, nowait=True), channel)
 
 
 class Subscription:
