@@ -269,24 +269,33 @@ class GuestPool:
 
     def _apply(self, job: _Job) -> None:
         request = job.request
-        if self._waiting.pop(request.key, None) is None:
+        key = request.key
+        if self._waiting.pop(key, None) is None:
             return
         tell = self._tell
+
+        def accepted(pid: int | None, *_: Any) -> None:
+            tell(self._accept, key, pid)
+
+        def late(soft: bool, *_: Any) -> None:
+            if not soft:
+                tell(self._late, key)
+
         try:
             self._guest.apply_async(
                 self._target,
                 args=(request.task, request.id, _write(request)),
                 kwargs={},
-                accept_callback=lambda pid, _when, *_: tell(self._accept, request.key, pid),
-                callback=lambda value: tell(self._end, request.key, value),
-                error_callback=lambda error: tell(self._fail, request.key, error),
-                timeout_callback=lambda soft, _s: None if soft else tell(self._late, request.key),
+                accept_callback=accepted,
+                callback=partial(tell, self._end, key),
+                error_callback=partial(tell, self._fail, key),
+                timeout_callback=late,
                 soft_timeout=request.soft_time_limit,
                 timeout=request.time_limit,
                 correlation_id=request.id,
             )
         except BaseException as error:  # noqa: BLE001 - of a guest; it costs a task, not the pool
-            tell(self._break, request.key, error)
+            tell(self._break, key, error)
 
     def _tell(self, function: Callable[..., None], *args: Any) -> None:
         # The loop is closed: the pool was stopped, and gave the request back.

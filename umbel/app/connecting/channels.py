@@ -235,7 +235,8 @@ class Channel:
             raise OperationalError(
                 "channel.client is redis-py's client, which is not installed: pip install redis"
             ) from error
-        return redis.Redis.from_url(self.connection.as_uri(include_password=True))
+        client: Any = redis.Redis
+        return client.from_url(self.connection.as_uri(include_password=True))
 
 
 class BoundQueue:

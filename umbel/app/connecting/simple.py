@@ -70,8 +70,9 @@ class SimpleQueue:
     def _make(
         self, name: str, options: Mapping[str, Any], arguments: Mapping[str, Any], way: Any
     ) -> Queue:
-        exchange = Exchange(name, **{"type": "direct", "durable": self.durable, **way})
-        given = {"durable": self.durable, "queue_arguments": arguments, **options}
+        said: dict[str, Any] = {"type": "direct", "durable": self.durable, **way}
+        exchange = Exchange(name, **said)
+        given: dict[str, Any] = {"durable": self.durable, "queue_arguments": arguments, **options}
         return Queue(name, exchange, name, **given)
 
     def __repr__(self) -> str:
@@ -169,4 +170,5 @@ class SimpleBuffer(SimpleQueue):
 
     def put(self, message: Any, serializer: str | None = None, **options: Any) -> None:  # type: ignore[override]
         """Send a message, which the broker need not write down."""
-        super().put(message, serializer, **{"delivery_mode": "transient", **options})
+        said: dict[str, Any] = {"delivery_mode": "transient", **options}
+        super().put(message, serializer, **said)

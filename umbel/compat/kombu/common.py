@@ -59,7 +59,11 @@ def drain_consumer(
 ) -> Iterator[tuple[Any, Any]]:
     """The contents and the messages that a consumer receives."""
     found: deque[tuple[Any, Any]] = deque()
-    consumer.callbacks = [*(callbacks or ()), lambda body, message: found.append((body, message))]
+
+    def keep(body: Any, message: Any) -> None:
+        found.append((body, message))
+
+    consumer.callbacks = [*(callbacks or ()), keep]
     with consumer:
         for _ in eventloop(consumer.connection, limit, timeout, ignore_timeouts=True):
             while found:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from umbel.clock import SystemClock
 from umbel.worker.steps.timer import Entry, LoopTimer
@@ -145,5 +145,9 @@ class Hub:
 
 
 def _numbers(fds: Any) -> list[int]:
-    files = fds if isinstance(fds, list | tuple | set | frozenset) else [fds]
+    files: list[Any] = (
+        list(cast("Iterable[Any]", fds))
+        if isinstance(fds, list | tuple | set | frozenset)
+        else [fds]
+    )
     return [each if isinstance(each, int) else each.fileno() for each in files]
