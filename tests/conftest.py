@@ -80,8 +80,9 @@ def _locked(path: Path, *, exclusive: bool) -> Iterator[None]:
     # There is no such module on Windows, where the tests run in one process.
     import fcntl
 
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+    with path.open("a+") as file:
+        # Not flock: what a test forks and forgets would hold the lock as well, and all would wait.
+        fcntl.lockf(file, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
         yield
 
 

@@ -19,8 +19,8 @@ LONGEST = (
     "interop/test_monitoring.py",
     "interop/packages/",
     "interop/",
-    "conformance/test_sqlite_processes.py",
-    "conformance/test_pools",
+    "conformance/sqlite/test_processes.py",
+    "conformance/pools/",
     "integration/test_beat.py",
     "integration/",
     "docs/",
@@ -29,9 +29,10 @@ LONGEST = (
 """What begins a test's path below tests/, in this order; all else is short, and comes after."""
 TEST_BY_TEST = frozenset(
     {
-        "conformance/test_pools_green.py",
-        "conformance/test_pools_prefork.py",
-        "conformance/test_sqlite_processes.py",
+        "conformance/pools/test_contracts.py",
+        "conformance/pools/test_green.py",
+        "conformance/pools/test_prefork.py",
+        "conformance/sqlite/test_processes.py",
         "integration/test_background.py",
         "integration/test_beat.py",
         "integration/test_blocked_workers.py",
@@ -44,7 +45,7 @@ TEST_BY_TEST = frozenset(
 """Modules whose tests share nothing, and take long together."""
 BY_BROKER = frozenset({"interop/test_monitoring.py", "integration/test_workflows.py"})
 """Modules whose tests share what there is of each broker."""
-TOGETHER = ("interop/packages/", "conformance/test_rabbitmq")
+TOGETHER = ("interop/packages/", "conformance/rabbitmq/")
 """Modules whose names begin so share what is installed, or a server."""
 
 

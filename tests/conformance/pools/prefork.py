@@ -13,7 +13,10 @@ from umbel.pools.prefork import PreforkPool
 from umbel.protocols import Runner
 from umbel.testing.conformance.subject import Contract
 
-__all__ = ["Forked", "renewed", "runs", "until"]
+__all__ = ["Family", "Forked", "renewed", "runs", "until"]
+
+Family = Callable[[], set[psutil.Process]]
+"""The processes that a pool under test has started."""
 
 _PATIENCE = 60.0
 

@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from importlib.util import find_spec
-from pathlib import Path
 
 import psutil
 import pytest
@@ -28,6 +27,8 @@ from umbel.testing.conformance.pool import (
     request,
 )
 from umbel.testing.conformance.subject import Contract
+
+from .prefork import Family
 
 
 def skip_without(library: str) -> None:
@@ -149,11 +150,11 @@ class TestEventletPool(Green, Contract):
         assert [type(found[key]) for key in (5, 6)] == [Revoked] * 2
 
 
-async def test_nobody_is_left_when_the_pool_has_stopped(tmp_path: Path) -> None:
+async def test_nobody_is_left_when_the_pool_has_stopped(family: Family) -> None:
     skip_without("gevent")
     pool = GreenPool(ContractRunner, 2, kind="gevent")
     await pool.start()
-    [child] = psutil.Process().children()
+    [child] = family()
 
     assert await pool.stop(grace=1) == []
 

@@ -19,7 +19,7 @@ from umbel.testing.conformance.pool import (
     request,
 )
 
-from .prefork import Forked, runs
+from .prefork import Family, Forked, runs
 
 
 def no_runner() -> Callable[[], Runner]:
@@ -47,17 +47,17 @@ class TestPreforkPool(Forked, PoolContract, LimitsContract):
         assert child.cmdline()[0] == "[celeryd: worker:ForkPoolWorker-1]"
         assert child.parent().cmdline()[0] == "[celeryd: worker:Zygote]"  # type: ignore[union-attr]
 
-    async def test_stopping_leaves_no_process_and_no_descriptor(self, make_pool: MakePool) -> None:
+    async def test_stopping_leaves_no_process_and_no_descriptor(self, family: Family) -> None:
         before = open_descriptors()
         pool = PreforkPool(ContractRunner, 3)
         pool.prepare()
         await pool.start()
         await feed(pool, [request(key) for key in range(10)])
-        processes = psutil.Process().children(recursive=True)
-        assert len(processes) == 5
+        processes = family()
 
         await pool.stop(grace=1)
 
+        assert len(processes) == 5
         assert not any(runs(process.pid) for process in processes)
         assert open_descriptors() <= before
 

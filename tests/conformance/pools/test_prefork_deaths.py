@@ -28,7 +28,7 @@ from umbel.testing.conformance.pool import (
     request,
 )
 
-from .prefork import Forked, renewed, runs, until
+from .prefork import Family, Forked, renewed, runs, until
 
 
 class TestDeaths(Forked):
@@ -191,12 +191,13 @@ class TestDeaths(Forked):
         assert "zygote' is gone; 1 left" in caplog.text
 
     async def test_a_pool_without_zygotes_says_so(
-        self, make_pool: MakePool, caplog: pytest.LogCaptureFixture
+        self, make_pool: MakePool, family: Family, caplog: pytest.LogCaptureFixture
     ) -> None:
         pool = await make_pool(ContractRunner)
 
-        for zygote in psutil.Process().children():
-            zygote.kill()
+        for zygote in family():
+            if zygote.ppid() == os.getpid():
+                zygote.kill()
 
         with pytest.raises(RuntimeError, match="both zygotes are gone"):
             await collect(pool, 1)

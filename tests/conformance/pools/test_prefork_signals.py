@@ -7,7 +7,6 @@ import asyncio
 import os
 import signal
 
-import psutil
 import pytest
 
 from umbel.model import Failed, Revoked, Succeeded
@@ -21,7 +20,7 @@ from umbel.testing.conformance.pool import (
     request,
 )
 
-from .prefork import Forked, until
+from .prefork import Family, Forked, until
 
 
 class TestSignals(Forked):
@@ -51,14 +50,14 @@ class TestSignals(Forked):
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     async def test_a_signal_to_the_whole_group_ends_no_task(
-        self, make_pool: MakePool, gate: Gate, number: signal.Signals
+        self, make_pool: MakePool, gate: Gate, family: Family, number: signal.Signals
     ) -> None:
         pool = await make_pool(ContractRunner)
         assert isinstance(pool, PreforkPool)
         await pool.submit([request(1, "hold", gate.body)])
         await gate.reached(1)
 
-        for process in psutil.Process().children(recursive=True):
+        for process in family():
             process.send_signal(number)
         gate.open()
 

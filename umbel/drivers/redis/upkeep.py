@@ -126,7 +126,7 @@ class Upkeep:
         found: list[bytes] = lapsed
         return found
 
-    def _compare(self, reply: object, asked: float, answered: float) -> None:
+    def _compare(self, reply: list[bytes] | Exception, asked: float, answered: float) -> None:
         """The server read its clock between these two moments of ours."""
         if not isinstance(reply, list):
             # It may not be asked (ACL): then nothing is known.
