@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -30,6 +31,14 @@ PROGRAMS = Path(__file__).parent / "programs"
 BIN = Path(sys.executable).parent
 PATIENCE = 60.0
 """Seconds anything may take here."""
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """Celery's results are collected while their server is there: they talk to it then, and try
+    for twenty seconds when it is gone, in whatever test runs by that time."""
+    yield
+    gc.collect()
 
 
 class Worker:
