@@ -24,9 +24,11 @@ __all__ = ["Accounts", "Repeats", "Run", "Strike"]
 
 _ON_ITS_WAY = 1.0
 """Seconds that the acknowledgement of a run that has ended may take, on a busy machine."""
-_BATCHED = 0.005
-"""Seconds; a slot may go on after a shorter task, whose acknowledgement goes with those of others:
-from half a millisecond on it waits, as soon as its worker knows how long tasks take."""
+_BATCHED = 0.0005
+"""Seconds. While tasks take less on average, their acknowledgements go together, and a slot goes on
+meanwhile; while they take longer, it waits for each (umbel.worker.settling.exposure)."""
+_AHEAD = 0.05
+"""Seconds before it starts that a task may have been handed to its process."""
 
 
 @dataclass(frozen=True)
@@ -115,28 +117,28 @@ class Accounts:
     def repeats(self, runs: Iterable[Run]) -> Repeats:
         """Explain all runs but the first of each task, or do not."""
         by_number: dict[int, list[Run]] = defaultdict(list)
-        by_slot: dict[int, list[Run]] = defaultdict(list)
+        workers: dict[int, _Worker] = defaultdict(_Worker)
         for run in sorted(runs, key=lambda each: each.start):
             # Poison and tasks that nobody counts have negative ones.
             if run.number >= 0:
                 by_number[run.number].append(run)
-            by_slot[run.slot].append(run)
+            workers[run.group].add(run)
         repeats = Repeats()
         for number, ran in by_number.items():
-            self._explain(ran, by_slot, self.sent_again[number], repeats)
+            self._explain(ran, workers, self.sent_again[number], repeats)
         return repeats
 
     def _explain(
         self,
         ran: Sequence[Run],
-        by_slot: Mapping[int, Sequence[Run]],
+        workers: Mapping[int, _Worker],
         sent_again: int,
         repeats: Repeats,
     ) -> None:
         earlier: list[Run] = []
         for run, again in pairwise(ran):
             earlier.append(run)
-            if reason := self._use_up(earlier, again, by_slot):
+            if reason := self._use_up(earlier, again, workers):
                 setattr(repeats, reason, getattr(repeats, reason) + 1)
             elif sent_again:
                 sent_again -= 1
@@ -144,15 +146,15 @@ class Accounts:
             else:
                 repeats.unexplained.append(_said(run, again))
 
-    def _use_up(self, earlier: list[Run], again: Run, by_slot: Mapping[int, Sequence[Run]]) -> str:
+    def _use_up(self, earlier: list[Run], again: Run, workers: Mapping[int, _Worker]) -> str:
         """Why one of them did not count; it explains nothing else then."""
         for run in earlier:
-            if reason := self._reason(run, again, by_slot[run.slot]):
+            if reason := self._reason(run, again, workers[run.group]):
                 earlier.remove(run)
                 return reason
         return ""
 
-    def _reason(self, run: Run, again: Run, slot: Sequence[Run]) -> str:
+    def _reason(self, run: Run, again: Run, worker: _Worker) -> str:
         if run.once:
             return ""
         if run.deadly:
@@ -166,19 +168,47 @@ class Accounts:
             elif strike.group == run.group or strike.pid == run.pid:
                 if run.end is None or run.end > strike.end:
                     return "cut_short"
-                if _is_unsettled(run, slot, strike):
+                if worker.had_not_settled(run, strike):
                     return "unsettled"
         return ""
 
 
-def _is_unsettled(run: Run, slot: Sequence[Run], strike: Strike) -> bool:
-    assert run.end is not None
-    if strike.keeps_since is not None and run.end >= strike.keeps_since:
-        return True
-    if run.end < strike.begin - _ON_ITS_WAY:
-        return False
-    is_batched = run.end - run.start < _BATCHED
-    return is_batched or not any(run.start < each.start <= strike.end for each in slot)
+class _Worker:
+    """What ran in one worker, and how long it took tasks to be."""
+
+    def __init__(self) -> None:
+        self._by_slot: dict[int, list[Run]] = defaultdict(list)
+        self._ended: list[Run] = []
+
+    def add(self, run: Run) -> None:
+        """In the order in which they start."""
+        self._by_slot[run.slot].append(run)
+        if run.end is not None:
+            self._ended.append(run)
+
+    def had_not_settled(self, run: Run, strike: Strike) -> bool:
+        """Whether what had ended may not have been acknowledged yet."""
+        assert run.end is not None
+        if strike.keeps_since is not None and run.end >= strike.keeps_since:
+            return True
+        if run.end < strike.begin - _ON_ITS_WAY:
+            return False
+        slot = self._by_slot[run.slot]
+        waits = not any(run.start < each.start <= strike.end for each in slot)
+        return waits or self._took_for_short(run)
+
+    def _took_for_short(self, run: Run) -> bool:
+        """Whether its worker believed that tasks are short, when it handed this one out."""
+        mean, then = 2 * _BATCHED, 2 * _BATCHED
+        since = run.start - _AHEAD
+        for each in sorted(self._ended, key=lambda each: each.end or 0.0):
+            assert each.end is not None
+            if each.end > run.start:
+                break
+            growth = each.end - each.start - mean
+            mean += growth * (0.5 if growth > 0 else 0.1)
+            then = min(then, mean) if each.end > since else mean
+        return then < _BATCHED
 
 
 def _said(run: Run, again: Run) -> str:

@@ -51,8 +51,16 @@ def test_what_had_just_ended_may_run_again_if_nothing_came_after_it(accounts: Ac
     assert said(accounts, run(99, 99.9), again(120)) == "1 unsettled"
     next_one = run(99.95, None, number=2)
     assert said(accounts, run(99, 99.9), next_one, again(120)) == "1 unexplained"
-    # The next one of the same slot is handed out before short ones are acknowledged.
-    assert said(accounts, run(99.899, 99.9), next_one, again(120)) == "1 unsettled"
+
+
+def test_while_tasks_are_short_more_may_have_come_after_it(accounts: Accounts) -> None:
+    one, next_one = run(99.9, 99.91), run(99.95, None, number=2)
+    short = [run(99 + n / 100, 99.0001 + n / 100, number=10 + n) for n in range(20)]
+    long = [run(99.8 + n / 100, 99.805 + n / 100, number=40 + n) for n in range(9)]
+
+    assert said(accounts, *short, one, next_one, again(120)) == "1 unsettled"
+    assert said(accounts, *short[:5], one, next_one, again(120)) == "1 unexplained"
+    assert said(accounts, *short, *long, one, next_one, again(120)) == "1 unexplained"
 
 
 def test_what_had_ended_long_before_may_not(accounts: Accounts) -> None:
