@@ -144,7 +144,7 @@ class Accounts:
                 sent_again -= 1
                 repeats.sent_again += 1
             else:
-                repeats.unexplained.append(_said(run, again))
+                repeats.unexplained.append(self._said(run, again, workers[run.group]))
 
     def _use_up(self, earlier: list[Run], again: Run, workers: Mapping[int, _Worker]) -> str:
         """Why one of them did not count; it explains nothing else then."""
@@ -172,6 +172,17 @@ class Accounts:
                     return "unsettled"
         return ""
 
+    def _said(self, run: Run, again: Run, worker: _Worker) -> str:
+        took = "never" if run.end is None else f"{run.end - run.start:.3f} s later"
+        deaths = [f"{each.begin:.3f}" for each in self.strikes if each.group == run.group]
+        following = worker.next_in_slot(run)
+        return (
+            f"{run.number} started in {run.pid} of {run.group} at {run.start:.3f}, ended {took}; "
+            f"again in {again.pid} of {again.group} at {again.start:.3f}; its worker died at "
+            f"{', '.join(deaths) or 'no time'}, and had started the next one there at "
+            f"{following.start if following else 0:.3f}"
+        )
+
 
 class _Worker:
     """What ran in one worker, and how long it took tasks to be."""
@@ -193,9 +204,14 @@ class _Worker:
             return True
         if run.end < strike.begin - _ON_ITS_WAY:
             return False
-        slot = self._by_slot[run.slot]
-        waits = not any(run.start < each.start <= strike.end for each in slot)
+        following = self.next_in_slot(run)
+        waits = following is None or following.start > strike.end
         return waits or self._took_for_short(run)
+
+    def next_in_slot(self, run: Run) -> Run | None:
+        """What started after it in its place."""
+        later = (each for each in self._by_slot[run.slot] if each.start > run.start)
+        return next(later, None)
 
     def _took_for_short(self, run: Run) -> bool:
         """Whether its worker believed that tasks are short, when it handed this one out."""
@@ -209,11 +225,3 @@ class _Worker:
             mean += growth * (0.5 if growth > 0 else 0.1)
             then = min(then, mean) if each.end > since else mean
         return then < _BATCHED
-
-
-def _said(run: Run, again: Run) -> str:
-    took = "never" if run.end is None else f"{run.end - run.start:.3f} s later"
-    return (
-        f"{run.number} started in {run.pid} of {run.group} at {run.start:.3f}, ended {took}; "
-        f"again in {again.pid} of {again.group} at {again.start:.3f}"
-    )
