@@ -250,10 +250,12 @@ def _failed(request: Request, error: Exception, started: float) -> Failed:
 
 
 def _wait(how: str, gate: Path) -> bytes | None:
-    while not gate.exists():
+    while True:
+        # All of it: what interrupts may come anywhere.
         try:
-            if how != "spin":
-                time.sleep(POLL)
+            while not gate.exists():
+                if how != "spin":
+                    time.sleep(POLL)
         except SoftTimeLimitExceeded:
             if how == "patient":
                 return b"soft"
@@ -262,7 +264,8 @@ def _wait(how: str, gate: Path) -> bytes | None:
         except TaskCancelled:
             if how != "stubborn":
                 raise
-    return None
+        else:
+            return None
 
 
 async def _await(gate: Path, mail: list[BaseException]) -> None:
