@@ -4,10 +4,13 @@ Every task notes in the ledger when, and in which process, it starts and ends; w
 whom and when. A run may be repeated once, if and only if
 
 * it was under way as its process, or all of its worker, died or froze (*cut short*); or it had
-  ended so shortly before that its acknowledgement was on its way: nothing has run in its place
-  since; or its worker could not store its result, and acknowledges nothing without (*unsettled*);
+  ended so shortly before that its acknowledgement was on its way: its worker has started no more
+  since than it may leave unacknowledged; or its worker could not store its result, and
+  acknowledges nothing without (*unsettled*);
 * it was under way, or being acknowledged, while its worker and the server could not hear each
   other, or while the server was dead (*cut off*);
+* a worker died as it took over the message of one that had died before, so that there are two
+  of it (*taken over*; RabbitMQ only, and no more of them than a worker starts at a time);
 * somebody sent the same message again (*sent again*).
 
 And never, where the task is acknowledged before it runs. Whatever else runs again is unexplained.
@@ -27,6 +30,8 @@ _ON_ITS_WAY = 1.0
 _BATCHED = 0.0005
 """Seconds. While tasks take less on average, their acknowledgements go together, and a slot goes on
 meanwhile; while they take longer, it waits for each (umbel.worker.settling.exposure)."""
+_AT_ONCE = 2
+"""How many tasks a worker of the suite runs at a time."""
 _AHEAD = 0.05
 """Seconds before it starts that a task may have been handed to its process."""
 
@@ -39,8 +44,6 @@ class Run:
     group: int
     """The worker: the process group."""
     pid: int
-    slot: int
-    """The thread."""
     start: float
     end: float | None = None
     once: bool = False
@@ -75,17 +78,19 @@ class Repeats:
     cut_short: int = 0
     unsettled: int = 0
     cut_off: int = 0
+    taken_over: int = 0
     sent_again: int = 0
     unexplained: list[str] = field(default_factory=list)
 
     @property
     def total(self) -> int:
         """All of them."""
-        explained = self.cut_short + self.unsettled + self.cut_off + self.sent_again
+        explained = self.cut_short + self.unsettled + self.cut_off
+        explained += self.taken_over + self.sent_again
         return explained + len(self.unexplained)
 
     def __str__(self) -> str:
-        words = ("cut_short", "unsettled", "cut_off", "sent_again")
+        words = ("cut_short", "unsettled", "cut_off", "taken_over", "sent_again")
         parts = [f"{getattr(self, word)} {word.replace('_', ' ')}" for word in words]
         return ", ".join(part for part in parts if not part.startswith("0 "))
 
@@ -97,6 +102,8 @@ class Accounts:
     strikes: list[Strike] = field(default_factory=list)
     sent_again: Counter[int] = field(default_factory=Counter)
     """How many more messages there are of a task than one."""
+    copies: bool = False
+    """Whether what is taken over from the dead is a copy; the original goes after it has come."""
 
     def died(
         self,
@@ -124,14 +131,17 @@ class Accounts:
                 by_number[run.number].append(run)
             workers[run.group].add(run)
         repeats = Repeats()
+        takers = [strike for strike in self.strikes if strike.group is not None] * _AT_ONCE
+        takers = takers if self.copies else []
         for number, ran in by_number.items():
-            self._explain(ran, workers, self.sent_again[number], repeats)
+            self._explain(ran, workers, takers, self.sent_again[number], repeats)
         return repeats
 
     def _explain(
         self,
         ran: Sequence[Run],
         workers: Mapping[int, _Worker],
+        takers: list[Strike],
         sent_again: int,
         repeats: Repeats,
     ) -> None:
@@ -140,6 +150,9 @@ class Accounts:
             earlier.append(run)
             if reason := self._use_up(earlier, again, workers):
                 setattr(repeats, reason, getattr(repeats, reason) + 1)
+            elif taker := next((each for each in takers if each.end <= run.start), None):
+                takers.remove(taker)
+                repeats.taken_over += 1
             elif sent_again:
                 sent_again -= 1
                 repeats.sent_again += 1
@@ -175,12 +188,11 @@ class Accounts:
     def _said(self, run: Run, again: Run, worker: _Worker) -> str:
         took = "never" if run.end is None else f"{run.end - run.start:.3f} s later"
         deaths = [f"{each.begin:.3f}" for each in self.strikes if each.group == run.group]
-        following = worker.next_in_slot(run)
+        after = len(worker.after(run, float("inf"))) if run.end is not None else 0
         return (
             f"{run.number} started in {run.pid} of {run.group} at {run.start:.3f}, ended {took}; "
             f"again in {again.pid} of {again.group} at {again.start:.3f}; its worker died at "
-            f"{', '.join(deaths) or 'no time'}, and had started the next one there at "
-            f"{following.start if following else 0:.3f}"
+            f"{', '.join(deaths) or 'no time'}, and had started {after} after it"
         )
 
 
@@ -188,14 +200,11 @@ class _Worker:
     """What ran in one worker, and how long it took tasks to be."""
 
     def __init__(self) -> None:
-        self._by_slot: dict[int, list[Run]] = defaultdict(list)
-        self._ended: list[Run] = []
+        self._ran: list[Run] = []
 
     def add(self, run: Run) -> None:
         """In the order in which they start."""
-        self._by_slot[run.slot].append(run)
-        if run.end is not None:
-            self._ended.append(run)
+        self._ran.append(run)
 
     def had_not_settled(self, run: Run, strike: Strike) -> bool:
         """Whether what had ended may not have been acknowledged yet."""
@@ -204,24 +213,22 @@ class _Worker:
             return True
         if run.end < strike.begin - _ON_ITS_WAY:
             return False
-        following = self.next_in_slot(run)
-        waits = following is None or following.start > strike.end
+        waits = len(self.after(run, strike.end)) < _AT_ONCE
         return waits or self._took_for_short(run)
 
-    def next_in_slot(self, run: Run) -> Run | None:
-        """What started after it in its place."""
-        later = (each for each in self._by_slot[run.slot] if each.start > run.start)
-        return next(later, None)
+    def after(self, run: Run, until: float) -> list[Run]:
+        """What started between its end and then."""
+        assert run.end is not None
+        return [each for each in self._ran if run.end < each.start <= until]
 
     def _took_for_short(self, run: Run) -> bool:
         """Whether its worker believed that tasks are short, when it handed this one out."""
         mean, then = 2 * _BATCHED, 2 * _BATCHED
         since = run.start - _AHEAD
-        for each in sorted(self._ended, key=lambda each: each.end or 0.0):
-            assert each.end is not None
-            if each.end > run.start:
+        for end, took in sorted((r.end, r.end - r.start) for r in self._ran if r.end is not None):
+            if end > run.start:
                 break
-            growth = each.end - each.start - mean
+            growth = took - mean
             mean += growth * (0.5 if growth > 0 else 0.1)
-            then = min(then, mean) if each.end > since else mean
+            then = min(then, mean) if end > since else mean
         return then < _BATCHED

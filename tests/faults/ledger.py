@@ -54,7 +54,7 @@ class Ledger:
                 if where in runs:
                     ended.append(runs.pop(where))
                 runs[where] = Run(
-                    *(int(number), int(group), int(pid), int(slot), float(at)),
+                    *(int(number), int(group), int(pid), float(at)),
                     once="once" in kind,
                     deadly="deadly" in kind,
                 )

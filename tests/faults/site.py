@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ class Site:
         self.lease = lease
         self.server = server
         self.ledger = Ledger(folder / "ledger")
-        self.accounts = Accounts()
+        self.accounts = Accounts(copies=broker == "rabbitmq")
         self.sent_by: dict[int, int] = {}
         """Tasks that are sent as another one ends: whoever runs that one again sends them again."""
         self.trees: list[Tree] = []
@@ -128,7 +129,11 @@ class Site:
         return accounts.repeats(runs)
 
     def _bury_the_dead(self) -> Accounts:
-        accounts = Accounts([*self.accounts.strikes], Counter(self.accounts.sent_again))
+        accounts = replace(
+            self.accounts,
+            strikes=[*self.accounts.strikes],
+            sent_again=Counter(self.accounts.sent_again),
+        )
         for tree in self.trees:
             if tree.killed is not None:
                 begin, end = tree.killed

@@ -11,12 +11,12 @@ WORKER, CHILD = 10, 11
 
 def run(start: float, end: float | None, number: int = 1, **others: bool) -> Run:
     """In the worker that is struck."""
-    return Run(number, WORKER, CHILD, CHILD, start, end, **others)
+    return Run(number, WORKER, CHILD, start, end, **others)
 
 
 def again(start: float, number: int = 1) -> Run:
     """In another one."""
-    return Run(number, 20, 21, 21, start, start + 1)
+    return Run(number, 20, 21, start, start + 1)
 
 
 def said(accounts: Accounts, *runs: Run) -> str:
@@ -47,20 +47,32 @@ def test_what_a_frozen_worker_ended_later_was_cut_short(accounts: Accounts) -> N
     assert said(accounts, run(99, 140), again(120)) == "1 cut short"
 
 
-def test_what_had_just_ended_may_run_again_if_nothing_came_after_it(accounts: Accounts) -> None:
+def test_what_had_just_ended_may_run_again_if_only_one_came_after_it(accounts: Accounts) -> None:
     assert said(accounts, run(99, 99.9), again(120)) == "1 unsettled"
-    next_one = run(99.95, None, number=2)
-    assert said(accounts, run(99, 99.9), next_one, again(120)) == "1 unexplained"
+    others = [run(99.95, None, number=2), run(99.96, None, number=3)]
+    assert said(accounts, run(99, 99.9), others[0], again(120)) == "1 unsettled"
+    assert said(accounts, run(99, 99.9), *others, again(120)) == "1 unexplained"
+
+
+def test_a_worker_that_dies_as_it_takes_over_leaves_two_of_as_many_as_it_runs(
+    accounts: Accounts,
+) -> None:
+    accounts.copies = True
+    twice = [again(at, number) for number in (1, 2, 3) for at in (110, 120)]
+    repeats = accounts.repeats(twice)
+    assert (repeats.taken_over, len(repeats.unexplained)) == (2, 1)
+    assert said(accounts, again(50), again(120)) == "1 unexplained"
 
 
 def test_while_tasks_are_short_more_may_have_come_after_it(accounts: Accounts) -> None:
-    one, next_one = run(99.9, 99.91), run(99.95, None, number=2)
+    one = run(99.9, 99.91)
+    others = [run(99.95, None, number=2), run(99.96, None, number=3)]
     short = [run(99 + n / 100, 99.0001 + n / 100, number=10 + n) for n in range(20)]
     long = [run(99.8 + n / 100, 99.805 + n / 100, number=40 + n) for n in range(9)]
 
-    assert said(accounts, *short, one, next_one, again(120)) == "1 unsettled"
-    assert said(accounts, *short[:5], one, next_one, again(120)) == "1 unexplained"
-    assert said(accounts, *short, *long, one, next_one, again(120)) == "1 unexplained"
+    assert said(accounts, *short, one, *others, again(120)) == "1 unsettled"
+    assert said(accounts, *short[:5], one, *others, again(120)) == "1 unexplained"
+    assert said(accounts, *short, *long, one, *others, again(120)) == "1 unexplained"
 
 
 def test_what_had_ended_long_before_may_not(accounts: Accounts) -> None:
@@ -86,7 +98,7 @@ def test_what_ran_elsewhere_or_later_may_not(accounts: Accounts) -> None:
 def test_the_death_of_a_process_explains_its_own_runs_only() -> None:
     accounts = Accounts()
     accounts.died(pid=CHILD, begin=100.0, end=100.0)
-    beside = Run(2, WORKER, 12, 12, 99, None)
+    beside = Run(2, WORKER, 12, 99, None)
     repeats = accounts.repeats([run(99, None), again(120), beside, again(120, number=2)])
     assert (repeats.cut_short, len(repeats.unexplained)) == (1, 1)
 
