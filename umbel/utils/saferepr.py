@@ -123,7 +123,9 @@ class _Writer:
         if len(value) <= self._room:
             self._put(represent(value[:]))
             return
-        self._parts.append(represent(value[: self._room])[:-1] + _CUT + quote)
+        shown = represent(value[: self._room])[:-1]
+        # Again when it is quoted: a character takes up to ten as an escape. One for the quote.
+        self._parts.append(shown[: self._room + len(quote)] + _CUT + quote)
         raise _Full
 
     def _write_container(

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 from celery.utils.saferepr import saferepr as celery_saferepr
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from umbel.utils.saferepr import saferepr
@@ -99,6 +99,7 @@ anything = st.recursive(
 )
 
 
+@example({"0" + "\U0001342f" * 5: None}, 7, 1)
 @given(anything, st.integers(1, 100), st.integers(1, 4))
 def test_it_is_bounded(value: object, maxlen: int, maxlevels: int) -> None:
     assert len(saferepr(value, maxlen, maxlevels)) <= maxlen * 2 + 40
