@@ -15,6 +15,7 @@ STOPS = {
     "before": (
         "worker/fetching/intake.py:",
         "worker/fetching/admission.py:",
+        "worker/fetching/feed.py:",
         "pools/inline.py:",
         "execution/",
     ),

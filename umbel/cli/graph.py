@@ -49,7 +49,7 @@ def bootsteps(session: Session, /, which: Sequence[str]) -> None:
     from umbel.utils.graph import DependencyGraph
 
     needs = _needs()
-    taking_in = _all_below("Intake", needs)
+    taking_in = _all_below("Intake", needs) | _all_below("Feed", needs)
     steps = session.app.steps
     wanted = which or ("worker", "consumer")
     shown = {name for name in needs if ("consumer" if name in taking_in else "worker") in wanted}

@@ -18,9 +18,14 @@ from umbel.wire.results import ResultCodec
 from umbel.worker import reports
 from umbel.worker.fetching.admission import Accepted
 from umbel.worker.fetching.credit import Credit
+from umbel.worker.fetching.feed import Feed
 from umbel.worker.fetching.handover import Handover
 from umbel.worker.fetching.intake import Intake
 from umbel.worker.fetching.known import KnownTasks
+from umbel.worker.fetching.last_attempts import LastAttempts
+from umbel.worker.fetching.ownership import Ownership
+from umbel.worker.fetching.postponed import Postponed
+from umbel.worker.fetching.refusals import Refusals
 from umbel.worker.fetching.repeats import Repeats
 from umbel.worker.fetching.source import Source
 from umbel.worker.fetching.surplus import Surplus
@@ -82,7 +87,7 @@ class Foundation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Parts:
-    """Intake, finish and leases, wired; they run side by side and end in order."""
+    """Intake, feed, finish and leases, wired; they run side by side and end in order."""
 
     def __init__(self, on: Foundation, state: State, patience: Patience) -> None:
         broker = on.source.broker
@@ -133,7 +138,10 @@ class Parts:
         self.known = KnownTasks(on.tasks)
         self.source = on.source
         self.revoking = self._make_revoking()
-        self._intake = self._make_intake(exposure)
+        refusals = Refusals(self.known, self._conclusions, self._finish, state.revocations)
+        postponed = Postponed(on.source, state.rates, self._leases, patience)
+        self._intake = self._make_intake(refusals, postponed)
+        self._feed = self._make_feed(refusals, postponed, exposure)
         self._surplus = self._make_surplus()
 
     def _make_surplus(self) -> Surplus:
@@ -165,22 +173,33 @@ class Parts:
             clock=on.clock,
         )
 
-    def _make_intake(self, exposure: Exposure) -> Intake:
+    def _make_intake(self, refusals: Refusals, postponed: Postponed) -> Intake:
         on = self._on
         return Intake(
             on.source,
-            on.pool,
             self.known,
-            clock=on.clock,
+            self._handover,
             credit=self.credit,
-            handover=self._handover,
             leases=self._leases,
-            exposure=exposure,
-            finish=self._finish,
-            conclusions=self._conclusions,
+            refusals=refusals,
+            postponed=postponed,
             events=self._events,
             state=self._state,
             patience=self._insist,
+            max_deliveries=on.max_deliveries,
+            clock=on.clock,
+        )
+
+    def _make_feed(self, refusals: Refusals, postponed: Postponed, exposure: Exposure) -> Feed:
+        on = self._on
+        return Feed(
+            on.pool,
+            self._handover,
+            credit=self.credit,
+            exposure=exposure,
+            ownership=Ownership(on.source, self._leases, self._insist),
+            refusals=refusals,
+            postponed=postponed,
             repeats=Repeats(
                 on.source,
                 claim=on.backend.claim,
@@ -190,8 +209,9 @@ class Parts:
                 finish=self._finish,
                 patience=self._insist,
             ),
-            prefetch=on.prefetch,
-            max_deliveries=on.max_deliveries,
+            last_attempts=LastAttempts(on.max_deliveries, self._state.active, on.clock),
+            events=self._events,
+            state=self._state,
         )
 
     def make_calls(self, app: Umbel) -> Calls:
@@ -210,7 +230,7 @@ class Parts:
         from umbel.worker.steps.strategies import Strategies
 
         made = Strategies(self._finish, accept, self._state.totals)
-        self._intake.strategies = made
+        self._feed.strategies = made
         return made
 
     def running(self) -> list[Running]:
@@ -237,7 +257,7 @@ class Parts:
         await self.revoking.load()
         async with asyncio.TaskGroup() as group:
             receiving = group.create_task(self._intake.receive(), name="umbel-receive")
-            starting = group.create_task(self._intake.start(), name="umbel-start")
+            starting = group.create_task(self._feed.start(), name="umbel-start")
             returning = group.create_task(self._surplus.run(), name="umbel-surplus")
             serving = [
                 group.create_task(self._finish.collect(), name="umbel-collect"),
@@ -272,11 +292,11 @@ class Parts:
         self, receiving: asyncio.Task[None], starting: asyncio.Task[None]
     ) -> None:
         receiving.cancel()
-        self._intake.stop()
+        self._feed.stop()
         _, stuck = await asyncio.wait([receiving, starting], timeout=_GRACE)
         for task in stuck:
             task.cancel()
-        await self._give_back(self._intake.leftovers())
+        await self._give_back(self._feed.leftovers())
 
     async def _stop_pool(
         self,
@@ -347,9 +367,9 @@ class Parts:
     async def _settle_the_rest(self) -> None:
         try:
             async with asyncio.timeout(_GRACE):
-                if self._intake.strategies is not None:
+                if self._feed.strategies is not None:
                     await self._finish.until_collected()
-                    await self._settler.give_back(self._intake.strategies.leftovers())
+                    await self._settler.give_back(self._feed.strategies.leftovers())
                 await self._finish.until_idle()
         except TimeoutError:
             logger.error(  # noqa: TRY400 - where the time ran out says nothing

@@ -380,7 +380,13 @@ class Worker:
     ) -> None:
         app = self.app
         company = Company(self)
-        source = Source(broker, queues, app.accept, app.decompress_limit)
+        source = Source(
+            broker,
+            queues,
+            accept=app.accept,
+            limit=app.decompress_limit,
+            clock=app.wall_clock,
+        )
         foundation = Foundation(
             events=company.sender,
             source=source,

@@ -41,7 +41,8 @@ class Credit:
             unsettled_limit: How many of those there may be before the worker takes no more.
         """
         self._pool = pool
-        self._prefetch = prefetch
+        self.prefetch = prefetch
+        """Whether more may be taken than can run at once."""
         self._multiplier = multiplier
         self._most: int | None = None
         self._stalled = False
@@ -118,7 +119,7 @@ class Credit:
         if self._is_full:
             self._say_full(full=False)
         room, size, active = self._pool.free, self._pool.size, len(self._active)
-        if self._stalled or not self._prefetch:
+        if self._stalled or not self.prefetch:
             room = min(room, size - active)
         elif self._most is not None:
             room = min(room, self._most - active)
