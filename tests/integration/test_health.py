@@ -127,6 +127,22 @@ def test_systemd_is_told_when_it_is_ready_that_it_lives_and_when_it_stops(site: 
     assert sum(each.startswith(b"STOPPING=1") for each in heard) == 1
 
 
+def test_systemd_hears_of_a_reload_when_the_worker_is_to_restart(site: Site) -> None:
+    # Whoever says STOPPING=1 is killed when TimeoutStopSec is over.
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(site.folder / "notify"))
+        listener.settimeout(60)
+        process = site.ready("-c", "1", NOTIFY_SOCKET=str(site.folder / "notify"))
+        process.send_signal(signal.SIGHUP)
+        heard = [listener.recv(1000) for _ in range(3)]
+        assert site.end(process, signal.SIGTERM) == 0
+        heard.append(listener.recv(1000))
+
+    first = [each.split(b"=")[0] for each in heard]
+    assert first == [b"READY", b"RELOADING", b"READY", b"STOPPING"]
+    assert re.search(rb"^MONOTONIC_USEC=[0-9]+$", heard[1], re.MULTILINE)
+
+
 def test_a_port_that_is_taken_ends_the_worker_with_a_sentence(site: Site) -> None:
     with socket.socket() as taken:
         taken.bind(("0.0.0.0", 0))

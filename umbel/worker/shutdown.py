@@ -86,6 +86,10 @@ class Shutdown:
             self._cold.set()
         elif not self._asked.is_set():
             self._advance(how, reason, exit_code)
+        elif self.restarts:
+            # For good after all: whoever asks now does not want a new one.
+            self.restarts = False
+            self._advance(how, reason, exit_code)
         self._asked.set()
 
     def restart(self) -> None:
@@ -151,7 +155,7 @@ class Shutdown:
         self.ask("warm", name)
 
     def _interrupted(self, name: str) -> None:
-        if self._asked.is_set():
+        if self._asked.is_set() and not self.restarts:
             self._quit(name)
             return
         self._say(

@@ -465,7 +465,7 @@ class Worker:
         if how == "cold":
             self._say("worker: Hitting Ctrl+C again will terminate all running tasks!")
         self._say(f"worker: {how.capitalize()} shutdown (MainProcess)")
-        self.vitals.ending(how)
+        self.vitals.ending(how, restarts=self._shutdown.restarts)
         logger.info("%s: %s shutdown%s", self.hostname, how, f" ({reason})" if reason else "")
         if signals.worker_shutting_down.receivers:
             signals.worker_shutting_down.send(

@@ -12,12 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from umbel import Umbel
 from umbel.clock import ManualClock
 from umbel.exceptions import BrokerUnavailable, ImproperlyConfigured
+from umbel.worker import Worker
 from umbel.worker.health.http import Health, serving
 from umbel.worker.health.pulse import Pulse
 from umbel.worker.health.systemd import Systemd
+from umbel.worker.health.vitals import Vitals
 from umbel.worker.health.watchdog import Watchdog
+from umbel.worker.options import resolve
 
 
 async def asked(port: int, request: bytes) -> tuple[int, dict[str, object] | None]:
@@ -124,6 +128,28 @@ def test_without_systemd_nobody_is_told() -> None:
 
     assert not systemd.listens
     assert systemd.watchdog is None
+
+
+async def test_the_file_says_at_once_that_it_works_and_that_it_ends(tmp_path: Path) -> None:
+    # A clock that stands still: the next beat is never due.
+    clock, file = ManualClock(), tmp_path / "alive"
+    app = Umbel("shop", broker="memory://", set_as_current=False)
+    options = resolve({"heartbeat_file": str(file)}, app.conf)
+    pulse = Pulse(clock)
+    vitals = Vitals(options, pulse, Worker(app).state, clock=clock, systemd=Systemd({}))
+
+    async def until_it_says(text: str) -> None:
+        async with asyncio.timeout(30):
+            while not file.exists() or file.read_text() != text:  # noqa: ASYNC110 - it is a file
+                await asyncio.sleep(0.001)
+
+    async with vitals.shown():
+        await until_it_says("starting\n")
+        vitals.ready()
+        await until_it_says("ready\n")
+        vitals.ending("warm", restarts=False)
+        await until_it_says("ending\n")
+    assert not file.exists()
 
 
 class Kennel:

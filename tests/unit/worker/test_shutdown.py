@@ -112,6 +112,20 @@ async def test_a_hang_up_during_a_shutdown_restarts_nothing(
     assert not shutdown.restarts
 
 
+@pytest.mark.parametrize(
+    ("number", "exit_code"), [(signal.SIGTERM, 0), (signal.SIGINT, 1)], ids=["term", "int"]
+)
+async def test_who_asks_for_the_end_of_a_worker_that_is_to_restart_gets_it(
+    monkeypatch: pytest.MonkeyPatch, number: signal.Signals, exit_code: int
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    told, shutdown = await after(signal.SIGHUP, number)
+
+    assert told == [("warm", "SIGHUP"), ("warm", number.name)]
+    assert (shutdown.restarts, shutdown.exit_code) == (False, exit_code)
+    assert not shutdown.is_cold
+
+
 async def test_a_storm_of_signals_is_a_cold_shutdown() -> None:
     told, shutdown = await after(*(SIGNALS * 20))
 

@@ -34,18 +34,31 @@ class Vitals:
         self._state = state
         self._clock = clock
         self._systemd = systemd
+        self._changed = asyncio.Event()
         self.port: int | None = None
         """Where health is served, if it is."""
 
     def ready(self) -> None:
         """It takes messages from now on."""
         self._pulse.start()
+        self._changed.set()
         self._systemd.tell("READY=1", f"STATUS={self._options.hostname} takes messages")
 
-    def ending(self, how: str) -> None:
-        """It has been asked to end."""
+    def ending(self, how: str, *, restarts: bool) -> None:
+        """It has been asked to end.
+
+        Args:
+            restarts: Whether a new worker is to go on in this process. Then systemd hears of a
+                reload: what says that it stops is killed after ``TimeoutStopSec``.
+        """
         self._pulse.end()
-        self._systemd.tell("STOPPING=1", f"STATUS={how} shutdown")
+        self._changed.set()
+        if restarts:
+            # On Linux, where systemd is, this is the clock that it means.
+            now = int(self._clock.monotonic() * 1e6)
+            self._systemd.tell("RELOADING=1", f"MONOTONIC_USEC={now}", "STATUS=restarting")
+        else:
+            self._systemd.tell("STOPPING=1", f"STATUS={how} shutdown")
 
     @asynccontextmanager
     async def shown(self) -> AsyncGenerator[None]:
@@ -94,11 +107,22 @@ class Vitals:
                     if not complained:
                         logger.error("Cannot write the heartbeat to %s: %s", path, error)  # noqa: TRY400
                     complained = True
-                await self._clock.sleep(_BEAT)
+                await self._a_while()
         finally:
             for each in (path, draft):
                 with suppress(OSError):
                     each.unlink(missing_ok=True)
+
+    async def _a_while(self) -> None:
+        """Until the next beat is due, or there is something new to say."""
+        resting = asyncio.create_task(self._clock.sleep(_BEAT))
+        changing = asyncio.create_task(self._changed.wait())
+        try:
+            await asyncio.wait((resting, changing), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            resting.cancel()
+            changing.cancel()
+        self._changed.clear()
 
     async def _reassure(self, seconds: float) -> None:
         while True:
