@@ -29,6 +29,7 @@
     │   ├── DecodeError                 bytes that the serializer cannot read
     │   ├── QueueConflict               a queue exists with other properties
     │   ├── BatchError                  some items of a batch were refused
+    │   ├── NotBoundError               a queue or exchange has no channel to go over
     │   └── OperationalError            the broker cannot be reached
     │       └── BrokerUnavailable
     │           └── BrokerBlocked       it takes no messages at the moment
@@ -84,6 +85,7 @@ __all__ = [
     "InvalidSetting",
     "InvalidTaskError",
     "MaxRetriesExceededError",
+    "NotBoundError",
     "NotConfigured",
     "NotRegistered",
     "OperationalError",
@@ -333,6 +335,10 @@ class BatchError(UmbelError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class NotBoundError(UmbelError):
+    """A queue or an exchange is to do something, and has no channel to go over."""
 
 
 class OperationalError(UmbelError):

@@ -108,7 +108,12 @@ NAMES: dict[str, str] = {
     ),
     "kombu.log.get_logger": "umbel.utils.log:get_logger",
     "kombu.asynchronous.Hub": "umbel.worker.steps.hub:Hub",
-    **each("kombu.entity", Exchange="umbel:Exchange", Queue="umbel:Queue"),
+    **each(
+        "kombu.entity",
+        Exchange="umbel:Exchange",
+        Queue="umbel:Queue",
+        binding="umbel.model:Binding",
+    ),
     **each(
         "kombu.exceptions",
         ChannelError="umbel.exceptions:QueueConflict",
@@ -116,6 +121,7 @@ NAMES: dict[str, str] = {
         ContentDisallowed="umbel.exceptions:ContentDisallowed",
         DecodeError="umbel.exceptions:DecodeError",
         EncodeError="umbel.exceptions:EncodeError",
+        NotBoundError="umbel.exceptions:NotBoundError",
         OperationalError="umbel.exceptions:OperationalError",
         TimeoutError="builtins:TimeoutError",
     ),

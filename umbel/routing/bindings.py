@@ -138,6 +138,7 @@ _FIXED = (
     "expires",
     "message_ttl",
     "max_length",
+    "max_length_bytes",
     "max_priority",
     "queue_arguments",
 )

@@ -20,10 +20,12 @@ _NOTHING: Mapping[str, Any] = {}
 
 _FIELD_BY_OPTION = {
     **{name: name for name in ("durable", "exclusive", "auto_delete", "expires", "message_ttl")},
-    **{name: name for name in ("max_length", "max_priority", "alias", "routing_key")},
-    **{name: name for name in ("queue_arguments", "binding_arguments")},
+    **{name: name for name in ("max_length", "max_length_bytes", "max_priority", "alias")},
+    **{name: name for name in ("routing_key", "no_ack", "no_declare", "on_declared")},
+    **{name: name for name in ("queue_arguments", "binding_arguments", "consumer_arguments")},
     **{f"queue_{name}": name for name in ("durable", "exclusive", "auto_delete", "expires")},
-    **{f"queue_{name}": name for name in ("message_ttl", "max_length", "max_priority")},
+    **{f"queue_{name}": name for name in ("message_ttl", "max_length", "max_length_bytes")},
+    "queue_max_priority": "max_priority",
     "binding_key": "routing_key",
 }
 """What a queue's mapping may say, and which field of a queue it is."""
@@ -33,11 +35,12 @@ _EXCHANGE_FIELD_BY_OPTION = {
     "exchange_durable": "durable",
     "exchange_auto_delete": "auto_delete",
     "exchange_arguments": "arguments",
+    "exchange_passive": "passive",
     "delivery_mode": "delivery_mode",
 }
 
-_UNUSED = frozenset({"consumer_arguments", "no_ack", "no_declare", "passive", "exchange_passive"})
-"""Accepted: how a worker consumes is its own business."""
+_UNUSED = frozenset({"passive"})
+"""Accepted, as Celery does: queues have no such thing."""
 
 
 def as_exchange(exchange: Any) -> Exchange | None:
@@ -51,9 +54,11 @@ def as_exchange(exchange: Any) -> Exchange | None:
     return Exchange(
         str(exchange.name),
         str(exchange.type or "direct"),
+        passive=bool(getattr(exchange, "passive", False)),
+        no_declare=bool(getattr(exchange, "no_declare", False)),
         durable=bool(exchange.durable),
         auto_delete=bool(exchange.auto_delete),
-        delivery_mode=_delivery_mode(exchange.delivery_mode),
+        delivery_mode=exchange.delivery_mode,
         arguments=exchange.arguments or _NOTHING,
     )
 
@@ -65,23 +70,20 @@ def as_queue(queue: Any) -> Queue:
         ImproperlyConfigured: It is none of these.
 
     >>> as_queue("mail").exchange
-    Exchange(name='mail', type='direct', durable=True, auto_delete=False, delivery_mode=None, \
-arguments={})
+    Exchange(name='mail', type='direct')
     """
     if isinstance(queue, Queue):
-        return queue
+        return queue.unbound()
     if isinstance(queue, str):
         return Queue(queue, Exchange(queue), queue)
     if not hasattr(queue, "name") or not hasattr(queue, "exchange"):
         raise ImproperlyConfigured(f"{queue!r} is not a queue: expected a name or a Queue")
-    arguments = dict(getattr(queue, "queue_arguments", None) or _NOTHING)
-    if getattr(queue, "max_length_bytes", None) is not None:
-        arguments.setdefault("x-max-length-bytes", queue.max_length_bytes)
     given = {
         name: getattr(queue, name)
         for name in (
             *("durable", "exclusive", "auto_delete", "expires", "message_ttl", "max_length"),
-            *("max_priority", "alias", "binding_arguments"),
+            *("max_length_bytes", "max_priority", "alias", "queue_arguments", "no_ack"),
+            *("binding_arguments", "consumer_arguments", "no_declare", "on_declared"),
         )
         if getattr(queue, name, None) is not None
     }
@@ -90,7 +92,6 @@ arguments={})
         as_exchange(queue.exchange),
         str(getattr(queue, "routing_key", None) or ""),
         bindings=_bindings(getattr(queue, "bindings", None) or ()),
-        queue_arguments=arguments,
         **given,
     )
 
@@ -121,8 +122,6 @@ def queue_from_dict(name: str, options: Mapping[str, Any]) -> Queue:
     fields["routing_key"] = fields.get("routing_key") or name
     exchange = as_exchange(options.get("exchange"))
     given = {field: value for field, value in exchange_fields.items() if value is not None}
-    if "delivery_mode" in given:
-        given["delivery_mode"] = _delivery_mode(given["delivery_mode"])
     if exchange is not None and given:
         exchange = replace(exchange, **given)
     present = {field: value for field, value in fields.items() if value is not None}
@@ -138,10 +137,6 @@ def _bindings(bindings: Iterable[Any]) -> tuple[Binding, ...]:
             made.append(Binding(exchange, key, binding.arguments or _NOTHING))
     # kombu keeps them in a set: every process is to declare them in the same order.
     return tuple(sorted(made, key=lambda one: (one.exchange.name, one.routing_key)))
-
-
-def _delivery_mode(value: Any) -> int | None:
-    return {"transient": 1, "persistent": 2}[value] if isinstance(value, str) else value
 
 
 class Queues(dict[str, Queue]):

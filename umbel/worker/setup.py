@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from umbel.signals import celeryd_after_setup
 
 if TYPE_CHECKING:
     from umbel.model import Queue
+    from umbel.protocols import Broker
     from umbel.worker.worker import Worker
 
-__all__ = ["queues_of"]
+__all__ = ["declare_queues", "queues_of"]
+
+
+async def declare_queues(broker: Broker, queues: Sequence[Queue]) -> None:
+    """Make queues exist, and tell those who want to know (``Queue(on_declared=…)``)."""
+    await broker.declare(queues)
+    for queue in queues:
+        if queue.on_declared is not None:
+            stats = (await broker.stats([queue.name]))[queue.name]
+            queue.on_declared(queue.name, stats.ready, 0)
 
 
 def queues_of(worker: Worker) -> list[Queue]:

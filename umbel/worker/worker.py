@@ -39,7 +39,7 @@ from umbel.worker.revoking.revocations import Revocations
 from umbel.worker.revoking.statedb import StateFile
 from umbel.worker.settling.aftermath import Aftermaths
 from umbel.worker.settling.patience import Patience
-from umbel.worker.setup import queues_of
+from umbel.worker.setup import declare_queues, queues_of
 from umbel.worker.shutdown import How, Shutdown
 from umbel.worker.state import State
 
@@ -369,7 +369,7 @@ class Worker:
         # What follows a task may go to queues that another worker consumes.
         consumed = {queue.name for queue in queues}
         others = [queue for queue in self.app.router.bound() if queue.name not in consumed]
-        await broker.declare([*queues, *others])
+        await declare_queues(broker, [*queues, *others])
         if self.options.purge:
             count = await broker.purge([queue.name for queue in queues])
             self._say(f"purge: erased {count} messages from the queues.")

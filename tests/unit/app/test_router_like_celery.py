@@ -180,7 +180,15 @@ def test_the_router_of_the_facade_answers_as_celerys(routes: Any, options: Any) 
 
 
 def test_kombus_queues_and_ours_come_to_the_same() -> None:
+    more: dict[str, Any] = {
+        "consumer_arguments": {"x-priority": 3},
+        "no_ack": True,
+        "no_declare": True,
+    }
     pairs = [
+        (kombu.Queue("d", **more), Queue("d", Exchange("celery"), "celery", **more)),
+        (kombu.Queue("e", kombu.Exchange("e", "topic", passive=True, delivery_mode=1), "e"),
+         Queue("e", Exchange("e", "topic", passive=True, delivery_mode=1), "e")),
         (kombu.Queue("a", kombu.Exchange("x", "topic", durable=False), "a.#", durable=False,
                      expires=5.0, message_ttl=6.0, max_length=7, max_priority=8,
                      queue_arguments={"x-a": 1}, exclusive=True, auto_delete=True, alias="al"),
@@ -188,7 +196,7 @@ def test_kombus_queues_and_ours_come_to_the_same() -> None:
                expires=5.0, message_ttl=6.0, max_length=7, max_priority=8,
                queue_arguments={"x-a": 1}, exclusive=True, auto_delete=True, alias="al")),
         (kombu.Queue("b", max_length_bytes=9),
-         Queue("b", Exchange("celery"), "celery", queue_arguments={"x-max-length-bytes": 9})),
+         Queue("b", Exchange("celery"), "celery", max_length_bytes=9)),
         (kombu.Queue("c", kombu.Exchange("h", "headers"), "k", binding_arguments={"x": 1}),
          Queue("c", Exchange("h", "headers"), "k", binding_arguments={"x": 1})),
     ]  # fmt: skip

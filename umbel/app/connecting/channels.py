@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from msgspec.structs import replace
+
 from umbel.app.connecting.received import Consumer, Received
 from umbel.app.sending.ids import new_id
 from umbel.exceptions import OperationalError, UmbelError
@@ -200,7 +202,7 @@ class Channel:
 
     def basic_consume(
         self,
-        queue: str,
+        queue: str | Queue,
         no_ack: bool = False,
         callback: Callable[[Any], object] | None = None,
         consumer_tag: str | None = None,
@@ -208,7 +210,8 @@ class Channel:
     ) -> str:
         """Receive from a queue; returns what :meth:`basic_cancel` takes."""
         tag = consumer_tag or new_id()
-        consumer = Consumer(self, Queue(queue), no_ack=no_ack, on_message=callback)
+        source = queue if isinstance(queue, Queue) else Queue(queue)
+        consumer = Consumer(self, source, no_ack=no_ack, on_message=callback)
         self._consumer_by_tag[tag] = consumer
         consumer.consume()
         return tag
@@ -246,8 +249,8 @@ class BoundQueue:
 
     def __init__(self, queue: Queue, channel: Channel) -> None:
         if not queue.name:
-            queue = Queue(f"amq.gen-{new_id()}", queue.exchange, queue.routing_key, exclusive=True)
-        self.queue = queue
+            queue = replace(queue, name=f"amq.gen-{new_id()}", exclusive=True)
+        self.queue = queue.unbound()
         self.channel = channel
 
     def __getattr__(self, name: str) -> Any:
@@ -258,7 +261,10 @@ class BoundQueue:
 
     def declare(self, nowait: bool = False, channel: Any = None) -> str:
         """Make it and its bindings exist; returns its name."""
-        self.channel.declare(self.queue)
+        if not self.queue.no_declare:
+            self.channel.declare(self.queue)
+            if self.queue.on_declared is not None:
+                self.queue.on_declared(*self.channel.queue_declare(self.queue.name, passive=True))
         return self.queue.name
 
     def queue_declare(
@@ -271,7 +277,8 @@ class BoundQueue:
 
     def get(self, no_ack: bool | None = None, accept: Any = None) -> Received | None:
         """Take a message, if there is one."""
-        return self.channel.basic_get(self.queue.name, no_ack=bool(no_ack), accept=accept)
+        silent = self.queue.no_ack if no_ack is None else no_ack
+        return self.channel.basic_get(self.queue.name, no_ack=silent, accept=accept)
 
     def purge(self, nowait: bool = False) -> int:
         """Drop every message that nobody holds; returns how many."""
@@ -303,9 +310,8 @@ class BoundQueue:
         nowait: bool = False,
     ) -> str:
         """Receive from it; ``callback`` is called with each message."""
-        return self.channel.basic_consume(
-            self.queue.name, bool(no_ack), callback, consumer_tag or None
-        )
+        silent = self.queue.no_ack if no_ack is None else no_ack
+        return self.channel.basic_consume(self.queue, silent, callback, consumer_tag or None)
 
     def cancel(self, consumer_tag: str) -> None:
         """Receive no more."""
@@ -330,15 +336,23 @@ class BoundExchange:
     def declare(self, nowait: bool = False, passive: bool = False, channel: Any = None) -> None:
         """Make it exist: where queues are bound to it, that is all there is to an exchange;
         RabbitMQ has exchanges without queues."""
-        if self.channel.connection.transport.driver_type == "amqp" and self.exchange.name:
+        is_needed = bool(self.exchange.name) and not self.exchange.no_declare
+        if is_needed and self.channel.connection.transport.driver_type == "amqp":
             self.channel.connection.ask(
                 lambda console: console.declare_exchange(
                     self.exchange.name,
                     self.exchange.type,
-                    passive=passive,
+                    passive=passive or self.exchange.passive,
                     durable=self.exchange.durable,
                     auto_delete=self.exchange.auto_delete,
                 )
+            )
+
+    def delete(self, if_unused: bool = False, nowait: bool = False) -> None:
+        """Have it exist no more, where it exists without queues: on RabbitMQ."""
+        if self.channel.connection.transport.driver_type == "amqp":
+            self.channel.connection.ask(
+                lambda console: console.delete_exchange(self.exchange.name, if_unused=if_unused)
             )
 
     def publish(self, message: Any, routing_key: str | None = None, **options: Any) -> None:

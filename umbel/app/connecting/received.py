@@ -143,14 +143,14 @@ class Consumer:
             on_message: Called with the message, instead of ``callbacks``.
             on_decode_error: Called with a message that cannot be read, and why.
             accept: The kinds of content that may be read: JSON, unless given.
-            no_ack: Whether messages are done with when they are received.
+            no_ack: Whether messages are done with when they are received; None: as the queue says.
         """
         self.channel = getattr(channel, "default_channel", channel)
         given = cast("Iterable[Any]", queues or ())
         if not isinstance(queues, list | tuple | set | None):
             given = (queues,)
         self.queues = [as_queue(queue) for queue in given]
-        self.no_ack = bool(no_ack)
+        self.no_ack = no_ack
         self.callbacks = list(callbacks or ())
         self.on_decode_error = on_decode_error
         self.on_message = on_message
@@ -224,6 +224,12 @@ class Consumer:
         """How many messages to have at a time."""
         self.prefetch_count = prefetch_count
 
+    def _is_done_with(self, queue: str) -> bool:
+        """Whether a message of that queue is done with when it is received."""
+        if self.no_ack is not None:
+            return self.no_ack
+        return any(each.no_ack for each in self.queues if each.name == queue)
+
     def receive(self, body: Any, message: Any) -> None:
         """Have the callbacks called."""
         for callback in self.callbacks:
@@ -231,7 +237,7 @@ class Consumer:
 
     def take(self, message: Received) -> None:
         """Have somebody see to a message."""
-        if self.no_ack:
+        if self._is_done_with(message.delivery.queue):
             message.ack()
         if self.on_message is not None:
             self.on_message(message)

@@ -183,7 +183,7 @@ class Router:
 
     def way(
         self, queue: Any, exchange: Any, routing_key: str | None, exchange_type: str | None = None
-    ) -> tuple[str, str, int | None]:
+    ) -> tuple[str, str, int | str | None]:
         """The exchange and routing key to publish with, and the exchange's delivery mode.
 
         Args:

@@ -370,7 +370,11 @@ class Consumer:
                 methods.append(commands.Basic.Cancel(consumer_tag=old.tag))
             methods += (
                 commands.Basic.Qos(prefetch_count=size),
-                Consume(queue=queue, consumer_tag=window.tag),
+                Consume(
+                    queue=queue,
+                    consumer_tag=window.tag,
+                    arguments=self._topology.consumer_arguments(queue),
+                ),
             )
         if methods:
             await channel.call(*methods)

@@ -53,6 +53,8 @@ def arguments_of(queue: Queue) -> dict[str, Any]:
         arguments["x-message-ttl"] = round(queue.message_ttl * 1000)
     if queue.max_length is not None:
         arguments["x-max-length"] = queue.max_length
+    if queue.max_length_bytes is not None:
+        arguments["x-max-length-bytes"] = queue.max_length_bytes
     if queue.max_priority is not None:
         arguments["x-max-priority"] = queue.max_priority
     arguments.update(queue.queue_arguments)
@@ -177,6 +179,11 @@ class Topology:
         self._exchanges.add(exchange)
         return True
 
+    def consumer_arguments(self, queue: str) -> dict[str, Any]:
+        """What somebody has said of who consumes from a queue."""
+        known = self._queue_by_name.get(queue)
+        return dict(known.consumer_arguments) if known is not None else {}
+
     async def count(self, queue: str) -> int | None:
         """How many messages are ready in a queue; None when there is no such queue."""
         try:
@@ -256,6 +263,9 @@ class Topology:
         ]
         if queue.exchange is not None:
             ways.insert(0, (queue.exchange, queue.key, queue.binding_arguments))
+        if queue.no_declare:
+            await self._find(name)
+            return
         methods: list[Frame] = [
             DeclareQueue(
                 queue=name,
@@ -269,7 +279,8 @@ class Topology:
         for exchange, key, arguments in ways:
             if not exchange.name:
                 continue
-            if exchange.name not in declared and not exchange.name.startswith("amq."):
+            is_declared = exchange.name in declared or exchange.no_declare
+            if not is_declared and not exchange.name.startswith("amq."):
                 methods.append(declaration_of(exchange))
             declared.add(exchange.name)
             methods.append(
@@ -292,6 +303,14 @@ class Topology:
         self._existing.add(name)
         self._exchanges |= declared
 
+    async def _find(self, name: str) -> None:
+        if await self.count(name) is None:
+            raise OperationalError(
+                f"queue {name!r} is said to exist (no_declare=True), and RabbitMQ has none of that "
+                "name. Make it, or drop no_declare."
+            )
+        self._existing.add(name)
+
     def refused(self, exc: ChannelClosed) -> Exception:
         """What callers see when RabbitMQ closed the channel over something."""
         return OperationalError(str(self._client.failure(f"refuses: {exc}")))
@@ -302,6 +321,7 @@ def declaration_of(exchange: Exchange) -> Frame:
     return DeclareExchange(
         exchange=exchange.name,
         exchange_type=exchange.type,
+        passive=exchange.passive,
         durable=exchange.durable,
         auto_delete=exchange.auto_delete,
         arguments=cast("dict[str, Any]", exchange.arguments),

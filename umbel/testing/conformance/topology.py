@@ -40,7 +40,9 @@ class TopologyContract:
     async def test_a_direct_exchange_goes_by_the_whole_key(self, broker: Broker) -> None:
         exchange = Exchange("post")
         more = (Binding(exchange, "parcel"),)
-        await broker.declare([Queue("a", exchange, "letter", more), Queue("b", exchange, "letter")])
+        await broker.declare(
+            [Queue("a", exchange, "letter", bindings=more), Queue("b", exchange, "letter")]
+        )
 
         for key in ("letter", "parcel"):
             await broker.publish([message(key, exchange="post", routing_key=key)])
