@@ -26,7 +26,7 @@ from umbel.wire.results import ResultCodec
 if TYPE_CHECKING:
     from umbel.app.base import Umbel
     from umbel.app.configuring.settings import Settings
-    from umbel.app.connecting.drivers import Replies
+    from umbel.app.connecting.drivers import Access, Replies
     from umbel.canvas.composing import Composer
     from umbel.model import Message, Queue, ResultRecord
     from umbel.protocols import Broker, Fanout, ResultBackend, Runner, ScheduleStore
@@ -156,15 +156,8 @@ class Equipment(Workflows):
     def broker_elsewhere(self) -> Callable[[], Broker]:
         """What makes such a client in another process, to hold on to what one here has on loan.
         It can be sent there if the transport options can."""
-        return partial(
-            drivers.make_broker,
-            self.broker_read_url,
-            clock=SystemClock(),
-            lease=self.conf.worker_lease,
-            options=broker_options(self.conf),
-            project=self.project,
-            connect_timeout=connect_timeout(self.conf),
-        )
+        access = self._broker_access(self.broker_read_url)._replace(clock=SystemClock())
+        return partial(drivers.make_broker, access, lease=self.conf.worker_lease)
 
     def make_console(self) -> Any:
         """What ``umbel amqp`` speaks with, not opened yet.
@@ -172,12 +165,7 @@ class Equipment(Workflows):
         Raises:
             ImproperlyConfigured: The broker has no such thing.
         """
-        return drivers.make_console(
-            self.broker_url,
-            clock=self.wall_clock,
-            options=broker_options(self.conf),
-            connect_timeout=connect_timeout(self.conf),
-        )
+        return drivers.make_console(self._broker_access(self.broker_url))
 
     def _make_producer_broker(self) -> Broker:
         # Repeating is the producer's own policy: only one of the two may insist.
@@ -186,17 +174,22 @@ class Equipment(Workflows):
     def _broker_at(self, url: str, *, max_retries: int, replies: Replies | None = None) -> Broker:
         conf = self.conf
         return drivers.make_broker(
-            url,
-            clock=self.wall_clock,
+            self._broker_access(url, max_retries=max_retries),
             lease=conf.worker_lease,
             keep_dead=Retention(count=conf.dead_letters_max, seconds=conf.dead_letters_expires),
-            options=broker_options(conf),
-            project=self.project,
-            connect_timeout=connect_timeout(conf),
-            max_retries=max_retries,
             make_queue=lambda name: self.router.select([name])[0],
             exchange_type=self.router.exchange_type,
             replies=replies,
+        )
+
+    def _broker_access(self, url: str, *, max_retries: int = 0) -> Access:
+        return drivers.Access(
+            url,
+            clock=self.wall_clock,
+            options=broker_options(self.conf),
+            project=self.project,
+            connect_timeout=connect_timeout(self.conf),
+            max_retries=max_retries,
         )
 
     def _make_schedules(self, broker: Broker | None) -> ScheduleStore | None:
@@ -211,14 +204,7 @@ class Equipment(Workflows):
         Args:
             url: The broker beside which it runs; None: where tasks are sent to.
         """
-        return drivers.make_fanout(
-            url or self.broker_url,
-            clock=self.wall_clock,
-            options=broker_options(self.conf),
-            project=self.project,
-            connect_timeout=connect_timeout(self.conf),
-            max_retries=1,
-        )
+        return drivers.make_fanout(self._broker_access(url or self.broker_url, max_retries=1))
 
     @property
     def _replies(self) -> Replies | None:
@@ -242,13 +228,7 @@ class Equipment(Workflows):
         """A result backend client, not opened yet."""
         replies = self._replies
         if replies is not None:
-            return drivers.make_rpc_backend(
-                self.broker_url,
-                replies,
-                clock=self.wall_clock,
-                options=broker_options(self.conf),
-                connect_timeout=connect_timeout(self.conf),
-            )
+            return drivers.make_rpc_backend(self._broker_access(self.broker_url), replies)
         if self.foreign_backend is not None:
             return drivers.make_legacy_backend(
                 self._make_own_backend,
@@ -272,10 +252,7 @@ class Equipment(Workflows):
         conf = self.conf
         kept = conf.result_chord_expires
         return drivers.make_backend(
-            url,
-            clock=self.wall_clock,
-            options=options,
-            project=self.project,
+            drivers.Access(url, clock=self.wall_clock, options=options, project=self.project),
             chord_expires=_seconds(conf.result_expires if kept is None else kept) or 0.0,
         )
 

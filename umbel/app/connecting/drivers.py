@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_URL",
     "DISABLED",
+    "Access",
     "Replies",
     "driver_of",
     "is_own",
@@ -74,6 +75,36 @@ _Role = Literal["broker", "backend", "fanout"]
 
 _SENDING_DRIVERS = {"rabbitmq"}
 """Those that can carry results as messages."""
+
+
+class Access(NamedTuple):
+    """Where a server is, and how its client gets there; it can be sent to another process if the
+    options can."""
+
+    url: str
+    clock: Clock
+    options: Mapping[str, Any]
+    """``broker_transport_options``, or those of the result backend."""
+    project: str
+    """Names the default database (:func:`~umbel.app.connecting.urls.default_database`)."""
+    connect_timeout: float = 4.0
+    """Seconds."""
+    max_retries: int | None = 0
+    """Connection attempts after the first one has failed; None: for ever."""
+
+    def of_server(self) -> dict[str, Any]:
+        """What clients of servers are made with, besides the URL."""
+        return {
+            "clock": self.clock,
+            "transport_options": self.options,
+            "connect_timeout": self.connect_timeout,
+            "max_retries": self.max_retries,
+        }
+
+    def of_file(self) -> dict[str, Any]:
+        """What clients of a database file are made with, besides its path."""
+        durability = {name: self.options[name] for name in ("synchronous",) if name in self.options}
+        return {"clock": self.clock, **durability}
 
 
 class Replies(NamedTuple):
@@ -163,156 +194,115 @@ def make_mailbox(broker_url: str, name: str, expires: float | None) -> Any:
     return _load(driver, "mailbox").Mailbox(name, expires)
 
 
-def make_rpc_backend(
-    broker_url: str,
-    replies: Replies,
-    *,
-    clock: Clock,
-    options: Mapping[str, Any],
-    connect_timeout: float = 4.0,
-    max_retries: int = 0,
-) -> ResultBackend:
+def make_rpc_backend(access: Access, replies: Replies) -> ResultBackend:
     """What sends results over the broker, and receives them; see :func:`make_broker`."""
     serializer = registry.serializer(replies.serializer)
-    backend: ResultBackend = _load(driver_of(broker_url), "rpc").RpcBackend(
-        broker_url,
-        clock=clock,
+    backend: ResultBackend = _load(driver_of(access.url), "rpc").RpcBackend(
+        access.url,
         mailbox=replies.mailbox,
         persistent=replies.persistent,
         content_type=serializer.content_type,
         content_encoding=serializer.content_encoding,
-        transport_options=options,
-        connect_timeout=connect_timeout,
-        max_retries=max_retries,
+        **access.of_server(),
     )
     return backend
 
 
-def make_console(
-    url: str, *, clock: Clock, options: Mapping[str, Any], connect_timeout: float
-) -> Any:
+def make_console(access: Access) -> Any:
     """What says single methods of AMQP to the broker, not opened yet; see :func:`make_broker`.
 
     Raises:
         ImproperlyConfigured: The broker does not speak AMQP.
     """
-    driver = driver_of(url)
+    driver = driver_of(access.url)
     if driver != "rabbitmq":
         raise ImproperlyConfigured(
-            f"{safe_url(url)} does not speak AMQP: this is for RabbitMQ. 'umbel purge', "
+            f"{safe_url(access.url)} does not speak AMQP: this is for RabbitMQ. 'umbel purge', "
             "'umbel list bindings' and 'umbel dead' work with every broker."
         )
     return _load(driver, "console").Console(
-        url, clock=clock, transport_options=options, connect_timeout=connect_timeout
+        access.url,
+        clock=access.clock,
+        transport_options=access.options,
+        connect_timeout=access.connect_timeout,
     )
 
 
 def make_broker(
-    url: str,
+    access: Access,
     *,
-    clock: Clock,
     lease: float,
-    options: Mapping[str, Any],
-    project: str,
     keep_dead: Retention | None = None,
-    connect_timeout: float = 4.0,
-    max_retries: int | None = 0,
     make_queue: Callable[[str], Queue] | None = None,
     exchange_type: Callable[[str], str | None] = lambda _: None,
     replies: Replies | None = None,
 ) -> Broker:
-    """A broker client for ``url``, not opened yet; it belongs to the loop that opens it.
+    """A broker client, not opened yet; it belongs to the loop that opens it.
 
     Args:
         lease: Seconds a message is ours before it must be renewed.
         keep_dead: Which dead letters are kept; None: as many as the driver says.
-        options: ``broker_transport_options``.
-        project: Names the default database (:func:`~umbel.app.connecting.urls.default_database`).
-        connect_timeout: Seconds.
-        max_retries: Connection attempts after the first one has failed; None: for ever.
         make_queue: What a queue is like that is published to or consumed from and does not
             exist, for brokers that must be told.
         exchange_type: The type of an exchange, as far as the configuration says, for brokers that
             have no exchanges of their own.
         replies: How the results of what is published come back, where they are messages.
     """
+    url = access.url
     driver = driver_of(url)
     module = _load(driver, "broker")
     kept = {} if keep_dead is None else {"keep_dead": keep_dead}
     if driver == "memory":
         store = _load("memory", "store").store_of(url)
-        broker: Broker = module.MemoryBroker(store, clock=clock, lease=lease, **kept)
+        broker: Broker = module.MemoryBroker(store, clock=access.clock, lease=lease, **kept)
     elif driver == "sqlite":
-        path = database_of(url, project)
-        broker = module.SQLiteBroker(path, clock=clock, lease=lease, **kept, **_sqlite(options))
+        path = database_of(url, access.project)
+        broker = module.SQLiteBroker(path, lease=lease, **kept, **access.of_file())
     elif driver == "rabbitmq":
         broker = module.RabbitMQBroker(
             url,
-            clock=clock,
-            transport_options=options,
-            connect_timeout=connect_timeout,
-            max_retries=max_retries,
+            **access.of_server(),
             **kept,
             **({} if make_queue is None else {"make_queue": make_queue}),
             **({} if replies is None else {"replies": replies.mailbox.queue}),
         )
     else:
+        # Celery's default; by itself the driver serves the first queue first.
+        in_turn = {"queue_order_strategy": "round_robin", **access.options}
         broker = module.RedisBroker(
             url,
-            clock=clock,
             lease=lease,
-            **kept,
-            # Celery's default; by itself the driver serves the first queue first.
-            transport_options={"queue_order_strategy": "round_robin", **options},
-            connect_timeout=connect_timeout,
-            max_retries=max_retries,
             exchange_type=exchange_type,
+            **kept,
+            **access._replace(options=in_turn).of_server(),
         )
     return broker
 
 
-def make_fanout(
-    url: str,
-    *,
-    clock: Clock,
-    options: Mapping[str, Any],
-    project: str,
-    connect_timeout: float = 4.0,
-    max_retries: int = 0,
-) -> Fanout:
-    """What carries remote control and events beside the tasks of the broker at ``url``; see
+def make_fanout(access: Access) -> Fanout:
+    """What carries remote control and events beside the tasks of the broker; see
     :func:`make_broker`."""
-    driver = driver_of(url)
+    driver = driver_of(access.url)
     module = _load(driver, "fanout")
     if driver == "memory":
-        store = _load("memory", "store").store_of(url)
+        store = _load("memory", "store").store_of(access.url)
         fanout: Fanout = module.MemoryFanout(store.topics)
     elif driver == "sqlite":
-        path = database_of(url, project)
-        fanout = module.SQLiteFanout(path, clock=clock, **_sqlite(options))
+        path = database_of(access.url, access.project)
+        fanout = module.SQLiteFanout(path, **access.of_file())
     else:
         made = {"redis": "RedisFanout", "rabbitmq": "RabbitMQFanout"}[driver]
-        fanout = getattr(module, made)(
-            url,
-            clock=clock,
-            transport_options=options,
-            connect_timeout=connect_timeout,
-            max_retries=max_retries,
-        )
+        fanout = getattr(module, made)(access.url, **access.of_server())
     return fanout
 
 
-def make_backend(
-    url: str,
-    *,
-    clock: Clock,
-    options: Mapping[str, Any],
-    project: str,
-    connect_timeout: float = 4.0,
-    max_retries: int | None = 0,
-    chord_expires: float = 86_400.0,
-) -> ResultBackend:
-    """A result backend client for ``url``, not opened yet; see :func:`make_broker`."""
+def make_backend(access: Access, *, chord_expires: float = 86_400.0) -> ResultBackend:
+    """A result backend client, not opened yet; see :func:`make_broker`.
+
+    Args:
+        chord_expires: Seconds that is kept what counts a chord's members; 0: for ever.
+    """
+    url = access.url
     if url == DISABLED:
         backend: ResultBackend = importlib.import_module(
             "umbel.app.connecting.no_results"
@@ -328,19 +318,12 @@ def make_backend(
     module = _load(driver, "backend")
     if driver == "memory":
         store = _load("memory", "store").store_of(url)
-        backend = module.MemoryBackend(store, clock=clock)
+        backend = module.MemoryBackend(store, clock=access.clock)
     elif driver == "sqlite":
-        path = database_of(url, project)
-        backend = module.SQLiteBackend(path, clock=clock, **_sqlite(options))
+        path = database_of(url, access.project)
+        backend = module.SQLiteBackend(path, **access.of_file())
     else:
-        backend = module.RedisBackend(
-            url,
-            clock=clock,
-            transport_options=options,
-            connect_timeout=connect_timeout,
-            max_retries=max_retries,
-            chord_expires=chord_expires,
-        )
+        backend = module.RedisBackend(url, chord_expires=chord_expires, **access.of_server())
     return backend
 
 
@@ -377,7 +360,3 @@ def _load(driver: str, role: str) -> Any:
             f"Install it with: pip install 'umbel[{extra}]'"
         )
         raise ImproperlyConfigured(message) from error
-
-
-def _sqlite(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: options[name] for name in ("synchronous",) if name in options}

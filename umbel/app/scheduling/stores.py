@@ -36,14 +36,14 @@ def schedule_store(
     """
     url = conf.beat_schedule_store
     if url:
-        made = drivers.make_broker(
+        access = drivers.Access(
             url,
             clock=clock,
-            lease=conf.worker_lease,
             options=broker_options(conf),
             project=project,
             connect_timeout=connect_timeout(conf),
         )
+        made = drivers.make_broker(access, lease=conf.worker_lease)
         if not isinstance(made, KeepsSchedules):
             message = (
                 f"beat_schedule_store={safe_url(url)!r}: {drivers.driver_of(url)} keeps "
