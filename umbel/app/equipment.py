@@ -44,6 +44,11 @@ class Equipment(Workflows):
         return retries if self.conf.result_backend_always_retry else 0
 
     @property
+    def signed_only(self) -> bool:
+        """Whether only signed messages are read, so that others are not believed."""
+        return list(self.conf.accept_content or ()) == ["auth"]
+
+    @property
     def accept(self) -> frozenset[str]:
         """The content types that messages may have."""
         return self._derive(

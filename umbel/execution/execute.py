@@ -14,6 +14,7 @@ from typing import Any
 
 from umbel.canvas import endings, follow_up
 from umbel.exceptions import (
+    ContentDisallowed,
     DecodeError,
     EncodeError,
     Ignore,
@@ -154,19 +155,17 @@ def _understand(request: Request, task: Prepared, tools: Tools) -> Run | Rejecte
     started = tools.clock.monotonic()
     try:
         body = read_body(request, accept=tools.accept, limit=tools.limit)
-    except (DecodeError, InvalidTaskError, TooLarge) as error:
+    except (DecodeError, InvalidTaskError, TooLarge, ContentDisallowed) as error:
         return _unreadable(request, error, tools.codec.failed(request, error, None))
     except SecurityError as error:
-        # Who sends what is refused gets no answer: there is no telling what it is.
-        return _unreadable(request, error, tools.codec.failed(request, error, None), keeps=False)
+        # Who signs for nobody we trust is not to end a task, or a chord, by naming it.
+        return _unreadable(request, error, None)
     asked = request.ignore_result
     ignores = task.options.ignore_result if asked is None else asked
     return Run(request, task.task, tools, body, started, ignores, not ignores)
 
 
-def _unreadable(
-    request: Request, error: Exception, record: ResultRecord, *, keeps: bool = True
-) -> Rejected:
+def _unreadable(request: Request, error: Exception, record: ResultRecord | None) -> Rejected:
     logger.error(
         "Task %s[%s] rejected, its message cannot be read: %s", request.task, request.id, error
     )
@@ -174,9 +173,9 @@ def _unreadable(
     return Rejected(
         key=request.key,
         requeue=False,
-        record=record if keeps else None,
+        record=record,
         reason=reason,
-        arrivals=endings.unread(request.message, record),
+        arrivals=() if record is None else endings.unread(request.message, record),
     )
 
 

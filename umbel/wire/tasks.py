@@ -15,9 +15,11 @@ import msgspec
 
 from umbel.clock import SystemClock
 from umbel.exceptions import (
+    ContentDisallowed,
     DecodeError,
     InvalidTaskError,
     SecurityError,
+    TooLarge,
 )
 from umbel.model import Delivery, Message, Request
 from umbel.protocols.clock import Clock
@@ -33,7 +35,7 @@ from umbel.wire.body import (
 )
 from umbel.wire.call import Call
 
-__all__ = ["Body", "decode", "encode", "next_try", "read_body"]
+__all__ = ["Body", "decode", "encode", "identified", "next_try", "read_body"]
 
 _LONGEST_NAME = 1024
 """Characters in a task's name or id; what is longer is no name, and no database key."""
@@ -43,6 +45,7 @@ _FOREVER = 1e9
 """Seconds, thirty years; operating systems refuse timers that are much longer."""
 
 _UNLIMITED = (None, None)
+_NO_TASK = "no task in the headers"
 
 _SYSTEM = SystemClock()
 
@@ -121,13 +124,15 @@ def decode(
         tell: See :attr:`Request.tell`.
 
     Raises:
+        ContentDisallowed: The content type is not among ``accept``.
         InvalidTaskError: The message is none of a task; says why, in one sentence.
+        SecurityError: It is of protocol 1, and its signature is not valid.
     """
     message = delivery.message
     if delivery.defect is not None:
         raise InvalidTaskError(delivery.defect)
     if message.content_type not in accept:
-        raise InvalidTaskError(
+        raise ContentDisallowed(
             f"refused content of type {message.content_type!r:.80}: "
             f"accept_content allows {', '.join(sorted(accept)) or 'nothing'}."
         )
@@ -176,6 +181,43 @@ def decode(
     if limits != _UNLIMITED or needed.retries or eta is not None or expires is not None:
         return _as_asked(request, needed, limits)
     return request
+
+
+def identified(delivery: Delivery, *, key: int) -> Request | None:
+    """What a message that :func:`decode` refuses says all the same: which task it is of, and where
+    that stands in a workflow. None: not even that.
+
+    It must not be run: what else it asks for is left out.
+    """
+    message = delivery.message
+    if delivery.defect is not None:
+        return None
+    try:
+        found = headers.read(message)
+    except DecodeError:
+        found = {}
+    id_ = _readable(found.get("id")) or _readable(message.id)
+    if id_ is None:
+        return None
+    ignores = found.get("ignore_result")
+    return Request(
+        key=key,
+        id=id_,
+        task=_readable(found.get("task")) or "unknown",
+        message=message,
+        queue=delivery.queue,
+        root_id=_readable(found.get("root_id")),
+        parent_id=_readable(found.get("parent_id")),
+        group_id=_readable(found.get("group")),
+        ignore_result=ignores if isinstance(ignores, bool) else None,
+    )
+
+
+def _readable(value: object) -> str | None:
+    try:
+        return _name("", value)
+    except InvalidTaskError:
+        return None
 
 
 def _as_asked(
@@ -290,10 +332,10 @@ def _document_of_protocol_1(
 ) -> Mapping[Any, Any]:
     try:
         document = load(message, accept=accept, limit=limit)
-    except (DecodeError, SecurityError) as error:
-        raise InvalidTaskError(
-            f"no task in the headers, and an unreadable body: {error}"
-        ) from error
+    except (DecodeError, TooLarge) as error:
+        raise InvalidTaskError(f"{_NO_TASK}, and an unreadable body: {error}") from error
+    except SecurityError as error:
+        raise SecurityError(f"{_NO_TASK}, and a refused body: {error}") from error
     if not is_dict(document) or "task" not in document:
         raise InvalidTaskError("no task, neither in the headers nor in the body.")
     return document

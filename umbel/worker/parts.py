@@ -78,6 +78,8 @@ class Foundation(msgspec.Struct, frozen=True, kw_only=True):
     """Whether to end late-acknowledged tasks whose messages others have by now."""
     soft_shutdown_on_idle: bool
     max_deliveries: int | None
+    signed_only: bool
+    """Whether only signed messages are accepted."""
     deduplicates: bool
     unsettled_limit: int
     storing: Patience
@@ -102,6 +104,7 @@ class Parts:
             on.aftermath_of,
             self._events,
             max_deliveries=on.max_deliveries,
+            signed_only=on.signed_only,
             clock=on.clock,
         )
         self._handover = Handover()

@@ -407,6 +407,7 @@ class Worker:
             prefetch_multiplier=self.options.prefetch_multiplier,
             state_file=None if self.options.statedb is None else StateFile(self.options.statedb),
             max_deliveries=self.options.max_deliveries,
+            signed_only=app.signed_only,
             deduplicates=self.options.deduplicates,
             unsettled_limit=self.options.unsettled_limit,
             storing=Patience(

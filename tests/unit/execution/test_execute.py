@@ -187,7 +187,7 @@ def test_reject_drops_the_message_or_gives_it_back(bench: Any, requeue: bool) ->
     assert (outcome.record is None) is requeue
 
 
-def test_a_refused_content_type_is_dropped_without_a_result(bench: Any, caplog: Any) -> None:
+def test_a_refused_content_type_is_dropped_and_the_reason_is_kept(bench: Any, caplog: Any) -> None:
     bench.task(lambda self: 1)
     request = bench.garbled(bench.request(), content_type="application/x-python-serialize")
 
@@ -195,7 +195,7 @@ def test_a_refused_content_type_is_dropped_without_a_result(bench: Any, caplog: 
 
     assert type(outcome) is Rejected
     assert not outcome.requeue
-    assert outcome.record is None
+    assert outcome.record.state == "FAILURE"
     assert outcome.reason.startswith("ContentDisallowed: ")
     assert len(caplog.records) == 1
 

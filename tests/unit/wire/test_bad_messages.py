@@ -245,7 +245,7 @@ def test_content_that_is_not_accepted_is_refused_and_not_run(headers: object) ->
     )
     delivery = Delivery(message=message, queue="q", tag="t")
 
-    with pytest.raises(InvalidTaskError, match="refused content of type"):
+    with pytest.raises(ContentDisallowed, match="refused content of type"):
         tasks.decode(delivery, key=1, accept=JSON, limit=1000)
     with pytest.raises(ContentDisallowed):
         tasks.read_body(Request(key=1, id="i", task="t", message=message), accept=JSON, limit=1000)

@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 
 from umbel.clock import ManualClock
-from umbel.exceptions import WorkerLostError
+from umbel.exceptions import (
+    ContentDisallowed,
+    InvalidTaskError,
+    SecurityError,
+    TooLarge,
+    WorkerLostError,
+)
 from umbel.execution.runnable import TaskOptions
 from umbel.model import (
     Ack,
@@ -48,7 +54,9 @@ def conclusions() -> Conclusions:
     return Conclusions(ResultCodec(), aftermath_of)
 
 
-def aftermath_of(request: Request, record: ResultRecord, *, calls_back: bool) -> Aftermath:
+def aftermath_of(
+    request: Request, record: ResultRecord, *, calls_back: bool, is_refused: bool = False
+) -> Aftermath:
     """Everything there can be left behind."""
     arrival = Arrival(chord_id="c", index=0, size=0, record=record, body=b"-")
     return Aftermath((ERROR_CALLBACK,) if calls_back else (), (), (TAIL,), (arrival,))
@@ -195,19 +203,45 @@ def test_the_log_says_what_became_of_lost_tasks(
     assert caplog.messages[1].endswith("t[id]")
 
 
-def test_expired_and_unknown_are_recorded_and_malformed_is_not(conclusions: Conclusions) -> None:
+def test_what_is_expired_unknown_or_malformed_is_recorded(conclusions: Conclusions) -> None:
     one = accepted(EARLY)
 
     expired = conclusions.expired(one)
     unknown = conclusions.unknown(one.request, one.delivery)
-    malformed = conclusions.malformed(one.delivery, "no JSON")
+    malformed = conclusions.malformed(one.delivery, one.request, InvalidTaskError("no JSON"))
+    nameless = conclusions.malformed(one.delivery, None, InvalidTaskError("no JSON"))
 
     assert stored(expired) == ("REVOKED", "TaskRevokedError")
     assert expired.verdict == Ack()
     assert stored(unknown) == ("FAILURE", "NotRegistered")
     assert unknown.verdict == Nack(requeue=False, reason="no worker knows the task 't'")
-    assert malformed.verdict == Nack(requeue=False, reason="no JSON")
-    assert malformed.record is None
+    assert stored(malformed) == ("FAILURE", "InvalidTaskError")
+    assert malformed.verdict == nameless.verdict == Nack(requeue=False, reason="no JSON")
+    assert malformed.doubtful
+    assert nameless.record is None
+
+
+@pytest.mark.parametrize(
+    ("error", "signed_only", "is_believed"),
+    [
+        (ContentDisallowed("pickle"), False, True),
+        (ContentDisallowed("not signed"), True, False),
+        (SecurityError("forged"), False, False),
+        (SecurityError("forged"), True, False),
+        (TooLarge("a bomb"), True, True),
+    ],
+)
+def test_who_cannot_be_believed_ends_no_task(
+    error: Exception, signed_only: bool, is_believed: bool
+) -> None:
+    one = accepted(EARLY)
+    conclusions = Conclusions(ResultCodec(), aftermath_of, signed_only=signed_only)
+
+    settlement = conclusions.malformed(one.delivery, one.request, error)
+
+    assert settlement.verdict == Nack(requeue=False, reason=str(error))
+    assert (settlement.record is not None) is is_believed
+    assert bool(settlement.arrivals) is is_believed
 
 
 def test_expired_and_unknown_tasks_that_ignore_results_leave_none(
@@ -274,7 +308,7 @@ def test_a_begun_task_that_ignores_its_result_is_only_logged(
         ("revoked", "REVOKED", False),
         ("expired", "REVOKED", False),
         ("terminated", "REVOKED", False),
-        ("unknown", "FAILURE", False),
+        ("unknown", "FAILURE", True),
     ],
 )
 @pytest.mark.parametrize("ignores", [False, True])

@@ -167,13 +167,10 @@ class Intake:
         tell = self._events.sender.tell
         self._state.rivals.look(deliveries)
         for delivery in deliveries:
-            if delivery.defect is not None:
-                self._refusals.unreadable(delivery, delivery.defect)
-                continue
             try:
                 request = decode(delivery, key=next(keys), accept=accept, limit=limit, tell=tell)
             except (InvalidTaskError, DecodeError, SecurityError) as error:
-                self._refusals.unreadable(delivery, str(error))
+                self._refusals.unreadable(delivery, error)
             else:
                 understood.append((request, delivery))
         return understood

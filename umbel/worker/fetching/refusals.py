@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from umbel import signals
-from umbel.exceptions import InvalidTaskError, NotRegistered
+from umbel.exceptions import NotRegistered
 from umbel.model import Delivery, Request
+from umbel.wire import tasks as wire
 from umbel.worker import reports
 from umbel.worker.fetching.admission import Accepted
 from umbel.worker.fetching.known import KnownTasks
@@ -32,14 +33,14 @@ class Refusals:
         self._finish = finish
         self._find = revocations.find
 
-    def unreadable(self, delivery: Delivery, reason: str) -> None:
-        """No request could be made of it."""
-        reports.malformed(delivery, reason)
+    def unreadable(self, delivery: Delivery, error: Exception) -> None:
+        """No request could be made of it that may be run."""
+        reports.malformed(delivery, str(error))
         if signals.task_rejected.receivers:
-            signals.task_rejected.send(
-                sender=self, message=delivery.message, exc=InvalidTaskError(reason)
-            )
-        self._finish.enter([self._conclusions.malformed(delivery, reason)])
+            signals.task_rejected.send(sender=self, message=delivery.message, exc=error)
+        # It goes nowhere where it would be told from others.
+        request = wire.identified(delivery, key=0)
+        self._finish.enter([self._conclusions.malformed(delivery, request, error)])
 
     def unknown(self, request: Request, delivery: Delivery) -> None:
         """No task of that name is registered here."""

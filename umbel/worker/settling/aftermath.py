@@ -11,7 +11,14 @@ import msgspec
 
 from umbel.canvas import endings, follow_up
 from umbel.canvas.composing import Failure
-from umbel.exceptions import DecodeError, EncodeError, InvalidTaskError, SecurityError, TooLarge
+from umbel.exceptions import (
+    ContentDisallowed,
+    DecodeError,
+    EncodeError,
+    InvalidTaskError,
+    SecurityError,
+    TooLarge,
+)
 from umbel.execution.errbacks import sendable
 from umbel.execution.membership import member
 from umbel.execution.runnable import Runnable
@@ -37,6 +44,9 @@ class Aftermath(msgspec.Struct, frozen=True):
     """The failure of what was to come after the task."""
     arrivals: tuple[Arrival, ...] = ()
     """At chords: its own, or those of what was to come after it."""
+    is_forged: bool = False
+    """Whether the message is signed, and by nobody who is trusted: nothing it says is to be
+    believed, its id included."""
 
 
 class Aftermaths:
@@ -64,24 +74,26 @@ class Aftermaths:
         self._accept = accept
         self._limit = limit
 
-    def __call__(self, request: Request, record: ResultRecord, *, calls_back: bool) -> Aftermath:
+    def __call__(
+        self, request: Request, record: ResultRecord, *, calls_back: bool, is_refused: bool = False
+    ) -> Aftermath:
         """What the task leaves behind; where that cannot be read, its place in a group: how it
         ended is recorded all the same.
 
         Args:
             record: How it ended, complete even where it is not kept.
             calls_back: Whether its error callbacks are sent: a revoked task has not failed.
+            is_refused: Whether the message was found to be faulty, and that has been said.
         """
         try:
             body = wire.read_body(request, accept=self._accept, limit=self._limit)
-        except (InvalidTaskError, DecodeError, SecurityError, TooLarge) as error:
-            logger.error(  # noqa: TRY400 - the sentence says it all
-                "Task %s[%s]: who is to hear of its end cannot be read: %s",
-                request.task,
-                request.id,
-                error,
-            )
+        except (InvalidTaskError, DecodeError, TooLarge, ContentDisallowed) as error:
+            if not is_refused:
+                _not_read(request, error)
             return Aftermath(arrivals=endings.unread(request.message, record))
+        except SecurityError as error:
+            _not_read(request, error)
+            return Aftermath(is_forged=True)
         ending = endings.NOTHING
         if body.chord is not None or body.chain:
             ending = self._ending(request, body, record)
@@ -118,6 +130,15 @@ class Aftermaths:
         except InvalidTaskError as error:
             _not_sent(request, error)
             return follow_up.NOTHING
+
+
+def _not_read(request: Request, error: Exception) -> None:
+    logger.error(
+        "Task %s[%s]: who is to hear of its end cannot be read: %s",
+        request.task,
+        request.id,
+        error,
+    )
 
 
 def _not_sent(request: Request, error: Exception) -> None:

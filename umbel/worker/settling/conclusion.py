@@ -10,12 +10,18 @@ from typing import Protocol
 from msgspec import structs
 
 from umbel.clock import SystemClock
-from umbel.exceptions import DecodeError, InvalidTaskError, Retry
+from umbel.exceptions import (
+    ContentDisallowed,
+    DecodeError,
+    InvalidTaskError,
+    Retry,
+    SecurityError,
+    TooLarge,
+)
 from umbel.execution import failures
 from umbel.execution.runnable import TaskOptions
 from umbel.model import (
     Ack,
-    Arrival,
     Delivery,
     Failed,
     Ignored,
@@ -31,7 +37,6 @@ from umbel.model import (
 )
 from umbel.protocols import Clock
 from umbel.states import RETRY
-from umbel.wire import chords
 from umbel.wire import tasks as wire
 from umbel.wire.results import ResultCodec
 from umbel.worker import reports
@@ -52,7 +57,9 @@ _UNKNOWN = TaskOptions()
 class FindAftermath(Protocol):
     """See :class:`umbel.worker.settling.aftermath.Aftermaths`."""
 
-    def __call__(self, request: Request, record: ResultRecord, *, calls_back: bool) -> Aftermath:
+    def __call__(
+        self, request: Request, record: ResultRecord, *, calls_back: bool, is_refused: bool = False
+    ) -> Aftermath:
         """What the task leaves behind."""
         ...
 
@@ -67,6 +74,7 @@ class Conclusions:
         events: TaskEvents | None = None,
         *,
         max_deliveries: int | None = None,
+        signed_only: bool = False,
         clock: Clock = _CLOCK,
     ) -> None:
         """Make one.
@@ -75,7 +83,9 @@ class Conclusions:
             aftermath_of: What a request leaves behind whose task could not see to it itself.
             events: Told of every end.
             max_deliveries: How often a message whose process dies is tried; None: without end.
+            signed_only: Whether only signed messages are accepted: others are not believed.
         """
+        self._signed_only = signed_only
         self._events = events
         self._clock = clock
         self._max_deliveries = inf if max_deliveries is None else max_deliveries
@@ -233,6 +243,7 @@ class Conclusions:
             failures.revoked(accepted.request, reason, self._codec),
             keeps=not _ignores(accepted.request, accepted.options),
             calls_back=False,
+            has_run=False,
         )
 
     def unknown(self, request: Request, delivery: Delivery) -> Settlement:
@@ -245,7 +256,8 @@ class Conclusions:
             Nack(requeue=False, reason=f"no worker knows the task {request.task!r}"),
             failures.unregistered(request, self._codec),
             keeps=not request.ignore_result,
-            calls_back=False,
+            calls_back=True,
+            has_run=False,
         )
 
     def repeated(self, accepted: Accepted) -> Settlement:
@@ -253,20 +265,37 @@ class Conclusions:
         without a word."""
         return Settlement(delivery=accepted.delivery, verdict=_DONE)
 
-    def malformed(self, delivery: Delivery, reason: str) -> Settlement:
-        """A message that nobody can read: a dead letter. A chord that waits for it hears of it."""
-        return Settlement(
-            delivery=delivery,
-            verdict=Nack(requeue=False, reason=reason),
-            arrivals=self._unread(delivery, reason),
-        )
+    def malformed(
+        self, delivery: Delivery, request: Request | None, error: Exception
+    ) -> Settlement:
+        """A message that nobody can read: a dead letter; and a failure, as far as it says of which
+        task, unless that has ended: then somebody has used its id once more.
 
-    def _unread(self, delivery: Delivery, reason: str) -> tuple[Arrival, ...]:
-        place = None if delivery.defect is not None else chords.place_of(delivery.message)
-        if place is None:
-            return ()
-        error = InvalidTaskError(reason)
-        return (chords.unread(place, failures.failed_unseen(place.task_id, error, self._codec)),)
+        Args:
+            request: What can be read of it; None: nothing.
+            error: What is wrong with it.
+        """
+        refused = Nack(requeue=False, reason=str(error))
+        if request is None or not self._believes(error):
+            return Settlement(delivery=delivery, verdict=refused)
+        settlement = self._mourned(
+            request,
+            delivery,
+            refused,
+            self._codec.failed(request, error, None),
+            keeps=not request.ignore_result,
+            calls_back=True,
+            has_run=False,
+            is_refused=True,
+        )
+        return structs.replace(settlement, doubtful=True)
+
+    def _believes(self, error: Exception) -> bool:
+        """Whether a message that is refused for ``error`` is of the task that it names, as far as
+        anybody knows who may send unsigned ones."""
+        if isinstance(error, SecurityError) and not isinstance(error, TooLarge | ContentDisallowed):
+            return False
+        return not (self._signed_only and isinstance(error, ContentDisallowed))
 
     def _settlement(
         self,
@@ -350,14 +379,20 @@ class Conclusions:
         *,
         keeps: bool,
         calls_back: bool,
+        has_run: bool = True,
+        is_refused: bool = False,
     ) -> Settlement:
         """What the end of a task that could not speak for itself asks for.
 
         Args:
             record: Its end.
             keeps: Whether that is stored.
+            has_run: Whether its message has been read before, and its signature been checked.
+            is_refused: Whether its message was found to be faulty.
         """
-        legacy = self._aftermath_of(request, record, calls_back=calls_back)
+        legacy = self._aftermath_of(request, record, calls_back=calls_back, is_refused=is_refused)
+        if legacy.is_forged and not has_run:
+            return Settlement(delivery=delivery, verdict=decision)
         return Settlement(
             delivery=delivery,
             verdict=decision,

@@ -111,7 +111,10 @@ class Settler:
         Repeats what fails because a server is away.
         """
         lost: list[Delivery] = []
-        for batch in in_batches(settlements, self._limit):
+        for part in in_batches(settlements, self._limit):
+            batch = part
+            if any([settlement.doubtful for settlement in batch]):  # noqa: C419 - no call each
+                batch = await self._without_doubt(batch)
             if self._together is not None:
                 lost += await self._settle_together(self._together, batch)
             else:
@@ -197,8 +200,6 @@ class Settler:
         return batch
 
     async def _settle_in_order(self, settlements: Sequence[Settlement]) -> list[Delivery]:
-        if any([settlement.doubtful for settlement in settlements]):  # noqa: C419 - no call each
-            settlements = await self._without_doubt(settlements)
         expected = [each for settlement in settlements for each in settlement.expect]
         # Most have none, and a call costs more than to ask.
         messages = [
