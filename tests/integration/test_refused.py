@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from umbel import Umbel
+from umbel import Umbel, chain, group
 from umbel.app.task import Task
 from umbel.exceptions import ContentDisallowed, DecodeError, InvalidTaskError, NotRegistered
 from umbel.model import Arrival, FullChord, Message
@@ -127,6 +127,22 @@ async def test_a_refused_task_that_ignores_its_result_leaves_none(
         await worker.settled(1)
 
         assert await app.AsyncResult("x").astate() == "PENDING"
+
+
+async def test_who_waits_for_a_chain_hears_that_its_middle_is_refused(
+    app: Umbel, echo: Task[..., Any]
+) -> None:
+    def broken() -> Any:
+        return chain(echo.s(1), echo.s().set(serializer="yaml"), echo.s(), app=app)
+
+    one = await broken().aapply_async()
+    async with working(app):
+        several = await group([echo.s(0), broken(), echo.s(2)], app=app).aapply_async()
+
+        with pytest.raises(ContentDisallowed):
+            await one.aget(timeout=60)
+        with pytest.raises(ContentDisallowed):
+            await several.aget(timeout=60)
 
 
 @pytest.fixture

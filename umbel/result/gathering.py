@@ -46,6 +46,7 @@ class Gathering:
     time another asyncio task does the work.
 
     Args:
+        beside: Ids of tasks whose ends are handed out as well, and not waited for.
         timeout: Seconds from :meth:`open` for all of them; None: for ever.
         on_message: Called with each state seen on the way, as a ``celery-task-meta`` dict.
     """
@@ -55,6 +56,7 @@ class Gathering:
         source: ResultSource,
         ids: Iterable[str],
         *,
+        beside: Iterable[str] = (),
         timeout: float | None,
         on_message: OnMessage | None = None,
     ) -> None:
@@ -62,6 +64,9 @@ class Gathering:
         self._timeout = timeout
         self._on_message = on_message
         self._missing = dict.fromkeys(ids)
+        self._beside = frozenset(beside).difference(self._missing)
+        # Last: what is waited for is watched first.
+        self._missing.update(dict.fromkeys(self._beside))
         self._watched: set[str] = set()
         self._deadline: float | None = None
         self._outage = Outage(patience=None if timeout is None else inf)
@@ -109,7 +114,7 @@ class Gathering:
     @property
     def done(self) -> bool:
         """Whether all of them have been handed out."""
-        return not self._missing
+        return self._beside.issuperset(self._missing)
 
     async def close(self) -> None:
         """Wait for nothing any more."""
@@ -161,7 +166,7 @@ class Gathering:
             if record.id not in missing or not (is_ready or on_message is not None):
                 continue
             meta = read(record)
-            if on_message is not None:
+            if on_message is not None and record.id not in self._beside:
                 on_message(meta.as_document())
             if is_ready:
                 del missing[record.id]
@@ -179,9 +184,10 @@ class Gathering:
             self._watched.discard(meta.task_id)
         if ready:
             return ready
-        some = ", ".join(id_ for id_, _ in zip(self._missing, range(3), strict=False))
+        missing = [id_ for id_ in self._missing if id_ not in self._beside]
+        some = ", ".join(missing[:3])
         message = (
-            f"The operation timed out: {len(self._missing)} results were not ready in "
+            f"The operation timed out: {len(missing)} results were not ready in "
             f"{self._timeout} s, among them {some}.{self._outage.sentence}"
         )
         raise ResultTimeout(message) from away

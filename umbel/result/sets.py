@@ -11,7 +11,7 @@ from umbel.result.blocking import assert_will_not_block
 from umbel.result.callbacks import Callbacks
 from umbel.result.gathering import LOADED_AT_ONCE, Gathering
 from umbel.result.revoking import revoke
-from umbel.result.single import AsyncResult, raise_failure
+from umbel.result.single import AsyncResult, predecessors, raise_failure
 from umbel.result.trees import look, states_of
 from umbel.result.waiting import OnMessage, ResultSource, default_source
 from umbel.states import FAILURE, PENDING, PROPAGATE_STATES, READY_STATES, SUCCESS
@@ -431,13 +431,22 @@ class _Waiting:
             for leaf in node.leaves()
             if propagate and leaf.known() is None
         }
+        # If what came before a member has failed, that member never starts.
+        self._before_members = {
+            id_
+            for leaves in self.leaves_by_id.values()
+            if propagate and cast("ResultBase", leaves[0]).parent is not None
+            for id_ in predecessors(cast("ResultBase", leaves[0]))
+        }
 
     def gathering(
         self, source: ResultSource, timeout: float | None, on_message: OnMessage | None
     ) -> Gathering:
         """Waits for them, parents first."""
         ids = [*self._parents, *self.leaves_by_id]
-        return Gathering(source, ids, timeout=timeout, on_message=on_message)
+        return Gathering(
+            source, ids, beside=self._before_members, timeout=timeout, on_message=on_message
+        )
 
     def take(self, metas: list[ResultMeta]) -> list[ResultMeta]:
         """Hand over what has ended to the results; those of members are returned.

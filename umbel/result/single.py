@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from umbel.wire.results import ResultMeta
 
-__all__ = ["AsyncResult", "raise_failure"]
+__all__ = ["AsyncResult", "predecessors", "raise_failure"]
 
 R = TypeVar("R")
 
@@ -165,18 +165,12 @@ class AsyncResult(Tree, Generic[R]):
         on_message: OnMessage | None,
         on_interval: Callable[[], object] | None,
     ) -> ResultMeta:
+        parents = predecessors(self) if follow_parents and self.parent is not None else ()
         source = self._source()
-        parents: list[str] = []
-        if follow_parents:
-            parents = [node.id for node in self.lineage() if isinstance(node, AsyncResult)]
-
-        async def check_parents() -> None:
-            for meta in (await load_meta(source, parents)).values():
-                if meta.status in PROPAGATE_STATES:
-                    raise_failure(meta)
-
-        before = check_parents if parents else None
-        return await wait_for(source, self.id, timeout, interval, on_message, on_interval, before)
+        meta = await wait_for(source, self.id, timeout, interval, on_message, on_interval, parents)
+        if meta.task_id != self.id:
+            raise_failure(meta)
+        return meta
 
     def _finish(
         self,
@@ -401,7 +395,7 @@ class AsyncResult(Tree, Generic[R]):
 
     def as_list(self) -> list[str]:
         """The ids of this task and its parents."""
-        return [self.id, *(node.id for node in self.lineage() if isinstance(node, AsyncResult))]
+        return [self.id, *predecessors(self)]
 
     def _source(self) -> ResultSource:
         source = self.app or default_source()
@@ -442,6 +436,14 @@ def _pending(task_id: str) -> ResultMeta:
     from umbel.wire.results import ResultMeta
 
     return ResultMeta(task_id=task_id, status=PENDING, result=None)
+
+
+def predecessors(result: ResultBase) -> list[str]:
+    """The ids of the tasks in the chain that ``result`` is the end of, the last one first.
+
+    Not the members of a chord's header: if one of them fails, its body does.
+    """
+    return [node.id for node in result.lineage() if isinstance(node, AsyncResult)]
 
 
 def raise_failure(meta: ResultMeta) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from umbel.exceptions import TimeoutError as ResultTimeout
 from umbel.result.outages import Outage
-from umbel.states import READY_STATES
+from umbel.states import PROPAGATE_STATES, READY_STATES
 
 if TYPE_CHECKING:
     from umbel.model import ResultRecord
@@ -102,15 +102,15 @@ async def wait_for(
     interval: float = 0.5,
     on_message: OnMessage | None = None,
     on_interval: Callable[[], object] | None = None,
-    before: Callable[[], Awaitable[object]] | None = None,
+    parents: Collection[str] = (),
 ) -> ResultMeta:
-    """The task's result, once it is ready. A backend that has been reached before, and is away
+    """The task's result, once it is ready; or that of one of its ``parents`` which has failed, or
+    was revoked: then the task never starts. A backend that has been reached before, and is away
     now, is waited for.
 
     Args:
         timeout: Seconds; None: for ever.
         interval: Seconds between calls of ``on_interval``; results do not wait for it.
-        before: What to do first, in the same time.
 
     Raises:
         TimeoutError: It was not ready in time.
@@ -120,7 +120,7 @@ async def wait_for(
     import asyncio
 
     outage = Outage(patience=None if timeout is None else inf)
-    waiting = _ready(source, task_id, on_message, outage, before)
+    waiting = _ready(source, task_id, on_message, outage, frozenset(parents))
     if timeout is None and on_interval is None:
         return await waiting
     limit = asyncio.timeout(timeout)
@@ -140,15 +140,13 @@ async def _ready(
     task_id: str,
     on_message: OnMessage | None,
     outage: Outage,
-    before: Callable[[], Awaitable[object]] | None,
+    parents: frozenset[str],
 ) -> ResultMeta:
     # Not survived: a backend that was never reached may have a wrong address.
     backend = await source.connections.backend()
-    if before is not None:
-        await outage.survive(before)
 
     async def attempt() -> ResultMeta:
-        return await _first_ready(backend, source, task_id, on_message, outage)
+        return await _first_ready(backend, source, task_id, on_message, outage, parents)
 
     return await outage.survive(attempt)
 
@@ -159,11 +157,17 @@ async def _first_ready(
     task_id: str,
     on_message: OnMessage | None,
     outage: Outage,
+    parents: frozenset[str],
 ) -> ResultMeta:
-    async with backend.watch([task_id]) as changes:
+    async with backend.watch([*parents, task_id]) as changes:
         outage.answered()
         async for records in changes:
+            for record in records if parents else ():
+                if record.id in parents and record.state in PROPAGATE_STATES:
+                    return source.codec.read(record)
             for record in records:
+                if record.id in parents:
+                    continue
                 meta = _seen(source, record, on_message)
                 if meta is not None:
                     return meta

@@ -15,12 +15,13 @@ import pytest
 from umbel import Umbel
 from umbel.exceptions import (
     ImproperlyConfigured,
+    TaskRevokedError,
     TimeoutError,  # noqa: A004 - ours
     WorkerLostError,
 )
 from umbel.result import AsyncResult, EagerResult, ResultBase, result_from_tuple
 
-from .conftest import Store
+from .conftest import Ended, Store
 
 
 class Odd(Exception):
@@ -331,6 +332,35 @@ def test_a_failed_parent_is_raised_instead_of_waiting(app: Store) -> None:
         result.get(timeout=0.01, follow_parents=False)
     with pytest.raises(TimeoutError):
         result.get(timeout=0.01, propagate=False)
+
+
+def test_a_parent_that_fails_while_its_child_is_waited_for_is_raised(app: Store) -> None:
+    first = app.AsyncResult("first")
+    result = app.AsyncResult("third", parent=app.AsyncResult("second", parent=first))
+    seen: list[str] = []
+
+    def watched(_: object) -> None:
+        if not seen:
+            # It is being waited for by now.
+            app.later(app.fail, "first", LookupError("no"))
+        seen.append("message")
+
+    app.progress("third", "WAITING")
+    with pytest.raises(LookupError):
+        result.get(timeout=60, on_message=watched)
+    assert seen == ["message"]
+
+
+async def test_a_parent_that_is_revoked_while_its_child_is_awaited_is_raised(app: Store) -> None:
+    result = app.AsyncResult("second", parent=app.AsyncResult("first"))
+    waiting = asyncio.create_task(result.aget(timeout=60))
+    await asyncio.sleep(0)
+
+    revoked = app.codec.state(Ended("first"), "REVOKED", TaskRevokedError("revoked"))
+    await asyncio.to_thread(app.keep, revoked)
+
+    with pytest.raises(TaskRevokedError):
+        await waiting
 
 
 def test_tuples_describe_results_and_their_parents(app: Store) -> None:

@@ -166,6 +166,46 @@ def test_a_group_whose_predecessor_failed_raises_what_that_raised(app: Store) ->
         results.get(timeout=30)
 
 
+@pytest.mark.parametrize("is_waited_for", [False, True])
+def test_a_member_whose_predecessor_has_failed_is_not_waited_for(
+    app: Store, is_waited_for: bool
+) -> None:
+    chains = [app.AsyncResult(f"end {n}", parent=app.AsyncResult(f"start {n}")) for n in range(3)]
+    results = app.GroupResult("g", chains)
+
+    def fail(*_: object) -> None:
+        app.fail("start 1", LookupError("no"))
+
+    if is_waited_for:
+        app.succeed("end 0", 0)
+    else:
+        fail()
+
+    with pytest.raises(LookupError):
+        results.get(timeout=60, callback=fail)
+
+
+def test_predecessors_of_members_are_not_waited_for(app: Store) -> None:
+    chains = [app.AsyncResult(f"end {n}", parent=app.AsyncResult(f"start {n}")) for n in range(3)]
+    seen: list[str] = []
+    app.succeed("start 0", 0)
+    for number in range(3):
+        app.succeed(f"end {number}", number)
+
+    results = app.GroupResult("g", chains)
+    values = results.get(timeout=60, on_message=lambda document: seen.append(document["task_id"]))
+
+    assert values == [0, 1, 2]
+    assert sorted(seen) == ["end 0", "end 1", "end 2"]
+
+
+def test_a_timeout_counts_members_and_not_their_predecessors(app: Store) -> None:
+    chains = [app.AsyncResult(f"end {n}", parent=app.AsyncResult(f"start {n}")) for n in range(3)]
+
+    with pytest.raises(TimeoutError, match="3 results were not ready"):
+        app.GroupResult("g", chains).get(timeout=0.01)
+
+
 def test_members_are_added_and_removed(app: Store) -> None:
     a, b, c = (app.AsyncResult(name) for name in "abc")
     members: list[AsyncResult[Any]] = [a]
