@@ -1,4 +1,4 @@
-"""The part of a task that is for workers and what is added to them, under Celery's names."""
+"""The part of a task that is for workers: how they treat its messages, and what they call."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ if TYPE_CHECKING:
 __all__ = ["Handled"]
 
 _OURS = "umbel.worker.strategy:default"
+_HANDLERS = ("before_start", "on_success", "on_failure", "on_retry", "after_return")
 
 
 class Handled:
-    """How workers treat the messages of a task, and what runs of it there are.
+    """How workers treat the messages of a task, what runs of it there are, and what they call
+    before and after each.
 
     Source:
-        Celery reference, ``celery.app.task.Task``: ``Strategy``, ``Request``, ``request_stack``.
+        Celery reference, ``celery.app.task.Task``: ``Strategy``, ``Request``, ``request_stack``,
+        handlers.
     """
 
     Strategy: Any = _OURS
@@ -50,3 +53,34 @@ class Handled:
     def request_stack(self) -> RequestStack:
         """The calls of the task that run here."""
         return RequestStack(self)
+
+    @property
+    def listens(self) -> frozenset[str]:
+        """Which handlers are overridden; the others need not be called."""
+        kind = type(self)
+        return frozenset(
+            name
+            for name in _HANDLERS
+            if getattr(kind, name) is not getattr(Handled, name) or name in self.__dict__
+        )
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        """Called by the worker before the task runs."""
+
+    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
+        """Called by the worker when the task has returned."""
+
+    def on_failure(
+        self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any
+    ) -> None:
+        """Called by the worker when the task has failed."""
+
+    def on_retry(
+        self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any
+    ) -> None:
+        """Called by the worker when the task is to be tried again."""
+
+    def after_return(
+        self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any
+    ) -> None:
+        """Called by the worker when the task has ended, well or badly."""

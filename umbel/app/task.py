@@ -36,8 +36,6 @@ R = TypeVar("R")
 
 _NO_KEYWORDS: Mapping[str, object] = {}
 
-_HANDLERS = ("before_start", "on_success", "on_failure", "on_retry", "after_return")
-
 
 class Task(Composable, Generic[P, R]):
     """A function that can be called here, or sent to a worker.
@@ -159,16 +157,6 @@ class Task(Composable, Generic[P, R]):
         return iscoroutinefunction(self.run)
 
     @property
-    def listens(self) -> frozenset[str]:
-        """Which handlers are overridden; the others need not be called."""
-        kind = type(self)
-        return frozenset(
-            name
-            for name in _HANDLERS
-            if getattr(kind, name) is not getattr(Task, name) or name in self.__dict__
-        )
-
-    @property
     def request(self) -> Context:
         """The call that is running: its id, arguments, retries and everything that came along."""
         return context.of(self)
@@ -223,27 +211,6 @@ class Task(Composable, Generic[P, R]):
         hostname = self.request.hostname
         with self.app.events.default_dispatcher(hostname=hostname) as dispatcher:
             dispatcher.send(type_, **told)
-
-    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
-        """Called by the worker before the task runs."""
-
-    def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
-        """Called by the worker when the task has returned."""
-
-    def on_failure(
-        self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any
-    ) -> None:
-        """Called by the worker when the task has failed."""
-
-    def on_retry(
-        self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any
-    ) -> None:
-        """Called by the worker when the task is to be tried again."""
-
-    def after_return(
-        self, status: str, retval: Any, task_id: str, args: Any, kwargs: Any, einfo: Any
-    ) -> None:
-        """Called by the worker when the task has ended, well or badly."""
 
     # -- calling
 

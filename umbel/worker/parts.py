@@ -30,6 +30,7 @@ from umbel.worker.fetching.repeats import Repeats
 from umbel.worker.fetching.source import Source
 from umbel.worker.fetching.surplus import Surplus
 from umbel.worker.fleet.task_events import TaskEvents
+from umbel.worker.options import WorkerOptions
 from umbel.worker.revoking.revoking import Revoking
 from umbel.worker.revoking.statedb import StateFile
 from umbel.worker.settling.conclusion import Conclusions, FindAftermath
@@ -71,51 +72,40 @@ class Foundation(msgspec.Struct, frozen=True, kw_only=True):
     aftermath_of: FindAftermath
     """What a request leaves behind whose process is gone."""
     clock: Clock
-    prefetch: bool
-    prefetch_multiplier: int | None
-    state_file: StateFile | None
-    cancel_on_loss: bool
-    """Whether to end late-acknowledged tasks whose messages others have by now."""
-    soft_shutdown_on_idle: bool
-    max_deliveries: int | None
     signed_only: bool
     """Whether only signed messages are accepted."""
-    deduplicates: bool
-    unsettled_limit: int
-    storing: Patience
-    """For a result backend that is away."""
-    soft_shutdown_timeout: float
-    """Seconds; see :class:`umbel.worker.options.WorkerOptions`."""
+    options: WorkerOptions
 
 
 class Parts:
     """Intake, feed, finish and leases, wired; they run side by side and end in order."""
 
-    def __init__(self, on: Foundation, state: State, patience: Patience) -> None:
-        broker = on.source.broker
+    def __init__(self, on: Foundation, state: State) -> None:
+        broker, options = on.source.broker, on.options
+        patience = Patience(on.clock, retries=options.connect_retries)
         unsettled: list[Settlement] = []
         self._on = on
         self._insist = patience
         self._state = state
-        self._leases = Leases(broker, on.clock, self._end_lost if on.cancel_on_loss else None)
+        self._leases = Leases(broker, on.clock, self._end_lost if options.cancel_on_loss else None)
         self._events = TaskEvents(on.events, pool=on.pool, active=state.active, clock=on.clock)
         self._conclusions = Conclusions(
             on.codec,
             on.aftermath_of,
             self._events,
-            max_deliveries=on.max_deliveries,
+            max_deliveries=options.max_deliveries,
             signed_only=on.signed_only,
             clock=on.clock,
         )
         self._handover = Handover()
         self.credit = Credit(
             on.pool,
-            prefetch=on.prefetch,
-            multiplier=on.prefetch_multiplier,
+            prefetch=not options.disable_prefetch,
+            multiplier=options.prefetch_multiplier,
             under_way=self._handover,
             active=state.active,
             unsettled=unsettled,
-            unsettled_limit=on.unsettled_limit,
+            unsettled_limit=options.unsettled_limit,
         )
         exposure = Exposure(lambda: on.pool.size)
         fence = Fence(self._leases, patience)
@@ -126,7 +116,12 @@ class Parts:
             patience=patience,
             settling=self._leases.settling,
             fence=fence,
-            storing=on.storing,
+            storing=Patience(
+                on.clock,
+                first=options.store_delays[0],
+                longest=options.store_delays[1],
+                retries=options.store_retries,
+            ),
         )
         self._finish = Finish(
             on.pool,
@@ -165,7 +160,7 @@ class Parts:
         on, broker = self._on, self._on.source.broker
         return Revoking(
             store=broker.revocations if isinstance(broker, KeepsRevocations) else None,
-            file=on.state_file,
+            file=None if on.options.statedb is None else StateFile(on.options.statedb),
             backend=on.backend,
             codec=on.codec,
             pool=on.pool,
@@ -189,7 +184,7 @@ class Parts:
             events=self._events,
             state=self._state,
             patience=self._insist,
-            max_deliveries=on.max_deliveries,
+            max_deliveries=on.options.max_deliveries,
             clock=on.clock,
         )
 
@@ -207,12 +202,12 @@ class Parts:
                 on.source,
                 claim=on.backend.claim,
                 load=on.backend.load,
-                deduplicates=on.deduplicates,
+                deduplicates=on.options.deduplicates,
                 conclusions=self._conclusions,
                 finish=self._finish,
                 patience=self._insist,
             ),
-            last_attempts=LastAttempts(on.max_deliveries, self._state.active, on.clock),
+            last_attempts=LastAttempts(on.options.max_deliveries, self._state.active, on.clock),
             events=self._events,
             state=self._state,
         )
@@ -318,7 +313,8 @@ class Parts:
 
     async def _wait_softly(self, stopped: asyncio.Task[list[Request]], shutdown: Shutdown) -> None:
         """The last seconds for what runs, unless somebody is in a hurry."""
-        seconds, on_idle = self._on.soft_shutdown_timeout, self._on.soft_shutdown_on_idle
+        options = self._on.options
+        seconds, on_idle = options.soft_shutdown_timeout, options.soft_shutdown_on_idle
         if seconds <= 0 or not (self._state.active or on_idle):
             return
         logger.warning("Initiating Soft Shutdown, terminating in %s seconds", seconds)

@@ -36,7 +36,6 @@ from umbel.worker.pools.scaling import ScaledPool, make_autoscaler
 from umbel.worker.process import causes, explains, loop_factory, may_run
 from umbel.worker.revoking import revocations
 from umbel.worker.revoking.revocations import Revocations
-from umbel.worker.revoking.statedb import StateFile
 from umbel.worker.settling.aftermath import Aftermaths
 from umbel.worker.settling.patience import Patience
 from umbel.worker.setup import declare_queues, queues_of
@@ -403,25 +402,10 @@ class Worker:
                 tasks=app.tasks,
             ),
             clock=app.wall_clock,
-            prefetch=not self.options.disable_prefetch,
-            prefetch_multiplier=self.options.prefetch_multiplier,
-            state_file=None if self.options.statedb is None else StateFile(self.options.statedb),
-            max_deliveries=self.options.max_deliveries,
             signed_only=app.signed_only,
-            deduplicates=self.options.deduplicates,
-            unsettled_limit=self.options.unsettled_limit,
-            storing=Patience(
-                app.wall_clock,
-                first=self.options.store_delays[0],
-                longest=self.options.store_delays[1],
-                retries=self.options.store_retries,
-            ),
-            soft_shutdown_timeout=self.options.soft_shutdown_timeout,
-            cancel_on_loss=self.options.cancel_on_loss,
-            soft_shutdown_on_idle=self.options.soft_shutdown_on_idle,
+            options=self.options,
         )
-        patience = Patience(app.wall_clock, retries=self.options.connect_retries)
-        parts = self._parts = Parts(foundation, self.state, patience)
+        parts = self._parts = Parts(foundation, self.state)
         self._introduce(queues)
         consumer = self.consumer = Consumer(self, pool, source, company, parts)
         async with company.kept(consumer), running(self._companions()):
