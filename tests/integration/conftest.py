@@ -54,9 +54,14 @@ def url_of(request: pytest.FixtureRequest, tmp_path: Path) -> UrlOf:
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis"])
-async def app(request: pytest.FixtureRequest, url_of: UrlOf) -> AsyncIterator[Umbel]:
+def url(request: pytest.FixtureRequest, url_of: UrlOf) -> str:
+    """A broker that keeps results too."""
+    return url_of(request.param)
+
+
+@pytest.fixture
+async def app(url: str) -> AsyncIterator[Umbel]:
     """An app with a broker and a result backend of its own."""
-    url = url_of(request.param)
     app = Umbel("test", broker=url, backend=url, set_as_current=False)
     yield app
     await app.aclose()

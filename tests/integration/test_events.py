@@ -25,17 +25,6 @@ PATIENCE = 60.0
 NOISE = (b"", b"{", b"7", b"[1]", b"{}", b'{"type": 3}', b'{"type":"worker-elect"}')
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A broker with a result backend."""
-    urls: dict[str, Callable[[], str]] = {
-        "memory": lambda: f"memory://{tmp_path}",
-        "sqlite": lambda: f"sqlite:///{tmp_path}/q.db",
-        "redis": lambda: request.getfixturevalue("redis_url"),
-    }
-    return urls[request.param]()
-
-
 def make_app(url: str) -> Umbel:
     return Umbel("test", broker=url, backend=url, set_as_current=False)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,6 +20,8 @@ from umbel.testing.faults import FaultPlan, faulty_broker
 from umbel.wire import headers as wire_headers
 from umbel.wire import tasks as wire_tasks
 from umbel.wire.tasks import Body
+
+Write = Callable[[str, str], None]
 
 
 class PostBox:
@@ -144,3 +148,19 @@ def clock() -> ManualClock:
 @pytest.fixture
 def app(make_app: MakeApp, clock: ManualClock) -> Shop:
     return make_app(clock=clock)
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
+    """Writes a module into the working directory; it is forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(name: str, text: str) -> None:
+        path = tmp_path / f"{name.replace('.', '/')}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    yield write
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None)).startswith(str(tmp_path)):
+            del sys.modules[name]

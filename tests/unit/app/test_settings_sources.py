@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timezone
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -23,22 +23,6 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Umbel:
     for name in ("UMBEL_CONFIG_MODULE", "CELERY_CONFIG_MODULE", "CELERY_BROKER_URL"):
         monkeypatch.delenv(name, raising=False)
     return Umbel("shop", set_as_current=False)
-
-
-@pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
-    """Writes a module into the working directory; it is forgotten afterwards."""
-    monkeypatch.chdir(tmp_path)
-
-    def write(name: str, text: str) -> None:
-        path = tmp_path / f"{name.replace('.', '/')}.py"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-
-    yield write
-    for name, module in list(sys.modules.items()):
-        if str(getattr(module, "__file__", None)).startswith(str(tmp_path)):
-            del sys.modules[name]
 
 
 def module(**names: Any) -> ModuleType:

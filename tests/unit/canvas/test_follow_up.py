@@ -11,19 +11,9 @@ from umbel.canvas.plan import ids_after
 from umbel.exceptions import InvalidTaskError
 from umbel.wire import chords
 
+from .dicts import chain, group, sig
+
 JSON = frozenset({"application/json"})
-
-
-def sig(task: str, *args: Any, options: Any = None, **fields: Any) -> dict[str, Any]:
-    return {"task": task, "args": list(args), "kwargs": {}, "options": options or {}, **fields}
-
-
-def chain(*tasks: Any, **fields: Any) -> dict[str, Any]:
-    return {**sig("celery.chain", subtask_type="chain", **fields), "kwargs": {"tasks": list(tasks)}}
-
-
-def group(*tasks: Any, **fields: Any) -> dict[str, Any]:
-    return {**sig("celery.group", subtask_type="group", **fields), "kwargs": {"tasks": list(tasks)}}
 
 
 Made = list[tuple[str, tuple[Any, ...], dict[str, Any]]]

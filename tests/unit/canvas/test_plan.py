@@ -12,23 +12,7 @@ from umbel.canvas import plan
 from umbel.canvas.plan import Call, Chain, Chord, Group, Node, Rules, ends
 from umbel.canvas.waves import Step, first_wave, render
 
-
-def sig(task: str, *args: Any, options: Any = None, **fields: Any) -> dict[str, Any]:
-    return {"task": task, "args": list(args), "kwargs": {}, "options": options or {}, **fields}
-
-
-def chain(*tasks: Any, **fields: Any) -> dict[str, Any]:
-    return {**sig("celery.chain", subtask_type="chain", **fields), "kwargs": {"tasks": list(tasks)}}
-
-
-def group(*tasks: Any, **fields: Any) -> dict[str, Any]:
-    return {**sig("celery.group", subtask_type="group", **fields), "kwargs": {"tasks": list(tasks)}}
-
-
-def chord(header: Any, body: Any, **fields: Any) -> dict[str, Any]:
-    kwargs = {"kwargs": {}, "header": header, "body": body}
-    return {**sig("celery.chord", subtask_type="chord", **fields), "kwargs": kwargs}
-
+from .dicts import chain, chord, group, sig
 
 A, B, C, D = (sig(name) for name in "abcd")
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Iterator
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
 from umbel import Umbel, group
-from umbel.contrib.testing.app import TestApp, setup_default_app
 from umbel.contrib.testing.manager import Manager, Sentinel
 from umbel.contrib.testing.mocks import (
     ContextMock,
@@ -26,14 +23,6 @@ from umbel.wire.tasks import decode, read_body
 
 TIMEOUT = 60
 JSON = frozenset({"application/json"})
-
-
-@pytest.fixture
-def app() -> Iterator[Umbel]:
-    url = f"memory://{uuid4().hex}"
-    app = TestApp(broker=url, backend=url)
-    with setup_default_app(app):
-        yield app
 
 
 def test_a_manager_sees_what_workers_do_with_tasks(app: Umbel) -> None:

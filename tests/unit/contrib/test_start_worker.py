@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -22,15 +21,6 @@ from umbel.contrib.testing.worker import (
 from umbel.exceptions import BrokerUnavailable
 
 TIMEOUT = 60
-
-
-@pytest.fixture
-def app() -> Iterator[Umbel]:
-    # A store of its own: these tests leave messages behind.
-    url = f"memory://{uuid4().hex}"
-    app = TestApp(broker=url, backend=url)
-    with setup_default_app(app):
-        yield app
 
 
 @pytest.mark.parametrize("pool", ["solo", "threads", "asyncio"])
