@@ -23,5 +23,11 @@ class Clock(Protocol):
         """Seconds that never go back. For deadlines inside the process."""
         ...
 
+    def uptime(self) -> float:
+        """Seconds that never go back, and at any moment the same in every process of the machine;
+        nobody sets them, they stand still while it sleeps, and begin anew when it is started. For
+        what processes that share its disk agree upon."""
+        ...
+
     async def sleep(self, seconds: float) -> None:
         """Wait on the running event loop."""

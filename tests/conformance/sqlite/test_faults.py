@@ -208,51 +208,6 @@ def test_a_full_disk_is_an_error_that_loses_nothing_and_ends_with_it(path: Path)
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
-async def test_a_newer_schema_is_left_alone(path: Path, broker: SQLiteBroker) -> None:
-    await broker.close()
-    with database(path) as connection:
-        connection.execute(queries()["set_version"], (99,))
-
-    with pytest.raises(BrokerUnavailable, match=r"has schema 99.*Update umbel"):
-        await broker.open()
-
-
-NEW_SINCE = {
-    1: ("chord_added", "claims", "revocations", "broadcasts", "ears"),
-    2: ("schedule", "schedule_leader"),
-}
-"""What files of a version do not have yet."""
-
-
-@pytest.mark.parametrize("version", [1, 2, 3])
-async def test_a_file_of_an_older_release_is_brought_up_to_date_with_what_is_in_it(
-    path: Path, broker: SQLiteBroker, version: int
-) -> None:
-    await broker.publish([message("old")])
-    await broker.close()
-    with database(path) as connection:
-        now = sorted(connection.execute("SELECT type, name FROM sqlite_master").fetchall())
-        for table in (each for since in NEW_SINCE if since >= version for each in NEW_SINCE[since]):
-            connection.execute(f"DROP TABLE umbel_{table}")
-        connection.execute("ALTER TABLE umbel_chords DROP COLUMN body")
-        if version == 1:
-            connection.execute("ALTER TABLE umbel_messages DROP COLUMN begun")
-            connection.execute("ALTER TABLE umbel_messages DROP COLUMN redelivered")
-            connection.execute("DROP TABLE umbel_chord_members")
-            connection.execute("CREATE TABLE umbel_chord_members (chord TEXT, place INTEGER)")
-        connection.execute(queries()["set_version"], (version,))
-
-    await broker.open()
-
-    assert ids(await take(broker, 1)) == ["old"]
-    with database(path) as connection:
-        assert sorted(connection.execute("SELECT type, name FROM sqlite_master").fetchall()) == now
-        columns = connection.execute("PRAGMA table_info(umbel_chord_members)").fetchall()
-        of_chords = connection.execute("PRAGMA table_info(umbel_chords)").fetchall()
-    assert [column[1] for column in columns] == ["chord", "place", "task", "record"]
-    assert "body" in [column[1] for column in of_chords]
-
-
 async def test_tables_of_others_may_live_in_the_same_file(tmp_path: Path) -> None:
     path = tmp_path / "app.db"
     with database(path) as connection:

@@ -122,13 +122,15 @@ class MemoryBroker:
                 now = clock.monotonic()
                 if deliveries or now >= deadline:
                     return deliveries
-                next_due = min(store.line(queue).next_due() for queue in queues)
+                lines = [store.line(queue) for queue in queues]
+                next_due = min(line.next_due() for line in lines)
+                next_end = min(line.next_end() for line in lines)
                 sleeper = Sleeper()
                 store.sleep(queues, sleeper)
             self._sleepers.add(sleeper)
             try:
                 pause = min(next_due - clock.time(), _LONGEST_SLEEP)
-                await sleeper.sleep(clock, min(deadline, now + pause))
+                await sleeper.sleep(clock, min(deadline, next_end, now + pause))
             finally:
                 self._sleepers.discard(sleeper)
                 with store.mutex:
@@ -187,7 +189,7 @@ class MemoryBroker:
     async def extend(self, deliveries: Sequence[Delivery], *, lease: float) -> list[Delivery]:
         """Hold on to the messages for ``lease`` seconds from now; returns those already lost."""
         self._require_open()
-        until = self._clock.time() + lease
+        until = self._clock.monotonic() + lease
         lost: list[Delivery] = []
         with self._store.mutex:
             for delivery in deliveries:
@@ -207,11 +209,11 @@ class MemoryBroker:
     async def stats(self, queues: Sequence[str]) -> dict[str, QueueStats]:
         """Ready, leased and delayed messages per queue."""
         self._require_open()
-        now = self._clock.time()
+        now, monotonic = self._clock.time(), self._clock.monotonic()
         found: dict[str, QueueStats] = {}
         with self._store.mutex:
             for queue in queues:
-                ready, leased, delayed = self._store.line(queue).count(now)
+                ready, leased, delayed = self._store.line(queue).count(now, monotonic)
                 found[queue] = QueueStats(ready=ready, leased=leased, delayed=delayed)
         return found
 
@@ -289,13 +291,13 @@ class MemoryBroker:
         return queues, errors
 
     def _take(self, queues: Sequence[str], limit: int) -> list[Delivery]:
-        store, now = self._store, self._clock.time()
-        until, leased_until = now + self._lease, self._clock.monotonic() + self._lease
+        store, now, monotonic = self._store, self._clock.time(), self._clock.monotonic()
+        until = monotonic + self._lease
         taken: list[Delivery] = []
         for queue in queues:
             line = store.line(queue)
             while len(taken) < limit:
-                entry = line.take(now)
+                entry = line.take(now, monotonic)
                 if entry is None:
                     break
                 tag = f"{self._name}-{store.number()}"
@@ -310,7 +312,7 @@ class MemoryBroker:
                         attempt=entry.deaths + 1,
                         redelivered=entry.redelivered,
                         begun=entry.begun,
-                        leased_until=leased_until,
+                        leased_until=until,
                     )
                 )
         return taken

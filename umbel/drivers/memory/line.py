@@ -20,6 +20,7 @@ class Entry:
         "deaths",
         "drop_at",
         "due",
+        "leased_until",
         "message",
         "number",
         "rank",
@@ -41,8 +42,10 @@ class Entry:
         self.begun = False
         # None: on loan to nobody.
         self.tag: str | None = None
-        # When it comes (back) into the queue; -inf: it is ready; inf: never.
+        # When it comes into the queue, by the wall clock; -inf: it is ready; inf: never.
         self.due = -inf
+        # When it comes back, unless that is put off, by the clock that nobody sets.
+        self.leased_until = inf
 
 
 class Line:
@@ -50,9 +53,10 @@ class Line:
 
     def __init__(self) -> None:
         self._ready: list[tuple[int, int, Entry]] = []
-        # Delayed and leased ones by when they come. Entries that were settled or put off since
-        # stay until they surface; ``due`` then says something else.
-        self._later: list[tuple[float, int, Entry]] = []
+        # Delayed ones by when they come, leased ones by when they come back. Entries that were
+        # settled or put off since stay until they surface: they say something else themselves.
+        self._delayed: list[tuple[float, int, Entry]] = []
+        self._leased: list[tuple[float, int, Entry]] = []
         self._entries: dict[int, Entry] = {}
         self.expired = 0
 
@@ -64,9 +68,9 @@ class Line:
         self._entries[entry.number] = entry
         self._place(entry, due, now)
 
-    def take(self, now: float) -> Entry | None:
+    def take(self, now: float, monotonic: float) -> Entry | None:
         """The first message that is ready, if any; out of the queue until :meth:`lend`."""
-        self._promote(now)
+        self._promote(now, monotonic)
         while self._ready:
             _, _, entry = heappop(self._ready)
             if entry.number not in self._entries or entry.due != -inf:
@@ -81,17 +85,18 @@ class Line:
     def lend(self, entry: Entry, tag: str, until: float) -> None:
         """The message is someone's until then."""
         entry.tag = tag
-        entry.due = until
-        heappush(self._later, (until, entry.number, entry))
+        entry.due = inf
+        self.extend(entry, until)
 
     def extend(self, entry: Entry, until: float) -> None:
         """It is theirs for longer."""
-        entry.due = until
-        heappush(self._later, (until, entry.number, entry))
+        entry.leased_until = until
+        heappush(self._leased, (until, entry.number, entry))
 
     def give_back(self, entry: Entry, due: float, now: float, *, counts: bool, begun: bool) -> None:
         """Nobody's again, from ``due`` on for everyone."""
         entry.tag = None
+        entry.leased_until = inf
         entry.begun = begun
         entry.started = False
         entry.redelivered = True
@@ -101,15 +106,24 @@ class Line:
     def remove(self, entry: Entry) -> None:
         """It is gone for good."""
         del self._entries[entry.number]
-        entry.due = inf
+        entry.due = entry.leased_until = inf
 
     def next_due(self) -> float:
-        """When something comes (back) into the queue; inf when nothing does."""
-        while self._later:
-            due, _, entry = self._later[0]
+        """When something that was delayed comes into the queue; inf when nothing does."""
+        while self._delayed:
+            due, _, entry = self._delayed[0]
             if entry.due == due and entry.number in self._entries:
                 return due
-            heappop(self._later)
+            heappop(self._delayed)
+        return inf
+
+    def next_end(self) -> float:
+        """When a lease ends; inf when none does."""
+        while self._leased:
+            until, _, entry = self._leased[0]
+            if entry.leased_until == until and entry.number in self._entries:
+                return until
+            heappop(self._leased)
         return inf
 
     def purge(self) -> int:
@@ -120,9 +134,9 @@ class Line:
         self._ready.clear()
         return len(dropped)
 
-    def count(self, now: float) -> tuple[int, int, int]:
+    def count(self, now: float, monotonic: float) -> tuple[int, int, int]:
         """How many are ready, on loan, delayed."""
-        self._promote(now)
+        self._promote(now, monotonic)
         leased = sum(entry.tag is not None for entry in self._entries.values())
         ready = sum(entry.due == -inf for entry in self._entries.values())
         return ready, leased, len(self._entries) - leased - ready
@@ -130,18 +144,23 @@ class Line:
     def _place(self, entry: Entry, due: float, now: float) -> None:
         if due > now:
             entry.due = due
-            heappush(self._later, (due, entry.number, entry))
+            heappush(self._delayed, (due, entry.number, entry))
         else:
-            entry.due = -inf
-            heappush(self._ready, (entry.rank, entry.number, entry))
+            self._make_ready(entry)
 
-    def _promote(self, now: float) -> None:
+    def _promote(self, now: float, monotonic: float) -> None:
         while self.next_due() <= now:
-            _, _, entry = heappop(self._later)
-            if entry.tag is not None:
-                entry.deaths += entry.started or not entry.deaths
-                entry.redelivered = True
-                entry.started = False
+            _, _, entry = heappop(self._delayed)
+            self._make_ready(entry)
+        while self.next_end() <= monotonic:
+            _, _, entry = heappop(self._leased)
+            entry.deaths += entry.started or not entry.deaths
+            entry.redelivered = True
+            entry.started = False
             entry.tag = None
-            entry.due = -inf
-            heappush(self._ready, (entry.rank, entry.number, entry))
+            entry.leased_until = inf
+            self._make_ready(entry)
+
+    def _make_ready(self, entry: Entry) -> None:
+        entry.due = -inf
+        heappush(self._ready, (entry.rank, entry.number, entry))

@@ -29,7 +29,7 @@ class MemorySchedules:
 
     async def lead(self, owner: str, *, lease: float) -> Leadership:
         """Lead from now on for ``lease`` seconds, unless another does."""
-        kept, now = self._kept, self._clock.time()
+        kept, now = self._kept, self._clock.monotonic()
         with self._mutex:
             if kept.leader == owner or kept.until <= now:
                 kept.term += kept.leader != owner or kept.until <= 0

@@ -146,7 +146,7 @@ class SQLiteBroker:
         clock = self._clock
         deadline = clock.monotonic() + wait
         while True:
-            taken, stamp, due, leased_until = await self._connection.run(
+            taken, stamp, (due, lease_end), leased_until = await self._connection.run(
                 lambda session: self._take(session, queues, limit),
                 writes=False,
                 unseen=self._return_unseen,
@@ -159,7 +159,7 @@ class SQLiteBroker:
             now = clock.monotonic()
             if now >= deadline or not self._connection.opened:
                 return []
-            pause = min(due - clock.time(), _LONGEST_PAUSE)
+            pause = min(due - clock.time(), lease_end - clock.uptime(), _LONGEST_PAUSE)
             await self._connection.wait(stamp, until=min(deadline, now + pause))
             if not self._connection.opened:
                 return []
@@ -206,18 +206,16 @@ class SQLiteBroker:
         """Hold on to the messages for ``lease`` seconds from now; returns those already lost."""
         if not deliveries:
             return []
-        until = self._clock.time() + lease
-        lost = await self._connection.run(lambda s: messages.extend(s, deliveries, until))
+        lost = await self._connection.run(lambda s: messages.extend(s, deliveries, lease))
         self._release(lost)
         return lost
 
     async def extend_all(self, holder: str, queues: Sequence[str], *, lease: float) -> int:
         """Hold on to all that a client has on loan, of whichever queue; returns how many."""
         del queues
-        until = self._clock.time() + lease
         first = int(holder)
         return await self._connection.run(
-            lambda session: messages.extend_all(session, (first, first + _TAKES), until)
+            lambda session: messages.extend_all(session, (first, first + _TAKES), lease)
         )
 
     async def purge(self, queues: Sequence[str]) -> int:
@@ -283,23 +281,24 @@ class SQLiteBroker:
 
     def _take(
         self, session: Session, queues: Sequence[str], limit: int
-    ) -> tuple[list[messages.Taken], Stamp, float, float]:
+    ) -> tuple[list[messages.Taken], Stamp, messages.Moments, float]:
         stamp = self._connection.observe(session)
         now, leased_until = self._clock.time(), self._clock.monotonic() + self._lease
-        until = now + self._lease
         taken: list[messages.Taken] = []
         if messages.ready(session, queues, now):
             self._takes = (self._takes + 1) % _TAKES
             token = self._first_token + self._takes
             taken = session.transact(
                 lambda session: messages.take(
-                    session, queues, limit=limit, now=now, until=until, token=token
+                    session, queues, limit=limit, now=now, lease=self._lease, token=token
                 )
             )
-        due = 0.0 if taken else messages.next_due(session)
-        return taken, stamp, due, leased_until
+        next_due = (0.0, 0.0) if taken else messages.next_due(session)
+        return taken, stamp, next_due, leased_until
 
-    def _return_unseen(self, result: tuple[list[messages.Taken], Stamp, float, float]) -> None:
+    def _return_unseen(
+        self, result: tuple[list[messages.Taken], Stamp, messages.Moments, float]
+    ) -> None:
         """Give back what arrived for a caller who had gone."""
         tags = [f"{seq}:{token}" for _, seq, token, *_ in result[0]]
         if tags and self._connection.opened:

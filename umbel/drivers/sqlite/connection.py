@@ -66,6 +66,7 @@ class Connection:
             patience=self._patience,
             kind=self._kind,
             waiters=Waiters(asyncio.get_running_loop()),
+            uptime=self._clock.uptime,
         )
         # The owner knows nothing of us, so that its thread ends should we be forgotten unclosed.
         self._finalizer = weakref.finalize(self, self._owner.stop)

@@ -74,20 +74,21 @@ class SQLiteFanout:
         """Say something to whoever listens now; how many those are."""
         if not messages:
             return None
-        now = self._clock.time()
         listeners = await self._connection.run(
-            lambda session: _listeners(session, exchange.name, now), writes=False
+            lambda session: _listeners(session, exchange.name), writes=False
         )
         heard = [
             (message, count) for message in messages if (count := _count(listeners, message)) > 0
         ]
         if not heard:
             return 0
-        rows = [(exchange.name, now + _KEPT, _encode(message)) for message, _ in heard]
+        encoded = [_encode(message) for message, _ in heard]
 
         def write(session: Session) -> None:
+            now = session.uptime()
+            rows = [(exchange.name, now + _KEPT, message) for message in encoded]
             session.executemany(session.sql["add_broadcast"], rows)
-            session.execute(session.sql["prune_broadcasts"], (now,))
+            session.execute(session.sql["prune_broadcasts"], (now, now + _KEPT))
             session.news.add("broadcasts")
 
         await self._connection.run(write)
@@ -111,12 +112,12 @@ class SQLiteFanout:
             following.cancel()
             await asyncio.wait([following])
             with suppress(BrokerUnavailable):
-                await self._connection.run(lambda session: _leave(session, inbox.name, 0.0))
+                await self._connection.run(lambda session: _leave(session, inbox.name))
 
     def _enter(self, session: Session, inbox: _Inbox) -> tuple[int, Stamp]:
         stamp = self._connection.observe(session)
-        now = self._clock.time()
-        _leave(session, inbox.name, now)
+        _leave(session, inbox.name)
+        now = session.uptime()
         session.executemany(
             session.sql["add_ear"],
             [
@@ -189,14 +190,18 @@ class _Inbox(AsyncIterator[list[Message]]):
         return arrived
 
 
-def _leave(session: Session, listener: str, now: float) -> None:
-    session.execute(session.sql["remove_ears"], (listener, now))
+def _leave(session: Session, listener: str) -> None:
+    now = session.uptime()
+    session.execute(session.sql["remove_ears"], (listener, now, now + _BELIEVED))
 
 
-def _listeners(session: Session, exchange: str, now: float) -> list[Bindings]:
+def _listeners(session: Session, exchange: str) -> list[Bindings]:
     """What each of those hears who listen to an exchange."""
     bindings: dict[str, Bindings] = {}
-    for listener, name, kind, key in session.execute(session.sql["ears"], (exchange, now)):
+    # Outside of a transaction one may have begun to listen since we looked at the clock.
+    now = session.uptime()
+    believed = (exchange, now, now + 2 * _BELIEVED)
+    for listener, name, kind, key in session.execute(session.sql["ears"], believed):
         bindings.setdefault(listener, Bindings()).add(Way(name, kind, key, listener))
     return list(bindings.values())
 

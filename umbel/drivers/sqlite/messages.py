@@ -166,31 +166,36 @@ def publish(session: Session, rows: Iterable[Row], now: float) -> dict[int, Exce
     return errors
 
 
+Moments = tuple[float, float]
+"""By the wall clock, and by the machine's (``Clock.uptime``)."""
+
+
 def ready(session: Session, queues: Sequence[str], now: float) -> bool:
     """Whether it is worth trying to take some: cheap, and locks nobody out."""
     for name in queues:
         queue = session.known_queue(name)
         if queue is not None and session.execute(session.sql["any_ready"], (queue,)).fetchone():
             return True
-    return next_due(session) <= now
+    due, lease_end = next_due(session)
+    return due <= now or lease_end <= session.uptime()
 
 
-def next_due(session: Session) -> float:
-    """When a message comes (back) into some queue; inf when none does."""
-    (due,) = session.execute(session.sql["next_due"]).fetchone()
-    return inf if due is None else due
+def next_due(session: Session) -> Moments:
+    """When a message comes into some queue, and when one comes back; inf when none does."""
+    due, lease_end = session.execute(session.sql["next_due"]).fetchone()
+    return inf if due is None else due, inf if lease_end is None else lease_end
 
 
 def take(
-    session: Session, queues: Sequence[str], *, limit: int, now: float, until: float, token: int
+    session: Session, queues: Sequence[str], *, limit: int, now: float, lease: float, token: int
 ) -> list[Taken]:
-    """Lease up to ``limit`` messages until then, the first queue first.
+    """Lease up to ``limit`` messages for so long, the first queue first.
 
     Args:
         token: Of these leases; with seq it is unique for every lease ever granted.
     """
-    sql = session.sql
-    session.execute(sql["promote"], (now,))
+    sql, uptime = session.sql, session.uptime()
+    session.execute(sql["promote"], (now, uptime))
     _drop_overdue(session, now)
     taken: list[Taken] = []
     for name in queues:
@@ -204,7 +209,8 @@ def take(
         ]
         if len(taken) >= limit:
             break
-    session.executemany(sql["lend"], [(token, until, row[1]) for row in taken])
+    until = uptime + lease
+    session.executemany(sql["lend"], [(token, uptime, until, row[1]) for row in taken])
     return taken
 
 
@@ -307,19 +313,22 @@ def conclude(
             return give_back(session, (delivery,), due, counts=counts)
 
 
-def extend(session: Session, deliveries: Sequence[Delivery], until: float) -> list[Delivery]:
-    """Lease the messages for longer; returns those whose lease was lost."""
-    execute, sql = session.execute, session.sql["extend"]
+def extend(session: Session, deliveries: Sequence[Delivery], lease: float) -> list[Delivery]:
+    """Lease the messages for so long from now; returns those whose lease was lost."""
+    execute, sql, uptime = session.execute, session.sql["extend"], session.uptime()
+    until = uptime + lease
     return [
         delivery
         for delivery in deliveries
-        if execute(sql, (until, *delivery.tag.split(":"))).rowcount == 0
+        if execute(sql, (uptime, until, *delivery.tag.split(":"))).rowcount == 0
     ]
 
 
-def extend_all(session: Session, tokens: tuple[int, int], until: float) -> int:
-    """Lease everything for longer that has such a token, the last one not included."""
-    return session.execute(session.sql["extend_all"], (until, *tokens)).rowcount
+def extend_all(session: Session, tokens: tuple[int, int], lease: float) -> int:
+    """Lease everything that has such a token, the last one not included, for so long from now."""
+    uptime = session.uptime()
+    values = (uptime, uptime + lease, *tokens)
+    return session.execute(session.sql["extend_all"], values).rowcount
 
 
 def unlend(session: Session, tags: Iterable[str]) -> None:
@@ -334,8 +343,10 @@ def purge(session: Session, queues: Sequence[str], now: float) -> int:
     for name in queues:
         queue = session.known_queue(name)
         if queue is not None:
+            uptime = session.uptime()
             dropped += session.execute(session.sql["purge_ready"], (queue,)).rowcount
-            dropped += session.execute(session.sql["purge_later"], (queue, now)).rowcount
+            dropped += session.execute(session.sql["purge_delayed"], (queue, now)).rowcount
+            dropped += session.execute(session.sql["purge_abandoned"], (uptime, queue)).rowcount
     return dropped
 
 
@@ -348,8 +359,10 @@ def stats(session: Session, queues: Sequence[str], now: float) -> dict[str, Queu
             found[name] = QueueStats()
             continue
         (ready_,) = session.execute(session.sql["count_ready"], (queue,)).fetchone()
-        leased, delayed, due = session.execute(
-            session.sql["count_later"], (now, now, now, queue)
-        ).fetchone()
-        found[name] = QueueStats(ready=ready_ + due, leased=leased, delayed=delayed)
+        moment = {"now": now, "uptime": session.uptime(), "queue": queue}
+        delayed, due, lent = session.execute(session.sql["count_delayed"], moment).fetchone()
+        leased, abandoned = session.execute(session.sql["count_leased"], moment).fetchone()
+        found[name] = QueueStats(
+            ready=ready_ + due + abandoned, leased=leased + lent, delayed=delayed
+        )
     return found

@@ -13,6 +13,7 @@ import sqlite3
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,6 +47,7 @@ class Owner:
         synchronous: ``NORMAL`` or ``FULL``, as SQLite means it.
         patience: Seconds to wait for the write lock.
         kind: Which news our waiters want to be woken for.
+        uptime: The clock that leases go by.
     """
 
     def __init__(
@@ -56,8 +58,10 @@ class Owner:
         patience: float,
         kind: News,
         waiters: Waiters,
+        uptime: Callable[[], float],
     ) -> None:
         self.path = path
+        self._uptime = uptime
         self._file = Path(path)
         self.waiters = waiters
         self.pid = os.getpid()
@@ -222,7 +226,7 @@ class Owner:
             session.close()
             session = None
         if session is None:
-            session = self._session = Session(self.path, self._synchronous)
+            session = self._session = Session(self.path, self._synchronous, self._uptime)
             self._observe((session.data_version(), self.stamp[1] + 1))
             if self.listener is not None:
                 session.execute(session.sql["add_listener"], (self.listener.name, self._kind))

@@ -3,9 +3,6 @@
 
 -- ------------------------------------------------------------------------------ the database
 
--- name: has_schema
-SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'umbel_meta';
-
 -- name: get_version
 SELECT value FROM umbel_meta WHERE key = 'version';
 
@@ -25,11 +22,35 @@ DROP TABLE umbel_chord_members;
 -- name: drop_chords
 DROP TABLE umbel_chords;
 
--- name: has_chords
-SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'umbel_chords';
+-- name: has_table
+SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?;
 
 -- name: add_chord_body
 ALTER TABLE umbel_chords ADD COLUMN body BLOB;
+
+-- name: add_leased_at
+ALTER TABLE umbel_messages ADD COLUMN leased_at REAL;
+
+-- name: add_leased_until
+ALTER TABLE umbel_messages ADD COLUMN leased_until REAL;
+
+-- name: drop_later
+DROP INDEX IF EXISTS umbel_messages_later;
+
+-- name: last_leader
+SELECT owner, term, version FROM umbel_schedule_leader;
+
+-- name: drop_leader
+DROP TABLE umbel_schedule_leader;
+
+-- name: keep_leader
+INSERT INTO umbel_schedule_leader (id, owner, term, led_at, led_until, version)
+VALUES (1, ?, ?, 0, 0, ?);
+
+-- name: end_foreign_leases
+-- Those that begin later than now: of another machine, or from before this one was started. Who
+-- had them is dead.
+UPDATE umbel_messages SET leased_until = 0 WHERE leased_until IS NOT NULL AND leased_at > ?;
 
 -- name: data_version
 -- Another number after each commit of another connection.
@@ -92,7 +113,10 @@ INSERT INTO umbel_messages (queue, rank, due, drop_at, message) VALUES (?, ?, ?,
 SELECT 1 FROM umbel_messages WHERE queue = ? AND due IS NULL LIMIT 1;
 
 -- name: next_due
-SELECT min(due) FROM umbel_messages WHERE due IS NOT NULL;
+-- When something is due, by the wall clock; when a lease ends, by the machine's.
+SELECT
+    (SELECT min(due) FROM umbel_messages WHERE due IS NOT NULL AND leased_until IS NULL),
+    (SELECT min(leased_until) FROM umbel_messages WHERE leased_until IS NOT NULL);
 
 -- name: promote
 -- What has become due, and what is no longer on loan, is ready. Bounded, so that a flood of them
@@ -100,11 +124,20 @@ SELECT min(due) FROM umbel_messages WHERE due IS NOT NULL;
 UPDATE umbel_messages
 SET
     due = NULL,
+    leased_at = NULL,
+    leased_until = NULL,
     attempt = attempt + (token IS NOT NULL AND (attempt = 0 OR redelivered = 2)),
     redelivered = max(min(redelivered, 1), token IS NOT NULL),
     token = NULL
 WHERE seq IN (
-    SELECT seq FROM umbel_messages WHERE due <= ? ORDER BY due LIMIT 1000
+    SELECT seq FROM (
+        SELECT seq FROM umbel_messages
+        WHERE due <= ? AND leased_until IS NULL ORDER BY due LIMIT 1000
+    )
+    UNION ALL
+    SELECT seq FROM (
+        SELECT seq FROM umbel_messages WHERE leased_until <= ? ORDER BY leased_until LIMIT 1000
+    )
 );
 
 -- name: overdue
@@ -121,7 +154,7 @@ WHERE queue = ? AND due IS NULL AND (drop_at IS NULL OR drop_at > ? OR begun)
 ORDER BY rank, seq LIMIT ?;
 
 -- name: lend
-UPDATE umbel_messages SET token = ?, due = ? WHERE seq = ?;
+UPDATE umbel_messages SET token = ?, due = 9e999, leased_at = ?, leased_until = ? WHERE seq = ?;
 
 -- name: begin_work
 UPDATE umbel_messages SET begun = 1 WHERE seq = ? AND token = ?;
@@ -140,25 +173,33 @@ DELETE FROM umbel_messages WHERE seq = ? AND token = ?;
 
 -- name: give_back
 UPDATE umbel_messages
-SET due = ?, token = NULL, begun = 0, redelivered = 1, attempt = attempt + ?
+SET
+    due = ?,
+    leased_at = NULL,
+    leased_until = NULL,
+    token = NULL,
+    begun = 0,
+    redelivered = 1,
+    attempt = attempt + ?
 WHERE seq = ? AND token = ?;
 
 -- name: leave
 -- Of a holder that ends: work is given back, what was begun is left to be noticed.
 UPDATE umbel_messages
-SET due = NULL, token = NULL, redelivered = 1
+SET due = NULL, leased_at = NULL, leased_until = NULL, token = NULL, redelivered = 1
 WHERE seq = ? AND token = ?;
 
 -- name: unlend
 -- For deliveries that nobody got to see.
-UPDATE umbel_messages SET due = NULL, token = NULL
+UPDATE umbel_messages SET due = NULL, leased_at = NULL, leased_until = NULL, token = NULL
 WHERE seq = ? AND token = ?;
 
 -- name: extend
-UPDATE umbel_messages SET due = ? WHERE seq = ? AND token = ?;
+UPDATE umbel_messages SET leased_at = ?, leased_until = ? WHERE seq = ? AND token = ?;
 
 -- name: extend_all
-UPDATE umbel_messages SET due = ? WHERE due IS NOT NULL AND token >= ? AND token < ?;
+UPDATE umbel_messages SET leased_at = ?, leased_until = ?
+WHERE leased_until IS NOT NULL AND token >= ? AND token < ?;
 
 -- name: bury
 INSERT INTO umbel_dead (queue, attempt, dropped_at, reason, message)
@@ -189,20 +230,28 @@ DELETE FROM umbel_dead WHERE id = ?;
 -- name: purge_ready
 DELETE FROM umbel_messages WHERE queue = ? AND due IS NULL;
 
--- name: purge_later
+-- name: purge_delayed
 DELETE FROM umbel_messages
-WHERE due IS NOT NULL AND queue = ? AND (token IS NULL OR due <= ?);
+WHERE due IS NOT NULL AND leased_until IS NULL AND queue = ? AND (token IS NULL OR due <= ?);
+
+-- name: purge_abandoned
+DELETE FROM umbel_messages WHERE leased_until <= ? AND queue = ?;
 
 -- name: count_ready
 SELECT count(*) FROM umbel_messages WHERE queue = ? AND due IS NULL;
 
--- name: count_later
--- On loan, delayed, and neither any more: due without having been moved.
+-- name: count_delayed
+-- Delayed, no longer so without having been moved, and on loan by an older release.
 SELECT
-    coalesce(sum(token IS NOT NULL AND due > ?), 0),
-    coalesce(sum(token IS NULL AND due > ?), 0),
-    coalesce(sum(due <= ?), 0)
-FROM umbel_messages WHERE due IS NOT NULL AND queue = ?;
+    coalesce(sum(due > :now AND token IS NULL), 0),
+    coalesce(sum(due <= :now), 0),
+    coalesce(sum(due > :now AND token IS NOT NULL), 0)
+FROM umbel_messages WHERE due IS NOT NULL AND leased_until IS NULL AND queue = :queue;
+
+-- name: count_leased
+-- On loan, and no longer so without having been moved.
+SELECT coalesce(sum(leased_until > :uptime), 0), coalesce(sum(leased_until <= :uptime), 0)
+FROM umbel_messages WHERE leased_until IS NOT NULL AND queue = :queue;
 
 -- ------------------------------------------------------------------------------ results
 
@@ -338,17 +387,18 @@ INSERT OR REPLACE INTO umbel_ears (listener, exchange, type, routing_key, alive_
 VALUES (?, ?, ?, ?, ?);
 
 -- name: remove_ears
-DELETE FROM umbel_ears WHERE listener = ? OR alive_until < ?;
+-- Ours, and those of others who are gone: nobody's end is further away than one may be believed.
+DELETE FROM umbel_ears WHERE listener = ? OR NOT alive_until BETWEEN ? AND ?;
 
 -- name: ears
 SELECT listener, exchange, type, routing_key FROM umbel_ears
-WHERE exchange = ? AND alive_until >= ?;
+WHERE exchange = ? AND alive_until BETWEEN ? AND ?;
 
 -- name: add_broadcast
 INSERT INTO umbel_broadcasts (exchange, drop_at, message) VALUES (?, ?, ?);
 
 -- name: prune_broadcasts
-DELETE FROM umbel_broadcasts WHERE drop_at < ?;
+DELETE FROM umbel_broadcasts WHERE NOT drop_at BETWEEN ? AND ?;
 
 -- name: last_broadcast
 -- Also of those that are gone: a smaller number than before is another database's.
@@ -360,17 +410,17 @@ SELECT id, exchange, message FROM umbel_broadcasts WHERE id > ? ORDER BY id LIMI
 -- -------------------------------------------------------------------------------- schedule
 
 -- name: leader
-SELECT owner, term, until, version FROM umbel_schedule_leader;
+SELECT owner, term, led_at, led_until, version FROM umbel_schedule_leader;
 
 -- name: add_leader
-INSERT OR IGNORE INTO umbel_schedule_leader (id, owner, term, until, version)
-VALUES (1, '', 0, 0, 0);
+INSERT OR IGNORE INTO umbel_schedule_leader (id, owner, term, led_at, led_until, version)
+VALUES (1, '', 0, 0, 0, 0);
 
 -- name: lead
-UPDATE umbel_schedule_leader SET owner = ?, term = ?, until = ?;
+UPDATE umbel_schedule_leader SET owner = ?, term = ?, led_at = ?, led_until = ?;
 
 -- name: resign
-UPDATE umbel_schedule_leader SET until = 0 WHERE owner = ?;
+UPDATE umbel_schedule_leader SET led_until = 0 WHERE owner = ?;
 
 -- name: schedule_changed
 UPDATE umbel_schedule_leader SET version = version + 1;

@@ -37,8 +37,7 @@ class _Schedules:
 
     async def lead(self, owner: str, *, lease: float) -> Leadership:
         """Lead from now on for ``lease`` seconds, unless another does."""
-        now = self._clock.time()
-        return await self._connection.run(lambda session: _lead(session, owner, now, lease))
+        return await self._connection.run(lambda session: _lead(session, owner, lease))
 
     async def resign(self, owner: str) -> None:
         """Let others lead at once."""
@@ -162,18 +161,20 @@ def _check(session: Session) -> None:
             raise error
 
 
-def _leader(session: Session) -> tuple[str, int, float, int]:
+def _leader(session: Session) -> tuple[str, int, float, float, int]:
     session.execute(session.sql["add_leader"])
-    row: tuple[str, int, float, int] = session.execute(session.sql["leader"]).fetchone()
+    row: tuple[str, int, float, float, int] = session.execute(session.sql["leader"]).fetchone()
     return row
 
 
-def _lead(session: Session, owner: str, now: float, lease: float) -> Leadership:
-    leader, term, until, version = _leader(session)
-    if leader == owner or until <= now:
+def _lead(session: Session, owner: str, lease: float) -> Leadership:
+    leader, term, since, until, version = _leader(session)
+    now = session.uptime()
+    # One that leads since later than now did so before the machine was started.
+    if leader == owner or not since <= now < until:
         term += leader != owner or until <= 0
         leader = owner
-        session.execute(session.sql["lead"], (owner, term, now + lease))
+        session.execute(session.sql["lead"], (owner, term, now, now + lease))
     return Leadership(leader=leader, term=term, version=version)
 
 

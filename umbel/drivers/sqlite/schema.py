@@ -10,7 +10,7 @@ from umbel.drivers.sqlite.queries import queries, schema
 
 __all__ = ["VERSION", "prepare"]
 
-VERSION = 4
+VERSION = 5
 """What ``schema.sql`` makes."""
 
 Migration = Callable[[sqlite3.Connection], None]
@@ -33,11 +33,27 @@ def _from_2(_connection: sqlite3.Connection) -> None:
 def _from_3(connection: sqlite3.Connection) -> None:
     """Chords remember what to run."""
     sql = queries()
-    if connection.execute(sql["has_chords"]).fetchone() is not None:
+    if _has(connection, "umbel_chords"):
         connection.execute(sql["add_chord_body"])
 
 
-MIGRATIONS: Mapping[int, Migration] = {1: _from_1, 2: _from_2, 3: _from_3}
+def _from_4(connection: sqlite3.Connection) -> None:
+    """Leases go by a clock that nobody sets. Those that run go on by the other one: who has them
+    may be a worker of the older release, which goes on to extend them."""
+    sql = queries()
+    connection.execute(sql["add_leased_at"])
+    connection.execute(sql["add_leased_until"])
+    connection.execute(sql["drop_later"])
+    if _has(connection, "umbel_schedule_leader"):
+        leader = connection.execute(sql["last_leader"]).fetchone()
+        connection.execute(sql["drop_leader"])
+        _make(connection)
+        if leader is not None:
+            # Nobody leads, and the next one has a later term.
+            connection.execute(sql["keep_leader"], leader)
+
+
+MIGRATIONS: Mapping[int, Migration] = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4}
 """From which version → what changes the tables it has into those of the next one, inside the
 transaction of :func:`prepare`; new tables and indexes are made for all of them."""
 
@@ -49,7 +65,7 @@ def prepare(connection: sqlite3.Connection, path: str) -> None:
         Unusable: A newer release made the tables.
     """
     sql = queries()
-    if connection.execute(sql["has_schema"]).fetchone() is None:
+    if not _has(connection, "umbel_meta"):
         _complete(connection)
         return
     row = connection.execute(sql["get_version"]).fetchone()
@@ -73,7 +89,15 @@ def prepare(connection: sqlite3.Connection, path: str) -> None:
     _complete(connection)
 
 
-def _complete(connection: sqlite3.Connection) -> None:
+def _has(connection: sqlite3.Connection, table: str) -> bool:
+    return connection.execute(queries()["has_table"], (table,)).fetchone() is not None
+
+
+def _make(connection: sqlite3.Connection) -> None:
     for statement in schema():
         connection.execute(statement)
+
+
+def _complete(connection: sqlite3.Connection) -> None:
+    _make(connection)
     connection.execute(queries()["set_version"], (VERSION,))

@@ -1,5 +1,8 @@
 -- What an umbel database holds. Every name begins with umbel_, so that the tables can live in a
--- file that has others. Moments are Unix seconds. Version 3. Each statement may be run again: what
+-- file that has others. Moments are Unix seconds, but for those by which processes tell whether others
+-- live: they are seconds of the machine (protocols.Clock.uptime), which nobody sets. After it has
+-- been started anew, what such a moment says lies in the future, or is over: nothing outlives that
+-- for longer than it would have lasted. Version 5. Each statement may be run again: what
 -- an older file has not yet is made, the rest is left alone.
 
 -- One row per fact about the database itself: its schema's version, the last change number.
@@ -29,8 +32,10 @@ CREATE TABLE IF NOT EXISTS umbel_bindings (
     UNIQUE (exchange, type, routing_key, queue, arguments)
 );
 
--- Messages, in the order they came (seq). due: NULL while ready, else when it comes (back) into
--- the queue: a delayed message, or a lease that runs out. token: who has it, NULL for nobody.
+-- Messages, in the order they came (seq). due: NULL while ready, else when a delayed message comes
+-- into the queue; never while it is on loan. token: who has it, NULL for nobody. leased_at,
+-- leased_until: since when and how long they have it for sure (uptime). Leases of release 4 have
+-- neither, and run out when they are due.
 -- rank: the negative priority, so that the first is the smallest. attempt: how often a holder died,
 -- as model.Delivery counts it. redelivered: 1 when it was handed out before, 2 when it has been
 -- started since it came back. begun: whether it must not run again. message is model.Message
@@ -45,14 +50,19 @@ CREATE TABLE IF NOT EXISTS umbel_messages (
     drop_at REAL,
     message BLOB NOT NULL,
     begun INTEGER NOT NULL DEFAULT 0,
-    redelivered INTEGER NOT NULL DEFAULT 0
+    redelivered INTEGER NOT NULL DEFAULT 0,
+    leased_at REAL,
+    leased_until REAL
 );
 
 -- What can be handed out now, in order.
 CREATE INDEX IF NOT EXISTS umbel_messages_ready ON umbel_messages (queue, rank, seq) WHERE due IS NULL;
 
--- What comes (back) later, soonest first.
-CREATE INDEX IF NOT EXISTS umbel_messages_later ON umbel_messages (due) WHERE due IS NOT NULL;
+-- What comes later, soonest first.
+CREATE INDEX IF NOT EXISTS umbel_messages_delayed ON umbel_messages (due) WHERE due IS NOT NULL AND leased_until IS NULL;
+
+-- What comes back unless its lease is extended, soonest first.
+CREATE INDEX IF NOT EXISTS umbel_messages_leased ON umbel_messages (leased_until) WHERE leased_until IS NOT NULL;
 
 -- What is dropped when nobody takes it in time.
 CREATE INDEX IF NOT EXISTS umbel_messages_drop ON umbel_messages (drop_at) WHERE drop_at IS NOT NULL;
@@ -147,7 +157,7 @@ CREATE TABLE IF NOT EXISTS umbel_revocations (
     UNIQUE (task, header, value)
 );
 
--- Traffic beside the tasks, for as long as a listener may be late. AUTOINCREMENT: a number is
+-- Traffic beside the tasks, for as long as a listener may be late (uptime). AUTOINCREMENT: a number is
 -- never used twice, so that listeners know how far they have read. message is model.Message
 -- (msgpack).
 CREATE TABLE IF NOT EXISTS umbel_broadcasts (
@@ -157,7 +167,7 @@ CREATE TABLE IF NOT EXISTS umbel_broadcasts (
     message BLOB NOT NULL
 );
 
--- Who listens to what; believed until alive_until, which listeners put off.
+-- Who listens to what; believed until alive_until (uptime), which listeners put off.
 CREATE TABLE IF NOT EXISTS umbel_ears (
     listener TEXT NOT NULL,
     exchange TEXT NOT NULL,
@@ -180,11 +190,13 @@ CREATE TABLE IF NOT EXISTS umbel_schedule (
     unsent INTEGER NOT NULL DEFAULT 0
 );
 
--- Which scheduler leads, until when, and how often the schedule was changed. One row.
+-- Which scheduler leads, since when for sure and until when (uptime), and how often the schedule
+-- was changed. One row.
 CREATE TABLE IF NOT EXISTS umbel_schedule_leader (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     owner TEXT NOT NULL,
     term INTEGER NOT NULL,
-    until REAL NOT NULL,
+    led_at REAL NOT NULL,
+    led_until REAL NOT NULL,
     version INTEGER NOT NULL
 );

@@ -33,9 +33,12 @@ SQLite would wait for."""
 class Session:
     """An open database. Everything here runs in the owner's thread."""
 
-    def __init__(self, path: str, synchronous: str) -> None:
+    def __init__(self, path: str, synchronous: str, uptime: Callable[[], float]) -> None:
         files.create(path)
         self.path = path
+        # What leases go by. Asked inside the transaction, under the lock that writers have one
+        # after the other: so nobody ever finds a lease that begins later than now.
+        self.uptime = uptime
         self.sql = queries()
         # The transaction that runs now notes here what it has for whom.
         self.news: set[News] = set()
@@ -65,7 +68,11 @@ class Session:
             )
         self.execute(f"PRAGMA synchronous = {synchronous}")
         self.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
-        self.transact(lambda session: prepare(session.db, session.path))
+        self.transact(Session._prepare)
+
+    def _prepare(self) -> None:
+        prepare(self.db, self.path)
+        self.execute(self.sql["end_foreign_leases"], (self.uptime(),))
 
     def transact(self, work: Callable[[Session], T]) -> T:
         """Do it in one transaction, or not at all."""

@@ -36,6 +36,7 @@ from umbel.testing.conformance.messages import (
     settle,
     take,
 )
+from umbel.testing.conformance.set_clocks import SetClockContract
 from umbel.testing.conformance.sharing import SharingContract
 from umbel.testing.conformance.timing import TimingContract
 from umbel.testing.conformance.topology import TopologyContract
@@ -46,7 +47,12 @@ _NO_LEASE = "leases last as long as the connection"
 
 
 class BrokerContract(
-    TimingContract, BegunContract, HoldersContract, SharingContract, TopologyContract
+    TimingContract,
+    BegunContract,
+    HoldersContract,
+    SharingContract,
+    SetClockContract,
+    TopologyContract,
 ):
     """Fixtures to give: ``make_broker``; for servers also ``clock``."""
 
