@@ -46,7 +46,7 @@ def test_those_nobody_has_set_are_not_there() -> None:
 
 @pytest.mark.usefixtures("allowed")
 @pytest.mark.parametrize(
-    "name", ["brocker_url", "task_ack_late", "debug", "celery_magic", "CELERYD_MAGIC"]
+    "name", ["brocker_url", "task_ack_late", "timezon", "celery_magic", "CELERY_TASK_SERIALISER"]
 )
 def test_typing_errors_stay_errors(name: str) -> None:
     with pytest.raises(UnknownSetting, match=name):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable
 from datetime import timezone
 from pathlib import Path
@@ -93,18 +94,53 @@ def test_what_a_module_merely_imports_sets_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "said"),
+    ("misspelt", "meant"),
     [
-        ({"task_ack_late": True}, "Did you mean 'task_acks_late'"),
-        ({"CELERY_TASK_SERIALISER": "x"}, "Did you mean 'CELERY_TASK_SERIALIZER'"),
-        ({"CELERY_BROKER_URL": "x"}, "namespace='CELERY'"),
+        ("task_ack_late", "task_acks_late"),
+        ("late_task_acks", "task_acks_late"),
+        ("task_soft_limit", "task_soft_time_limit"),
+        ("timezon", "timezone"),
+        ("CELERY_TASK_SERIALISER", "CELERY_TASK_SERIALIZER"),
+        ("BROKER_ULR", "BROKER_URL"),
     ],
 )
-def test_what_looks_like_a_setting_in_a_module_is_warned_of(
-    names: dict[str, Any], said: str
+@pytest.mark.parametrize("kind", [module, lambda **names: type("Config", (), names)])
+def test_a_misspelt_setting_in_a_module_or_class_is_an_error(
+    kind: Any, misspelt: str, meant: str
 ) -> None:
+    with pytest.raises(UnknownSetting, match=f"'{misspelt}'.*Did you mean '{meant}'.*_{misspelt}"):
+        read_object(kind(**{misspelt: "x"}))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("result_backend_url", "Did you mean 'result_backend'"),
+        ("CELERY_BROKER_URL", "namespace='CELERY'"),
+    ],
+)
+def test_what_only_resembles_a_setting_in_a_module_is_warned_of(name: str, said: str) -> None:
     with pytest.warns(UmbelWarning, match=said):
-        assert read_object(module(**names)) == {}
+        assert read_object(module(**{name: "x"})) == {}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "redbeat_redis_url",
+            "singleton_backend_url",
+            "ONCE",
+            "CELERY_ONCE",
+            "CELERY_EMAIL_BACKEND",
+        ),
+        *("_task_ack_late", "DATABASES", "DEBUG", "DJANGO_CELERY_BEAT_TZ_AWARE", "broker_db"),
+    ],
+)
+def test_what_is_somebody_elses_in_a_module_is_left_alone(name: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_object(module(**{name: "x"})) == {}
 
 
 def test_what_is_no_setting_in_a_mapping_is_an_error() -> None:
@@ -117,8 +153,9 @@ def test_a_misspelt_name_with_the_prefix_is_an_error() -> None:
         read_object(module(CELERY_TASK_ACK_LATE=True), "CELERY")
     with pytest.raises(ImproperlyConfigured, match="written CELERY_RESULT_EXPIRES"):
         read_object(module(CELERY_TASK_RESULT_EXPIRES=1), "CELERY")
-    with pytest.warns(UmbelWarning, match="CELERY_ONCE"):
-        assert read_object(module(CELERY_ONCE=True), "CELERY") == {}
+    for name in ("CELERY_ONCE", "CELERY_BEAT_DBURI", "CELERY_TASK_LOCK_TIMEOUT"):
+        with pytest.warns(UmbelWarning, match=f"{name}.*no effect"):
+            assert read_object(module(**{name: True}), "CELERY") == {}
 
 
 def test_a_wrong_value_says_in_which_module_it_is(app: Umbel, write: Write) -> None:

@@ -122,6 +122,54 @@ def test_a_real_kombu_is_left_alone(bare: BareInterpreter, tmp_path: Path) -> No
     assert bare.run("-c", program, cwd=tmp_path) == "True\n"
 
 
+@pytest.mark.parametrize(
+    "configure",
+    [
+        # Flask's tutorial for Celery: all of a Flask's configuration.
+        "app.conf.update(DEBUG=True, SECRET_KEY='x', CELERY_BROKER_URL='redis://', my_limit=5, \
+ONCE={}, redbeat_redis_url='redis://')",
+        "app.config_from_object(dict(my_limit=5, ONCE={}, redbeat_redis_url='redis://'))",
+        "app.config_from_object(types.SimpleNamespace(my_limit=5, ONCE={}, \
+redbeat_redis_url='redis://'))",
+        "app.config_from_object(types.SimpleNamespace(CELERY_MY_LIMIT=5, CELERY_ONCE={}, \
+CELERY_REDBEAT_REDIS_URL='redis://', CELERY_BEAT_DBURI='x'), namespace='CELERY')",
+    ],
+)
+def test_settings_of_others_can_be_read_where_they_are_put(run: Run, configure: str) -> None:
+    said = run(f"""
+import types
+from celery import Celery
+app = Celery("own", broker="memory://")
+{configure}
+print(app.conf.redbeat_redis_url, app.conf.my_limit, app.conf.get("nothing_such"))
+""")
+
+    assert said == "redis:// 5 None\n"
+
+
+@pytest.mark.parametrize(
+    "configure",
+    [
+        "app.conf.update(task_ack_late=True)",
+        "app.conf.task_ack_late = True",
+        "app.config_from_object(dict(task_ack_late=True)); app.conf.timezone",
+        "app.config_from_object(types.SimpleNamespace(task_ack_late=1)); app.conf.timezone",
+    ],
+)
+def test_misspelt_settings_are_errors_under_the_alias_too(run: Run, configure: str) -> None:
+    said = run(f"""
+import types
+from celery import Celery
+app = Celery("own", broker="memory://")
+try:
+    {configure}
+except umbel.exceptions.UnknownSetting as error:
+    print(error)
+""")
+
+    assert "Did you mean 'task_acks_late'?" in said
+
+
 def test_a_worker_ends_when_the_books_say_that_it_should(run: Run) -> None:
     run("""
 import asyncio, celery.worker.state as state

@@ -125,6 +125,8 @@ class Settings(MutableMapping[str, Any]):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
+        # What is wrong with the configuration is not that it lacks this name.
+        self.load()
         try:
             return self[name]
         except UnknownSetting as error:

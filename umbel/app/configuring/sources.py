@@ -15,12 +15,14 @@ from typing import Any
 from umbel.app.configuring.configuration import Configuration
 from umbel.app.configuring.suggestions import closest, did_you_mean
 from umbel.app.defaults import NAME_BY_OLD_NAME, SETTINGS
+from umbel.app.defaults.foreign import is_foreign, meant
 from umbel.exceptions import ImproperlyConfigured, UmbelWarning, UnknownSetting
 
 __all__ = ["read_object"]
 
 _FIRST_WORDS = frozenset(name.partition("_")[0] for name in SETTINGS)
 _OLD_FIRST_WORDS = ("CELERY", "BROKER_")
+_OLD_PREFIX = "CELERY_"
 
 
 def read_object(
@@ -29,14 +31,17 @@ def read_object(
     """The settings that ``source`` holds.
 
     Modules, classes and objects hold other things too: what is no setting is left alone there,
-    with a warning if it looks like one. In mappings it is an error.
+    with a warning if it looks like one, and refused if it is the name of one misspelt; names that
+    begin with an underscore are not looked at. In mappings what is no setting is an error.
+
+    Where settings of others are accepted, they are among what is found.
 
     Args:
         namespace: The prefix that names have; those without it are left alone.
         name: What the source is called, for errors.
 
     Raises:
-        UnknownSetting: A mapping holds something that is no setting.
+        UnknownSetting: The name of a setting is misspelt, or a mapping holds something else.
         ImproperlyConfigured: Old and new names are mixed.
     """
     strict = _is_mapping(source)
@@ -89,7 +94,10 @@ def _merely_imported(setting: str, value: object) -> bool:
     # "from datetime import timezone" in a configuration module sets no time zone.
     if isinstance(value, ModuleType):
         return True
-    kinds = SETTINGS[setting].kind
+    known = SETTINGS.get(setting)
+    if known is None:
+        return isinstance(value, type | FunctionType | BuiltinFunctionType)
+    kinds = known.kind
     if isinstance(value, type):
         return "any" not in kinds and "class" not in kinds
     if isinstance(value, FunctionType | BuiltinFunctionType):
@@ -110,23 +118,36 @@ def _namespaced(values: Mapping[str, Any], namespace: str, place: str) -> dict[s
             continue
         former = NAME_BY_OLD_NAME.get(key) or NAME_BY_OLD_NAME.get(rest)
         if former is not None:
-            wanted = prefix + (former.upper() if prefix.isupper() else former)
+            wanted = _prefixed(prefix, former)
             raise ImproperlyConfigured(
                 f"{key!r}, set in {place}, is an old name of {former!r}. "
                 f"With namespace={namespace!r} it is written {wanted}."
             )
+        if is_foreign(setting):
+            written[setting] = key
+            continue
+        misspelt = meant(setting)
+        if misspelt is not None:
+            raise UnknownSetting(_misspelt(key, _prefixed(prefix, misspelt), place))
         likely = closest(setting, SETTINGS)
-        if likely:
-            wanted = prefix + (likely[0].upper() if prefix.isupper() else likely[0])
-            raise UnknownSetting(
-                f"{key!r}, set in {place}, is not a setting. Did you mean {wanted!r}?"
-            )
+        question = f" Did you mean {_prefixed(prefix, likely[0])!r}?" if likely else ""
         warnings.warn(
-            f"{key!r}, set in {place}, is not a setting and has no effect.",
+            f"{key!r}, set in {place}, is not a setting and has no effect.{question}",
             UmbelWarning,
             stacklevel=2,
         )
     return written
+
+
+def _prefixed(prefix: str, setting: str) -> str:
+    return prefix + (setting.upper() if prefix.isupper() else setting)
+
+
+def _misspelt(key: str, wanted: str, place: str) -> str:
+    return (
+        f"{key!r}, set in {place}, is not a setting. Did you mean {wanted!r}? If it is yours, give "
+        f"it a name that is not so near: _{key}, for example."
+    )
 
 
 def _styled(values: Mapping[str, Any], place: str, *, strict: bool) -> dict[str, str]:
@@ -138,13 +159,23 @@ def _styled(values: Mapping[str, Any], place: str, *, strict: bool) -> dict[str,
         raise _mixed(new, old, place)
     others = [key for key in values if key not in SETTINGS and key not in NAME_BY_OLD_NAME]
     if strict:
+        foreign = [key for key in others if is_foreign(key)]
         for key in others:
-            if key == "TIME_ZONE":
-                continue
-            raise UnknownSetting(_unknown(key, place))
+            if key != "TIME_ZONE" and key not in foreign:
+                raise UnknownSetting(_unknown(key, place))
     else:
-        _warn_of_likely(others, place)
-    return new or old
+        others = [key for key in others if not _is_private(key, values[key])]
+        for key in others:
+            wanted = meant(key)
+            if wanted is not None:
+                raise UnknownSetting(_misspelt(key, wanted, place))
+        foreign = [key for key in others if is_foreign(key)]
+    _warn_of_likely([key for key in others if key.isupper() or key not in foreign], place)
+    return (new or old) | {key: key for key in foreign}
+
+
+def _is_private(key: str, value: object) -> bool:
+    return key.startswith("_") or _merely_imported(key, value)
 
 
 def _mixed(new: Mapping[str, str], old: Mapping[str, str], place: str) -> ImproperlyConfigured:
@@ -168,8 +199,16 @@ def _unknown(key: str, place: str) -> str:
             f"{key!r}, set in {place}, is not a setting. It is {setting!r} with the prefix "
             f"{key[: -len(setting) - 1]!r}: pass namespace={key[: -len(setting) - 1]!r}."
         )
-    question = did_you_mean(key, NAME_BY_OLD_NAME) or did_you_mean(key.lower(), SETTINGS)
-    return f"{key!r}, set in {place}, is not a setting.{question}"
+    return f"{key!r}, set in {place}, is not a setting.{_question(key)}"
+
+
+def _question(key: str) -> str:
+    if not key.startswith(_OLD_PREFIX):
+        return did_you_mean(key, NAME_BY_OLD_NAME) or did_you_mean(key.lower(), SETTINGS)
+    # The prefix is the same in all of them: it would make any two look alike.
+    rests = [old.removeprefix(_OLD_PREFIX) for old in NAME_BY_OLD_NAME]
+    found = closest(key.removeprefix(_OLD_PREFIX), rests)
+    return f" Did you mean '{_OLD_PREFIX}{found[0]}'?" if found else ""
 
 
 def _after_prefix(key: str) -> str | None:
