@@ -98,6 +98,82 @@ def test_hang_up_lets_what_runs_finish_and_starts_a_new_worker_in_the_same_proce
     assert not (site.folder / "worker.pid").exists()
 
 
+@pytest.mark.parametrize("twice", [False, True], ids=["quit", "int twice"])
+def test_a_task_in_the_solo_pool_is_ended_by_a_cold_shutdown(site: Site, twice: bool) -> None:
+    # The task holds the worker's own thread: only the handlers of signals run.
+    process = site.ready("-P", "solo")
+    early = site.app.send_task("early", (1, 600.0))
+    site.until(lambda: bool(site.started()), "the task has started")
+    waiting = site.app.send_task("early", (2,))
+
+    if twice:
+        process.send_signal(signal.SIGINT)
+        site.until(lambda: "Hitting Ctrl+C again will initiate" in site.log.read_text(), "heard")
+    assert site.end(process, signal.SIGINT if twice else signal.SIGQUIT) == 1
+    assert "worker: Cold shutdown (MainProcess)" in site.log.read_text()
+    assert site.log.read_text().count("will initiate cold shutdown") == twice
+    assert site.started() == [1]
+    with pytest.raises(WorkerLostError):
+        early.get(timeout=60)
+
+    process = site.ready("-P", "solo")
+    assert waiting.get(timeout=60) == 2
+    assert site.end(process, signal.SIGTERM) == 0
+
+
+def test_a_late_task_in_the_solo_pool_goes_back_to_its_queue(site: Site) -> None:
+    process = site.ready("-P", "solo")
+    site.app.send_task("late", (1, 600.0))
+    site.until(lambda: bool(site.started()), "the task has started")
+    assert site.end(process, signal.SIGQUIT) == 1
+
+    process = site.ready("-P", "solo")
+    site.until(lambda: site.started() == [1, 1], "it has started again")
+    assert site.end(process, signal.SIGQUIT) == 1
+
+
+def test_the_solo_pool_begins_nothing_more_once_it_was_asked_to_end(site: Site) -> None:
+    process = site.ready("-P", "solo")
+    running = site.app.send_task("early", (1, 2.0))
+    waiting = [site.app.send_task("early", (number,)) for number in range(2, 22)]
+    site.until(lambda: bool(site.started()), "the task has started")
+
+    assert site.end(process, signal.SIGTERM) == 0
+    assert running.get(timeout=60) == 1
+    assert site.started() == [1]
+
+    process = site.ready("-P", "solo")
+    assert [result.get(timeout=60) for result in waiting] == list(range(2, 22))
+    assert site.end(process, signal.SIGTERM) == 0
+
+
+def test_a_soft_shutdown_gives_a_task_in_the_solo_pool_its_seconds(site: Site) -> None:
+    process = site.ready("-P", "solo", "soft_shutdown_timeout=30")
+    short = site.app.send_task("late", (1, 2.0))
+    site.until(lambda: len(site.started()) == 1, "it has started")
+    assert site.end(process, signal.SIGQUIT) == 1
+    assert short.get(timeout=60) == 1
+
+    process = site.ready("-P", "solo", "soft_shutdown_timeout=1")
+    long = site.app.send_task("early", (2, 600.0))
+    site.until(lambda: len(site.started()) == 2, "it has started")
+    assert site.end(process, signal.SIGQUIT) == 1
+    with pytest.raises(WorkerLostError):
+        long.get(timeout=60)
+
+
+def test_a_second_quit_ends_what_runs_in_the_solo_pool_at_once(site: Site) -> None:
+    process = site.ready("-P", "solo", "soft_shutdown_timeout=600")
+    long = site.app.send_task("early", (1, 600.0))
+    site.until(lambda: bool(site.started()), "it has started")
+    process.send_signal(signal.SIGQUIT)
+    # Nothing says that it has heard. Two that are pending at once are one.
+    time.sleep(1)
+    assert site.end(process, signal.SIGQUIT) == 1
+    with pytest.raises(WorkerLostError):
+        long.get(timeout=60)
+
+
 def test_usr1_shows_what_it_is_doing_and_ends_nothing(site: Site) -> None:
     process = site.ready("-c", "1")
     running = site.app.send_task("early", (1, 1.5))

@@ -53,6 +53,9 @@ class InlinePool:
         self._idle.set()
         self._unfinished: list[Request] = []
         self._stopping = False
+        self._held = False
+        # What a signal of the OS has ended; whoever stops the worker says what becomes of it.
+        self._struck: Outcome | None = None
         self._pace = Pace()
         self._outbox = Outbox()
         self._interrupts = TimerInterrupts()
@@ -65,7 +68,7 @@ class InlinePool:
     @property
     def free(self) -> int:
         """How many more may be submitted now."""
-        if self._stopping:
+        if self._stopping or self._held:
             return 0
         held = len(self._waiting) + (self._running is not None)
         return max(0, self._pace.ahead - held)
@@ -127,6 +130,17 @@ class InlinePool:
             and self._run is not None
         ):
             self._run.cancel()
+        if running is not None and running.key in wanted:
+            self._hand_out_struck()
+
+    def hold(self) -> None:
+        """Start nothing more."""
+        self._held = True
+
+    def strike(self, after: float) -> None:
+        """End the function that runs in ``after`` seconds; coroutines do not hold up the loop."""
+        self._held = True
+        self._interrupts.strike(after)
 
     async def resize(self, size: int) -> None:
         """Impossible: there is one thread.
@@ -163,10 +177,21 @@ class InlinePool:
 
     def _abandon(self) -> None:
         run = self._run
+        if self._hand_out_struck():
+            return
         running = self._release()
         if running is not None and run is not None:
             self._unfinished.append(running)
             run.cancel()
+
+    def _hand_out_struck(self) -> bool:
+        struck, self._struck = self._struck, None
+        if struck is None:
+            return False
+        self._release()
+        self._outbox.put([struck])
+        self._idle.set()
+        return True
 
     def _release(self) -> Request | None:
         """The running request, once: None when stop has given it back meanwhile."""
@@ -177,13 +202,14 @@ class InlinePool:
         while not self._stopping:
             await self._work.wait()
             self._work.clear()
-            while self._waiting:
+            while self._waiting and not self._held:
                 started = _CLOCK.monotonic()
                 count = await self._turn(runner, started)
                 took = _CLOCK.monotonic() - started
                 self._pace.observe(took, count)
                 await _CLOCK.sleep(_BREATH if took > _LONG else 0)
-            self._idle.set()
+            if self._struck is None:
+                self._idle.set()
         runner.close()
         self._interrupts.close()
 
@@ -191,11 +217,15 @@ class InlinePool:
         """Run waiting requests until it is the loop's turn again; returns how many."""
         done: list[Outcome] = []
         count = 0
-        while self._waiting and (not count or _CLOCK.monotonic() - started < _TURN):
+        while (
+            self._waiting and not self._held and (not count or _CLOCK.monotonic() - started < _TURN)
+        ):
             count += 1
             request = self._running = self._waiting.popleft()
             outcome = await self._one(runner, request)
-            if self._release() is not None:
+            if isinstance(outcome, Revoked) and self._interrupts.struck == request.key:
+                self._struck = outcome
+            elif self._release() is not None:
                 done.append(outcome)
         self._outbox.put(done)
         return count

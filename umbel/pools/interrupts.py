@@ -5,14 +5,19 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
+from umbel.clock import SystemClock
 from umbel.exceptions import SoftTimeLimitExceeded, TaskCancelled
 from umbel.model import Request
 from umbel.pools.limits import is_limited, logger, say_soft
 from umbel.protocols import Receiver
 
 __all__ = ["NoInterrupts", "ThreadInterrupts", "TimerInterrupts"]
+
+_CLOCK = SystemClock()
+_Call: TypeAlias = Literal["soft", "hard", "end"]
+"""What the timer rings for: a limit, or the end of the worker."""
 
 
 class NoInterrupts:
@@ -126,16 +131,22 @@ class TimerInterrupts:
     code must leave that one alone. System calls that wait are interrupted.
     """
 
-    every = False
-
     def __init__(self) -> None:
         self._request: Request | None = None
         self._receiver: Receiver | None = None
-        self._is_soft_over = False
+        # What is to come for the request that runs, and when; the earliest first.
+        self._due: list[tuple[float, _Call]] = []
         self._former: Any = None
         self._is_open = False
         self.overrun: int | None = None
         """The key of the request that has last run for its hard limit."""
+        self.struck: int | None = None
+        """The key of the request that was told to end because the worker does."""
+
+    @property
+    def every(self) -> bool:
+        """Whether anything can be raised at all: then what has no limits may be struck."""
+        return self._is_open
 
     def open(self) -> None:
         """Take the timer, where there is one and this is the main thread."""
@@ -151,6 +162,8 @@ class TimerInterrupts:
 
     def begin(self, request: Request) -> None:
         """The limits of ``request`` count from here."""
+        if self._is_open:
+            self._request = request
         if not is_limited(request):
             return
         if not self._is_open:
@@ -161,38 +174,62 @@ class TimerInterrupts:
                 request.id,
             )
             return
-        self._request = request
-        self._is_soft_over = request.soft_time_limit is None
-        first = min(
-            limit for limit in (request.soft_time_limit, request.time_limit) if limit is not None
-        )
-        signal.setitimer(signal.ITIMER_REAL, max(first, 1e-6))
+        hard, soft = request.time_limit, request.soft_time_limit
+        if soft is not None and (hard is None or soft < hard):
+            self._plan(soft, "soft")
+        if hard is not None:
+            self._plan(hard, "hard")
 
     def end(self) -> None:
         """Nothing is raised any more."""
-        if self._request is not None:
-            self._request = None
+        self._request = None
+        if self._due:
+            self._due = []
             signal.setitimer(signal.ITIMER_REAL, 0)
 
     def divert(self, receiver: Receiver | None) -> None:
         """Let ``receiver`` see to what comes."""
         self._receiver = receiver
 
+    def strike(self, after: float) -> None:
+        """End what runs, if anything does, in ``after`` seconds. In the main thread only, where
+        it may raise ``TaskCancelled`` itself."""
+        if self._request is None:
+            return
+        if after > 0:
+            self._plan(after, "end")
+        else:
+            self._call(self._request, "end")
+
+    def _plan(self, after: float, call: _Call) -> None:
+        self._due.append((_CLOCK.monotonic() + after, call))
+        self._due.sort()
+        self._arm()
+
+    def _arm(self) -> None:
+        if self._due:
+            left = self._due[0][0] - _CLOCK.monotonic()
+            signal.setitimer(signal.ITIMER_REAL, max(left, 1e-6))
+
     def _ring(self, _number: int, _frame: FrameType | None) -> None:
         request = self._request
-        if request is None:
+        if request is None or not self._due:
             return
-        hard, soft = request.time_limit, request.soft_time_limit
+        _, call = self._due.pop(0)
+        self._arm()
+        self._call(request, call)
+
+    def _call(self, request: Request, call: _Call) -> None:
         error: BaseException
-        if soft is not None and not self._is_soft_over and (hard is None or soft < hard):
-            self._is_soft_over = True
-            if hard is not None:
-                signal.setitimer(signal.ITIMER_REAL, hard - soft)
+        if call == "soft":
             say_soft(request)
             error = SoftTimeLimitExceeded()
-        else:
+        elif call == "hard":
             self.overrun = request.key
             error = TaskCancelled("time limit")
+        else:
+            self.struck = request.key
+            error = TaskCancelled("shutdown")
         if self._receiver is None:
             raise error
         self._receiver(error)

@@ -15,7 +15,7 @@ from umbel.protocols.broker import (
 from umbel.protocols.clock import Clock
 from umbel.protocols.dead_letters import DeadLetterStore, KeepsDeadLetters
 from umbel.protocols.fanout import Fanout
-from umbel.protocols.pool import Interrupts, Pool, Receiver, Runner, Running
+from umbel.protocols.pool import Interrupts, Occupied, Pool, Receiver, Runner, Running
 from umbel.protocols.revocations import KeepsRevocations, RevocationStore
 from umbel.protocols.schedule_store import (
     KeepsSchedules,
@@ -38,6 +38,7 @@ __all__ = [
     "KeepsSchedules",
     "KnowsHolders",
     "Lifeline",
+    "Occupied",
     "Pool",
     "PublishingScheduleStore",
     "Pushes",

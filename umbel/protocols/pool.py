@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
 from umbel.model import Outcome, Request
 
-__all__ = ["Interrupts", "Pool", "Receiver", "Runner", "Running"]
+__all__ = ["Interrupts", "Occupied", "Pool", "Receiver", "Runner", "Running"]
 
 Receiver = Callable[[BaseException], None]
 """Sees to it that the exception is raised where a coroutine waits; called from anywhere, also
@@ -38,6 +38,19 @@ class Interrupts(Protocol):
     def divert(self, receiver: Receiver | None) -> None:
         """User code of the calling thread is a coroutine from here on: an exception that comes
         while it waits goes to ``receiver``. None: it is no longer."""
+
+
+@runtime_checkable
+class Occupied(Protocol):
+    """What runs tasks on the worker's own thread: while one runs, the worker's loop stands still,
+    and a signal of the OS is heard by its handler alone."""
+
+    def hold(self) -> None:
+        """Start nothing more: a shutdown is to come. Called from a handler of signals."""
+
+    def strike(self, after: float) -> None:
+        """End what runs in ``after`` seconds, by ``TaskCancelled``; its outcome waits for
+        :meth:`Pool.cancel`. Called from a handler of signals, in which it may raise that."""
 
 
 class Running(msgspec.Struct, frozen=True):

@@ -313,8 +313,7 @@ class Parts:
 
     async def _wait_softly(self, stopped: asyncio.Task[list[Request]], shutdown: Shutdown) -> None:
         """The last seconds for what runs, unless somebody is in a hurry."""
-        options = self._on.options
-        seconds, on_idle = options.soft_shutdown_timeout, options.soft_shutdown_on_idle
+        seconds, on_idle = shutdown.grace, self._on.options.soft_shutdown_on_idle
         if seconds <= 0 or not (self._state.active or on_idle):
             return
         logger.warning("Initiating Soft Shutdown, terminating in %s seconds", seconds)

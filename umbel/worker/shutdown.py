@@ -11,7 +11,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Literal, TypeAlias
 
-from umbel.protocols import Clock
+from umbel.protocols import Clock, Occupied
 
 __all__ = ["How", "Shutdown"]
 
@@ -42,6 +42,7 @@ class Shutdown:
         *,
         say: Callable[[str], None],
         clock: Clock,
+        grace: float = 0.0,
     ) -> None:
         """Make one.
 
@@ -49,15 +50,22 @@ class Shutdown:
             told: Called once for each degree, with the name of what asked (``SIGTERM``) and the
                 exit code that it means.
             say: Tells whoever sits at the terminal.
+            grace: Seconds that what runs has left when a cold one is asked for.
         """
         self._told = told
         self._say = say
         self._clock = clock
+        self._grace = grace
         self._asked = asyncio.Event()
         self._cold = asyncio.Event()
         self._hurried = asyncio.Event()
         self._hurried_at = 0.0
         self._over_since = 0.0
+        self._occupied: Occupied | None = None
+        self._remapped = os.environ.get("REMAP_SIGTERM") == "SIGQUIT"
+        # As the handlers of signals know it, which may be ahead of the loop.
+        self._heard_any = self._has_warned = False
+        self._cold_since: float | None = None
         self.exit_code = _EX_OK
         """What the process is to end with."""
         self.restarts = False
@@ -72,6 +80,13 @@ class Shutdown:
     def is_cold(self) -> bool:
         """Whether what runs may not finish."""
         return self._cold.is_set()
+
+    @property
+    def grace(self) -> float:
+        """Seconds that what runs has left; counted from the signal that asked for a cold one."""
+        if self._cold_since is None:
+            return self._grace
+        return max(0.0, self._grace - (self._clock.monotonic() - self._cold_since))
 
     def ask(self, how: How, reason: str = "", *, exit_code: int | None = None) -> None:
         """End, warm or cold.
@@ -111,14 +126,17 @@ class Shutdown:
         """Wait until anybody asks for a cold one a second time: no more seconds of grace."""
         await self._hurried.wait()
 
-    def listen(self, loop: asyncio.AbstractEventLoop) -> None:
+    def listen(self, loop: asyncio.AbstractEventLoop, occupied: Occupied | None = None) -> None:
         """Let the signals of the OS ask: TERM and INT for warm, QUIT and a second INT for cold,
         HUP for a restart.
 
         ``REMAP_SIGTERM=SIGQUIT`` in the environment makes TERM as urgent as QUIT.
+
+        Args:
+            occupied: What may keep the loop from hearing them.
         """
-        remapped = os.environ.get("REMAP_SIGTERM") == "SIGQUIT"
-        self._on(loop, "SIGTERM", self._quit if remapped else self._terminated)
+        self._occupied = occupied
+        self._on(loop, "SIGTERM", self._quit if self._remapped else self._terminated)
         self._on(loop, "SIGINT", self._interrupted)
         self._on(loop, "SIGQUIT", self._quit)
         # At a terminal HUP says that it was closed, and nobody wants a worker in the background.
@@ -138,6 +156,8 @@ class Shutdown:
             if not loop.is_closed():
                 with suppress(RuntimeError):
                     loop.call_soon_threadsafe(act, name)
+                if self._occupied is not None:
+                    self._hasten(self._occupied, name)
             elif self._clock.monotonic() - self._over_since > _AFTERMATH:
                 signal.signal(number, signal.SIG_DFL)
                 signal.raise_signal(number)
@@ -145,6 +165,25 @@ class Shutdown:
         # Not the loop's own handlers: with the loop they go, and then the next signal of a storm
         # kills the process before it has said how it ended.
         signal.signal(number, heard)
+
+    def _hasten(self, occupied: Occupied, name: str) -> None:
+        """What cannot wait until the loop turns again. May raise inside the task that runs."""
+        again, self._heard_any = self._heard_any, self._heard_any or name in {"SIGTERM", "SIGINT"}
+        if not (
+            name == "SIGQUIT"
+            or (name == "SIGTERM" and self._remapped)
+            or (name == "SIGINT" and again)
+        ):
+            occupied.hold()
+            if name == "SIGINT":
+                # Unless the task is just writing where this is said: then it comes later.
+                with suppress(RuntimeError):
+                    self._warn()
+        elif self._cold_since is None:
+            self._cold_since = self._clock.monotonic()
+            occupied.strike(self._grace)
+        else:
+            occupied.strike(0)
 
     def _advance(self, how: How, reason: str, exit_code: int) -> None:
         self.exit_code = max(self.exit_code, exit_code)
@@ -158,11 +197,16 @@ class Shutdown:
         if self._asked.is_set() and not self.restarts:
             self._quit(name)
             return
-        self._say(
-            "worker: Hitting Ctrl+C again will initiate cold shutdown, "
-            "terminating all running tasks!"
-        )
+        self._warn()
         self.ask("warm", name, exit_code=_EX_FAILURE)
+
+    def _warn(self) -> None:
+        if not self._has_warned:
+            self._say(
+                "worker: Hitting Ctrl+C again will initiate cold shutdown, "
+                "terminating all running tasks!"
+            )
+            self._has_warned = True
 
     def _quit(self, name: str) -> None:
         if not self._cold.is_set():

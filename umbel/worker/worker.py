@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 from umbel import signals
 from umbel.app.connecting.urls import shown_url
 from umbel.exceptions import ImproperlyConfigured, NotRegistered
+from umbel.protocols import Occupied
 from umbel.worker import state
 from umbel.worker.banner import banner, introduction
 from umbel.worker.commands.state import Consumer
@@ -99,7 +100,10 @@ class Worker:
         self._parts: Parts | None = None
         self._deputy: Deputy | None = None
         self._started = app.wall_clock.monotonic()
-        self._shutdown = Shutdown(self._on_shutdown, say=self._say, clock=app.wall_clock)
+        grace = self.options.soft_shutdown_timeout
+        self._shutdown = Shutdown(
+            self._on_shutdown, say=self._say, clock=app.wall_clock, grace=grace
+        )
         self._ready = asyncio.Event()
         self._loaded = False
         self._pool: Pool | None = None
@@ -297,7 +301,7 @@ class Worker:
 
     async def _serve(self) -> int:
         loop = asyncio.get_running_loop()
-        self._shutdown.listen(loop)
+        self._shutdown.listen(loop, self._pool if isinstance(self._pool, Occupied) else None)
         cry.listen(loop, self._shown_tasks)
         try:
             return await self.arun()
