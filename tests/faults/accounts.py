@@ -9,8 +9,6 @@ whom and when. A run may be repeated once, if and only if
   acknowledges nothing without (*unsettled*);
 * it was under way, or being acknowledged, while its worker and the server could not hear each
   other, or while the server was dead (*cut off*);
-* a worker died as it took over the message of one that had died before, so that there are two
-  of it (*taken over*; RabbitMQ only, and no more of them than a worker starts at a time);
 * somebody sent the same message again (*sent again*).
 
 And never, where the task is acknowledged before it runs. Whatever else runs again is unexplained.
@@ -78,19 +76,17 @@ class Repeats:
     cut_short: int = 0
     unsettled: int = 0
     cut_off: int = 0
-    taken_over: int = 0
     sent_again: int = 0
     unexplained: list[str] = field(default_factory=list)
 
     @property
     def total(self) -> int:
         """All of them."""
-        explained = self.cut_short + self.unsettled + self.cut_off
-        explained += self.taken_over + self.sent_again
+        explained = self.cut_short + self.unsettled + self.cut_off + self.sent_again
         return explained + len(self.unexplained)
 
     def __str__(self) -> str:
-        words = ("cut_short", "unsettled", "cut_off", "taken_over", "sent_again")
+        words = ("cut_short", "unsettled", "cut_off", "sent_again")
         parts = [f"{getattr(self, word)} {word.replace('_', ' ')}" for word in words]
         return ", ".join(part for part in parts if not part.startswith("0 "))
 
@@ -102,8 +98,6 @@ class Accounts:
     strikes: list[Strike] = field(default_factory=list)
     sent_again: Counter[int] = field(default_factory=Counter)
     """How many more messages there are of a task than one."""
-    copies: bool = False
-    """Whether what is taken over from the dead is a copy; the original goes after it has come."""
 
     def died(
         self,
@@ -131,17 +125,14 @@ class Accounts:
                 by_number[run.number].append(run)
             workers[run.group].add(run)
         repeats = Repeats()
-        takers = [strike for strike in self.strikes if strike.group is not None] * _AT_ONCE
-        takers = takers if self.copies else []
         for number, ran in by_number.items():
-            self._explain(ran, workers, takers, self.sent_again[number], repeats)
+            self._explain(ran, workers, self.sent_again[number], repeats)
         return repeats
 
     def _explain(
         self,
         ran: Sequence[Run],
         workers: Mapping[int, _Worker],
-        takers: list[Strike],
         sent_again: int,
         repeats: Repeats,
     ) -> None:
@@ -150,9 +141,6 @@ class Accounts:
             earlier.append(run)
             if reason := self._use_up(earlier, again, workers):
                 setattr(repeats, reason, getattr(repeats, reason) + 1)
-            elif taker := next((each for each in takers if each.end <= run.start), None):
-                takers.remove(taker)
-                repeats.taken_over += 1
             elif sent_again:
                 sent_again -= 1
                 repeats.sent_again += 1

@@ -44,7 +44,7 @@ class Site:
         self.lease = lease
         self.server = server
         self.ledger = Ledger(folder / "ledger")
-        self.accounts = Accounts(copies=isinstance(server, RabbitMQServer))
+        self.accounts = Accounts()
         self.sent_by: dict[int, int] = {}
         """Tasks that are sent as another one ends: whoever runs that one again sends them again."""
         self.trees: list[Tree] = []

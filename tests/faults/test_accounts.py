@@ -54,16 +54,6 @@ def test_what_had_just_ended_may_run_again_if_only_one_came_after_it(accounts: A
     assert said(accounts, run(99, 99.9), *others, again(120)) == "1 unexplained"
 
 
-def test_a_worker_that_dies_as_it_takes_over_leaves_two_of_as_many_as_it_runs(
-    accounts: Accounts,
-) -> None:
-    accounts.copies = True
-    twice = [again(at, number) for number in (1, 2, 3) for at in (110, 120)]
-    repeats = accounts.repeats(twice)
-    assert (repeats.taken_over, len(repeats.unexplained)) == (2, 1)
-    assert said(accounts, again(50), again(120)) == "1 unexplained"
-
-
 def test_while_tasks_are_short_more_may_have_come_after_it(accounts: Accounts) -> None:
     one = run(99.9, 99.91)
     others = [run(99.95, None, number=2), run(99.96, None, number=3)]

@@ -11,9 +11,8 @@ import pytest
 from umbel.clock import SystemClock
 from umbel.drivers.rabbitmq.broker import RabbitMQBroker
 from umbel.exceptions import BatchError, BrokerUnavailable, ImproperlyConfigured, QueueConflict
-from umbel.model import Delivery, Exchange, Queue
+from umbel.model import Exchange, Queue
 from umbel.testing.conformance.messages import ids, message, messages, take
-from umbel.testing.proxy import Proxy
 from umbel.testing.servers import RabbitMQServer, rabbitmq_server
 
 QUEUES = pytest.mark.parametrize(
@@ -98,82 +97,6 @@ async def test_a_waiting_receive_finds_the_server_again_by_itself() -> None:
 
 YOUNG = 3.0
 """Seconds in which RabbitMQ, when it is killed, forgets that a queue was declared."""
-
-
-async def start_again(broker: RabbitMQBroker, queue: str, name: str) -> Delivery:
-    """A message that was given back once, and is run: its holders' deaths are counted."""
-    await broker.publish([message(name, routing_key=queue)])
-    await broker.nack(await take(broker, 1, queue))
-    [mine] = await take(broker, 1, queue)
-    assert await broker.start([mine]) == []
-    return mine
-
-
-@pytest.mark.slow
-@QUEUES
-async def test_what_was_started_again_survives_a_server_that_is_killed(
-    arguments: dict[str, str],
-) -> None:
-    with rabbitmq_server() as server:
-        broker = RabbitMQBroker(server.url(), clock=SystemClock(), max_retries=None)
-        await broker.declare([Queue("q", queue_arguments=arguments)])
-        await broker.ack([await start_again(broker, "q", "makes queues")])
-        await asyncio.sleep(YOUNG)
-        await start_again(broker, "q", "started")
-        # With it, it is written that the original was acknowledged.
-        await broker.publish([message("sent")])
-
-        server.kill()
-        await asyncio.to_thread(server.start)
-
-        found: dict[str, int] = {}
-        async with asyncio.timeout(60):
-            while found.keys() != {"sent", "started"}:
-                for each in await broker.receive(["q"], limit=9, wait=5):
-                    found[each.message.id] = each.attempt
-        assert found["started"] == 3
-        await broker.close()
-
-
-async def test_a_copy_that_comes_back_to_its_holder_goes_where_the_original_came_from(
-    rabbitmq: RabbitMQServer, queue: str
-) -> None:
-    with Proxy(rabbitmq.port) as proxy:
-        url = f"amqp://guest:guest@127.0.0.1:{proxy.port}//"
-        broker = RabbitMQBroker(url, clock=SystemClock(), max_retries=None)
-        await broker.declare([Queue(queue)])
-        await start_again(broker, queue, "a")
-        await broker.publish([message("b", routing_key=queue)])
-        await broker.nack(await take(broker, 1, queue))
-
-        proxy.cut()
-        # Is held in the same place as "a" was, which is still there.
-        while True:
-            [other] = await take(broker, 1, queue)
-            try:
-                if not await broker.start([other]):
-                    break
-            except BrokerUnavailable:
-                # It was here before the wire was cut.
-                continue
-
-        async with asyncio.timeout(30):
-            assert ids([other, *await take(broker, 1, queue)]) == ["b", "a"]
-        await broker.close()
-
-
-async def test_a_lost_connection_is_nobodys_death(rabbitmq: RabbitMQServer, queue: str) -> None:
-    with Proxy(rabbitmq.port) as proxy:
-        url = f"amqp://guest:guest@127.0.0.1:{proxy.port}//"
-        broker = RabbitMQBroker(url, clock=SystemClock(), max_retries=None)
-        await broker.publish([message(name, routing_key=queue) for name in ("a", "b")])
-        await take(broker, 1, queue)
-        for _ in range(4):
-            proxy.cut()
-            [again] = await take(broker, 1, queue)
-            assert (again.message.id, again.redelivered, again.attempt) == ("a", True, 1)
-            assert await broker.start([again]) == []
-        await broker.close()
 
 
 async def test_a_lost_connection_gives_back_what_was_held(
@@ -272,62 +195,6 @@ async def test_an_unknown_exchange_that_vanishes_is_noticed(
 
     assert exchange in str(caught.value.errors[0])
     assert sorted(ids(await broker.receive([queue], limit=9, wait=0))) == ["a", "c"]
-
-
-@QUEUES
-async def test_deaths_of_those_who_started_count_and_what_ends_in_order_does_not(
-    rabbitmq: RabbitMQServer, queue: str, arguments: dict[str, str]
-) -> None:
-    seen: list[tuple[int, bool]] = []
-    for end in ("nack", "nack", "dies", "started", "dies", "delayed", "closes", "started", "nack"):
-        with Proxy(rabbitmq.port) as proxy:
-            url = f"amqp://guest:guest@127.0.0.1:{proxy.port}//"
-            broker = RabbitMQBroker(url, clock=SystemClock(), max_retries=0)
-            if not seen:
-                await broker.declare([Queue(queue, queue_arguments=arguments)])
-                await broker.publish([message("a", routing_key=queue)])
-            [mine] = await take(broker, 1, queue)
-            assert (mine.message.id, mine.message.body) == ("a", message("a").body)
-            seen.append((mine.attempt, mine.redelivered))
-            if end in {"started", "closes"}:
-                assert await broker.start([mine]) == []
-                assert await broker.start([mine]) == []
-                assert (await broker.stats([queue]))[queue].leased == 1
-            if end in {"nack", "delayed"}:
-                assert await broker.nack([mine], delay=1.0 * (end == "delayed")) == []
-            if end in {"dies", "started"}:
-                # First the port, then the wires: nobody says goodbye.
-                proxy.refuse()
-                proxy.cut()
-            await broker.close()
-
-    # Who starts it after an unclear end counts for two; who has not started it, for none.
-    assert seen == [
-        *[(1, False), (1, True), (1, True), (1, True), (3, True), (3, True), (3, True)],
-        *[(3, True), (4, True)],
-    ]
-
-
-@QUEUES
-async def test_what_was_started_again_is_settled_as_ever(
-    broker: RabbitMQBroker, queue: str, arguments: dict[str, str]
-) -> None:
-    await broker.declare([Queue(queue, queue_arguments=arguments)])
-    await broker.publish([message(name, routing_key=queue) for name in ("a", "b", "c")])
-    await broker.nack(await take(broker, 3, queue))
-    again = await take(broker, 3, queue)
-    assert await broker.start(again) == []
-
-    assert await broker.ack(again[:1]) == []
-    assert await broker.ack(again[:1]) == again[:1]
-    assert await broker.nack(again[1:2], counts=True) == []
-    assert await broker.nack(again[2:], requeue=False, reason="no more") == []
-
-    [last] = await take(broker, 1, queue)
-    assert (last.message.id, last.attempt) == (again[1].message.id, 2)
-    assert await broker.ack([last]) == []
-    [letter] = await broker.dead_letters.latest(limit=1)
-    assert (letter.message.id, letter.reason) == (again[2].message.id, "no more")
 
 
 async def test_the_next_server_of_a_list_is_used_when_one_is_away(

@@ -18,12 +18,12 @@ from umbel.drivers.rabbitmq.begun import Begun
 from umbel.drivers.rabbitmq.connection import Client, options_of
 from umbel.drivers.rabbitmq.consuming import Consumer
 from umbel.drivers.rabbitmq.dead_letters import RabbitMQDeadLetters
+from umbel.drivers.rabbitmq.deaths import Deaths
 from umbel.drivers.rabbitmq.delays import Delays
 from umbel.drivers.rabbitmq.holding import Holding, Mover
 from umbel.drivers.rabbitmq.loans import Loans
 from umbel.drivers.rabbitmq.publishing import Publisher
 from umbel.drivers.rabbitmq.salvage import Salvage
-from umbel.drivers.rabbitmq.suspects import Suspects
 from umbel.drivers.rabbitmq.topology import Topology, default_queue
 from umbel.exceptions import (
     BatchError,
@@ -141,16 +141,15 @@ class RabbitMQBroker:
             # Turned four times in its life, a note is followed by nothing younger than this.
             gather_for=notice_within / 2,
         )
-        self._consumer = Consumer(self._incoming, self._topology, clock, self._salvage)
+        self._deaths = Deaths(self._incoming, self._topology, self._publisher, name=name)
+        self._consumer = Consumer(
+            self._incoming, self._topology, clock, self._salvage, self._deaths
+        )
         self._holding = Holding(
             name, self._publisher, self._topology, clock, notice_within=4 * notice_within
         )
-        self._suspects = Suspects(self._incoming, self._topology, self._publisher, clock, name=name)
         self._mover = Mover(
-            self._consumer,
-            self._holding,
-            self._suspects,
-            consumer_timeout=consumer_timeout,
+            self._consumer, self._holding, self._deaths, consumer_timeout=consumer_timeout
         )
         self._loans = Loans(
             self._outgoing,
@@ -161,7 +160,7 @@ class RabbitMQBroker:
             begun=self._begun,
             holding=self._holding,
             salvage=self._salvage,
-            suspects=self._suspects,
+            deaths=self._deaths,
         )
 
     @property
@@ -225,7 +224,6 @@ class RabbitMQBroker:
         if limit <= 0 or not queues:
             return []
         self._mover.start()
-        self._suspects.foresee(queues)
         return await self._consumer.receive(queues, limit=limit, wait=wait)
 
     async def begin(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
@@ -237,7 +235,7 @@ class RabbitMQBroker:
         self._consumer.rest()
 
     async def start(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
-        """Hold copies that count one death more instead of what may have killed its holder."""
+        """Say that these are run, where that may have killed their holders: it may kill us."""
         return await self._loans.start(deliveries)
 
     async def ack(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
@@ -282,7 +280,6 @@ class RabbitMQBroker:
             ready = await self._topology.count(queue) or 0
             waiting, held, parked = self._consumer.counts(queue)
             leased = held + self._begun.count(queue) + self._holding.count(queue)
-            leased += self._suspects.count(queue)
             found[queue] = QueueStats(ready=ready + waiting, leased=leased, delayed=parked)
         return found
 

@@ -25,13 +25,13 @@ from umbel.drivers.rabbitmq.channel import (
     ChannelClosed,
     LinkLost,
     Listener,
-    Reply,
 )
 from umbel.drivers.rabbitmq.connection import Client
+from umbel.drivers.rabbitmq.deaths import Deaths
 from umbel.drivers.rabbitmq.ledger import Ledger
 from umbel.drivers.rabbitmq.marks import is_marked
 from umbel.drivers.rabbitmq.marks import read as read_marks
-from umbel.drivers.rabbitmq.methods import Consume, Get
+from umbel.drivers.rabbitmq.methods import Consume
 from umbel.drivers.rabbitmq.parking import Parking
 from umbel.drivers.rabbitmq.salvage import Salvage
 from umbel.drivers.rabbitmq.topology import Topology
@@ -45,8 +45,6 @@ logger = logging.getLogger(__name__)
 
 _LOSSES_BORNE = 3
 """Connections or channels that may break under one receive before it fails."""
-_FIRST_GETS, _MORE_GETS = 8, 64
-"""How many messages are asked for at once when a queue is looked at."""
 _LARGEST_WINDOW = 0xFFFF
 _LONGEST_PARKED = 60.0
 """Seconds that a message waits here that came before it was due."""
@@ -55,7 +53,9 @@ _LONGEST_PARKED = 60.0
 class Consumer:
     """Takes messages from queues."""
 
-    def __init__(self, client: Client, topology: Topology, clock: Clock, salvage: Salvage) -> None:
+    def __init__(
+        self, client: Client, topology: Topology, clock: Clock, salvage: Salvage, deaths: Deaths
+    ) -> None:
         self._client = client
         self._topology = topology
         self._clock = clock
@@ -66,11 +66,12 @@ class Consumer:
         self._subscriptions: dict[str, Subscription] = {}
         self._window_by_tag: dict[str, Window] = {}
         self._ledger = Ledger(self._name)
-        self.deaths = self._ledger.deaths
+        self.is_suspect = self._ledger.is_suspect
         self._bell = Bell()
         self._parking = Parking(self._bell.ring)
         self._salvage = salvage
         salvage.listen(self._bell.ring)
+        self._deaths = deaths
         self._receiving = 0
         self._has_abandoned_look = False
         self._closing = False
@@ -245,6 +246,7 @@ class Consumer:
         """What has arrived, as far as it goes, until a queue that more may come from."""
         taken: list[Delivery] = []
         prefix, handed_out = self._ledger.prefix, self._ledger.handed_out
+        counted = self._deaths.counted
         for queue in queues:
             if self._parking.any_ripe:
                 for ripe in self._parking.take(queue, limit - len(taken)):
@@ -258,7 +260,7 @@ class Consumer:
             arrived = subscription.arrived
             while arrived and len(taken) < limit:
                 each = arrived.popleft()
-                delivery = handed_out[each.tag] = delivery_of(queue, each, prefix)
+                delivery = handed_out[each.tag] = delivery_of(queue, each, prefix, counted)
                 taken.append(delivery)
         return taken
 
@@ -288,9 +290,11 @@ class Consumer:
         if channel is not self._channel:
             return []
         prefix, handed_out = self._ledger.prefix, self._ledger.handed_out
+        counted = self._deaths.counted
         taken: list[Delivery] = []
         for queue, arrived in look.found:
-            delivery = handed_out[arrived.tag] = delivery_of(queue, arrived, prefix)
+            delivery = delivery_of(queue, arrived, prefix, counted)
+            handed_out[arrived.tag] = delivery
             taken.append(delivery)
         return taken + self._take(queues, limit - len(taken))
 
@@ -298,29 +302,19 @@ class Consumer:
         """Get messages of a queue until it is empty or there are enough."""
         window = Window(queue, 0, "")
 
-        def got(future: asyncio.Future[Reply]) -> None:
-            if future.cancelled() or future.exception() is not None:
+        def take(arrived: Arrived) -> None:
+            if channel is not self._channel:
                 return
-            arrived = future.result()
-            if isinstance(arrived, Arrived) and channel is self._channel:
-                self._ledger.held[arrived.tag] = window
-                if arrived.redelivered:
-                    self._ledger.unclear.add(arrived.tag)
-                if is_marked(arrived.header) and self._set_aside(queue, arrived):
-                    return
-                look.found.append((queue, arrived))
-                if look.is_over:
-                    self._return([arrived])
+            self._ledger.held[arrived.tag] = window
+            if arrived.redelivered:
+                self._ledger.unclear.add(arrived.tag)
+            if is_marked(arrived.header) and self._set_aside(queue, arrived):
+                return
+            look.found.append((queue, arrived))
+            if look.is_over:
+                self._return([arrived])
 
-        step = _FIRST_GETS
-        while (room := limit - len(look.found)) > 0:
-            futures = channel.begin(*[Get(queue=queue) for _ in range(min(room, step))])
-            for future in futures:
-                future.add_done_callback(got)
-            # The last one to be answered.
-            if not isinstance(await asyncio.shield(futures[-1]), Arrived):
-                return
-            step = _MORE_GETS
+        await look.fetch(channel, queue, limit, take)
 
     async def _subscribe(self, queues: Sequence[str], limit: int) -> bool:
         """Open a window on every queue that has none, or whose window is used up, as long as
@@ -399,6 +393,7 @@ class Consumer:
                 return channel
             link = await self._client.link()
             self._forget()
+            await self._deaths.watch()
             self._ledger.begin()
             self._channel = await link.channel(
                 Listener(
@@ -432,7 +427,7 @@ class Consumer:
         if moments is None:
             return False
         now = self._clock.time()
-        delivery = delivery_of(queue, arrived, self._ledger.prefix)
+        delivery = delivery_of(queue, arrived, self._ledger.prefix, self._deaths.counted)
         if moments.expires_at is not None and moments.expires_at <= now:
             self.ack([delivery])
             return True
@@ -494,6 +489,7 @@ class Consumer:
             for each in subscription.arrived
             if each.tag not in unclear
         )
+        self._deaths.lose()
         self._forget()
         self._bell.ring()
 

@@ -18,7 +18,7 @@ import msgspec
 from umbel.drivers.rabbitmq import marks
 from umbel.drivers.rabbitmq.begun import Begun, Shelf
 from umbel.drivers.rabbitmq.consuming import Consumer
-from umbel.drivers.rabbitmq.suspects import Suspects
+from umbel.drivers.rabbitmq.deaths import Deaths
 from umbel.drivers.rabbitmq.topology import YOUNG
 from umbel.exceptions import BatchError, BrokerUnavailable, OperationalError, QueueConflict
 from umbel.model import Delivery, Message, Queue
@@ -74,13 +74,13 @@ class Mover:
         self,
         consumer: Consumer,
         holding: Holding,
-        suspects: Suspects,
+        deaths: Deaths,
         *,
         consumer_timeout: float,
     ) -> None:
         self._consumer = consumer
         self._holding = holding
-        self._suspects = suspects
+        self._deaths = deaths
         self._step = consumer_timeout / (2 * _STEPS)
         self._moving: asyncio.Task[None] | None = None
 
@@ -101,10 +101,11 @@ class Mover:
         while True:
             await asyncio.sleep(self._step)
             seen = [*(later for _, later in pairwise(seen)), self._consumer.latest()]
-            suspects = self._suspects.held_for((_STEPS - 1) * self._step)
-            old = [*self._consumer.held_since(seen[0]), *suspects]
-            if not old:
+            held = self._consumer.held_since(seen[0])
+            if not held:
                 continue
+            # From now on the message says it.
+            old = [_as_of(each, self._deaths.deaths_with(each)) for each in held]
             try:
                 self._holding.expect(old)
                 await self._holding.note(old)
@@ -117,7 +118,9 @@ class Mover:
                     error,
                 )
             else:
-                self._suspects.strike(suspects)
-                apart = {each.tag for each in suspects}
-                rest = [each for each in old if each.tag not in apart]
-                self._holding.strike(self._consumer.ack(rest))
+                self._holding.strike(self._consumer.ack(old))
+                self._deaths.end(old)
+
+
+def _as_of(delivery: Delivery, attempt: int) -> Delivery:
+    return msgspec.structs.replace(delivery, attempt=attempt)

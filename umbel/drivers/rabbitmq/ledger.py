@@ -145,20 +145,19 @@ class Ledger:
             delivery, tag=f"{self.prefix}{number}/{turn}", redelivered=True
         )
 
-    def deaths(self, delivery: Delivery) -> int:
-        """How often the holders of this have died, should this one die, too; 0: nobody has."""
+    def is_suspect(self, delivery: Delivery) -> bool:
+        """Whether its holder before may have died of this."""
         if delivery.attempt > 1:
-            return delivery.attempt
+            return True
         number = self.number(delivery)
         if number not in self.unclear:
-            return 0
+            return False
         if delivery.message.id in self._survived:
             # We had it before.
             del self._survived[delivery.message.id]
             self.unclear.discard(number)
-            return 0
-        # Whoever had it before may have died as well, and said nothing.
-        return 2
+            return False
+        return True
 
     def count(self, queue: str) -> int:
         """How many messages of a queue are held."""

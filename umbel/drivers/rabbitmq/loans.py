@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from umbel.drivers.rabbitmq.begun import Begun
 from umbel.drivers.rabbitmq.connection import Client
 from umbel.drivers.rabbitmq.consuming import Consumer
+from umbel.drivers.rabbitmq.deaths import Deaths
 from umbel.drivers.rabbitmq.delays import Delays
 from umbel.drivers.rabbitmq.holding import Holding
 from umbel.drivers.rabbitmq.publishing import Publisher
 from umbel.drivers.rabbitmq.salvage import Salvage
-from umbel.drivers.rabbitmq.suspects import Suspects
 from umbel.exceptions import BatchError
 from umbel.model import Delivery
 from umbel.protocols import Clock
@@ -26,9 +26,8 @@ _LOOKS = 0.25
 
 
 class Loans:
-    """Five kinds: what RabbitMQ holds for us unacknowledged, what was begun (and is noted), what
-    was held for too long for that, what others had begun that are dead, and what may have killed
-    them."""
+    """Four kinds: what RabbitMQ holds for us unacknowledged, what was begun (and is noted), what
+    was held for too long for that, and what others had begun that are dead."""
 
     def __init__(
         self,
@@ -41,7 +40,7 @@ class Loans:
         begun: Begun,
         holding: Holding,
         salvage: Salvage,
-        suspects: Suspects,
+        deaths: Deaths,
     ) -> None:
         self._outgoing = outgoing
         self._publisher = publisher
@@ -51,7 +50,7 @@ class Loans:
         self._begun = begun
         self._holding = holding
         self._salvage = salvage
-        self._suspects = suspects
+        self._deaths = deaths
 
     async def begin(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Note that these run, and acknowledge them; returns those given back already.
@@ -89,19 +88,13 @@ class Loans:
         fresh = self._unacknowledged(deliveries)
         lost = self._consumer.held(fresh)
         gone = {delivery.tag for delivery in lost}
-        deaths = {each.tag: self._consumer.deaths(each) for each in fresh if each.tag not in gone}
-        held = [each for each in fresh if deaths.get(each.tag) and each.defect is None]
-        if not held or self._outgoing.blocked is not None:
+        ours = [each for each in fresh if each.tag not in gone]
+        suspects = [each for each in ours if self._consumer.is_suspect(each)]
+        if not suspects or self._outgoing.blocked is not None:
             return lost
-        try:
-            await self._suspects.hold(deaths, held)
-        finally:
-            # Only now: whoever dies in between leaves the message twice, not nowhere. Also where
-            # only some copies came: these are held there from now on.
-            kept = self._suspects.tags
-            lost_meanwhile = self._consumer.ack([each for each in held if each.tag in kept])
-            self._suspects.strike(lost_meanwhile)
-        return lost + lost_meanwhile
+        await self._deaths.start(suspects)
+        # The connection that they came over may have been lost meanwhile.
+        return lost + self._consumer.held(ours)
 
     async def close(self) -> None:
         """Give back in order what would count otherwise.
@@ -109,12 +102,13 @@ class Loans:
         Raises:
             BrokerUnavailable: No connection; it counts.
         """
-        await self.nack(self._suspects.all(), requeue=True, delay=0.0, counts=False)
-        await self._suspects.close()
+        await self._deaths.close()
 
     async def ack(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Forget these for good; returns those given back already."""
-        return self._consumer.ack(await self._strike(deliveries))
+        lost = self._consumer.ack(await self._strike(deliveries))
+        self._deaths.end(deliveries)
+        return lost
 
     async def nack(
         self, deliveries: Sequence[Delivery], *, requeue: bool, delay: float, counts: bool
@@ -130,12 +124,18 @@ class Loans:
             apart = [each for each in deliveries if each.tag not in tags]
             await self._publish_again(apart, due, counts=counts)
         held = await self._strike(deliveries)
-        if not requeue or (delay <= 0 and not counts):
-            return self._consumer.nack(held, requeue=requeue)
+        if not requeue:
+            lost = self._consumer.nack(held, requeue=False)
+            self._deaths.end(held)
+            return lost
+        if delay <= 0 and not counts:
+            self._deaths.give_back(held)
+            return self._consumer.nack(held, requeue=True)
         lost = self._consumer.held(held)
         gone = {delivery.tag for delivery in lost}
         ours = [delivery for delivery in held if delivery.tag not in gone]
         if delay < _SHORTEST_DELAY and not counts:
+            self._deaths.give_back(ours)
             return lost + self._consumer.park(ours, delay)
         # What cannot be read cannot be published again as it was.
         legible = [delivery for delivery in ours if delivery.defect is None]
@@ -146,7 +146,10 @@ class Loans:
             parked += [legible[index] for index in exc.errors]
             legible = [each for index, each in enumerate(legible) if index not in exc.errors]
         # Only now: whoever dies in between leaves the message twice, not nowhere.
-        return lost + self._consumer.ack(legible) + self._consumer.park(parked, delay)
+        lost += self._consumer.ack(legible)
+        self._deaths.end(legible)
+        self._deaths.give_back(parked)
+        return lost + self._consumer.park(parked, delay)
 
     def lost(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Those that were given back already."""
@@ -156,14 +159,11 @@ class Loans:
         """Those that RabbitMQ holds for us: the others are noted elsewhere, and acknowledged."""
         # A worker asks about all it has at every turn: no call each.
         begun, holding = self._begun.tags, self._holding.tags
-        salvage, suspects = self._salvage.tags, self._suspects.tags
+        salvage = self._salvage.tags
         return [
             each
             for each in deliveries
-            if (tag := each.tag) not in begun
-            and tag not in holding
-            and tag not in salvage
-            and tag not in suspects
+            if (tag := each.tag) not in begun and tag not in holding and tag not in salvage
         ]
 
     async def _strike(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
@@ -175,12 +175,10 @@ class Loans:
             return ()
         held_long = [delivery for delivery in deliveries if delivery.tag in self._holding.tags]
         self._holding.strike(held_long)
-        suspects = [delivery for delivery in deliveries if delivery.tag in self._suspects.tags]
-        self._suspects.strike(suspects)
         salvaged = [delivery for delivery in deliveries if delivery.tag in self._salvage.tags]
         if salvaged:
             await self._salvage.settle(salvaged)
-        tags = {delivery.tag for delivery in (*begun, *held_long, *suspects, *salvaged)}
+        tags = {delivery.tag for delivery in (*begun, *held_long, *salvaged)}
         return [each for each in deliveries if each.tag not in tags] if tags else deliveries
 
     async def _note(self, deliveries: Sequence[Delivery]) -> None:

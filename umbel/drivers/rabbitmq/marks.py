@@ -19,7 +19,6 @@ __all__ = [
     "DELAYING",
     "Marks",
     "attempts",
-    "copied",
     "has_waited",
     "is_marked",
     "marked",
@@ -31,7 +30,6 @@ DELAYING = "celery_delayed_"
 """How the names of the exchanges begin that messages come from that had to wait."""
 
 _DUE, _EXPIRES, _ATTEMPTS = "x-umbel-due", "x-umbel-expires", "x-umbel-attempts"
-_COPY_OF = "x-umbel-copy-of"
 _DUE_FIELD, _EXPIRES_FIELD, _ATTEMPTS_FIELD = (
     bytes((len(name),)) + name.encode() for name in (_DUE, _EXPIRES, _ATTEMPTS)
 )
@@ -51,7 +49,7 @@ _HISTORY = (
 """What RabbitMQ writes on a message that waited. With it, a message that waits again through the
 same queues would be taken for one that goes round in circles, and dropped."""
 
-_OURS = frozenset((*_HISTORY, _DUE, _EXPIRES, _ATTEMPTS, _COPY_OF))
+_OURS = frozenset((*_HISTORY, _DUE, _EXPIRES, _ATTEMPTS))
 _MOST_ATTEMPTS = 1 << 31
 
 _encode = msgspec.json.Encoder().encode
@@ -70,13 +68,11 @@ def marked(
     *,
     expires_at: float | None,
     attempts: int | None = None,
-    copy_of: str | None = None,
 ) -> bytes:
     """The message's headers, with when it is due.
 
     Args:
         attempts: How often its holders have died; None: it was never handed out.
-        copy_of: The receipt for the original.
     """
     fields: dict[str, object] = {_DUE: float(due)}
     if expires_at is not None:
@@ -85,8 +81,6 @@ def marked(
     if attempts is not None:
         fields[_ATTEMPTS] = float(attempts)
         head = _uncounted(head)
-    if copy_of is not None:
-        fields[_COPY_OF] = copy_of
     if not head.endswith(b"}"):
         # Not an object: refused where it is encoded.
         return message.headers
@@ -114,15 +108,6 @@ def attempts(header: bytes) -> int | None:
     """How often a message's holders have died, as it says itself; None: it does not."""
     counted = _moment(header, _ATTEMPTS_FIELD)
     return None if counted is None or not 0 <= counted < _MOST_ATTEMPTS else int(counted)
-
-
-def copied(headers: bytes) -> str:
-    """The receipt for the original of a copy; empty when it is none."""
-    try:
-        document = json.loads(headers)
-    except DecodeError:
-        return ""
-    return str(document.get(_COPY_OF, "")) if is_dict(document) else ""
 
 
 def _moment(header: bytes, field: bytes) -> float | None:

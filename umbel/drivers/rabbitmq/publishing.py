@@ -114,15 +114,20 @@ class Publisher:
                 dict(sorted(refused.items())),
             )
 
-    def mention(self, message: Message) -> None:
-        """Publish a message to a queue that exists, without waiting; without a connection, not."""
+    def mention(self, message: Message) -> bool:
+        """Publish a message to what exists, without waiting; without a connection, not.
+
+        Returns:
+            Whether it was sent. What became of it nobody hears.
+        """
         channel = self._channel
         if channel is None or channel.closed is not None or self._client.blocked is not None:
-            return
+            return False
         frames = publication(channel.number, channel.link.frame_limit, message, expiration=None)
         # So that the confirmations of others are told from this one's.
         self._begin(1)
         channel.write(frames)
+        return True
 
     async def _send_alone(
         self, messages: Sequence[Message], index: int, refused: dict[int, Exception]

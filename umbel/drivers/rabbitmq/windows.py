@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from pamqp import commands, frame
 
 from umbel.drivers.rabbitmq import contents
-from umbel.drivers.rabbitmq.channel import Arrived
+from umbel.drivers.rabbitmq.channel import Arrived, Channel, Reply
 from umbel.drivers.rabbitmq.marks import DELAYING, attempts, is_marked
+from umbel.drivers.rabbitmq.methods import Get
 from umbel.exceptions import DecodeError
 from umbel.model import Delivery, Message
 
 __all__ = ["Look", "Subscription", "Window", "delivery_of"]
+
+_FIRST_GETS, _MORE_GETS = 8, 64
+"""How many messages are asked for at once when a queue is looked at."""
 
 
 class Window:
@@ -64,9 +70,40 @@ class Look:
         self.found: list[tuple[str, Arrived]] = []
         self.is_over = False
 
+    async def fetch(
+        self, channel: Channel, queue: str, limit: int, take: Callable[[Arrived], None]
+    ) -> None:
+        """Get messages of a queue until it is empty, or ``limit`` were found.
 
-def delivery_of(queue: str, arrived: Arrived, prefix: str) -> Delivery:
-    """What is handed out for a message; its tag is that of its channel behind ``prefix``."""
+        Args:
+            take: Told of each, also of those that come when nobody waits for them any more.
+        """
+
+        def got(future: asyncio.Future[Reply]) -> None:
+            if not future.cancelled() and future.exception() is None:
+                arrived = future.result()
+                if isinstance(arrived, Arrived):
+                    take(arrived)
+
+        step = _FIRST_GETS
+        while (room := limit - len(self.found)) > 0:
+            futures = channel.begin(*[Get(queue=queue) for _ in range(min(room, step))])
+            for future in futures:
+                future.add_done_callback(got)
+            # The last one to be answered.
+            if not isinstance(await asyncio.shield(futures[-1]), Arrived):
+                return
+            step = _MORE_GETS
+
+
+def delivery_of(
+    queue: str, arrived: Arrived, prefix: str, counted: Callable[[Delivery], Delivery]
+) -> Delivery:
+    """What is handed out for a message; its tag is that of its channel behind ``prefix``.
+
+    Args:
+        counted: Knows how many attempts it was that do not show in the message.
+    """
     defect = None
     # On a quorum queue, too, only this counts: what RabbitMQ counts includes what came in order.
     deaths = attempts(arrived.header) if is_marked(arrived.header) else None
@@ -79,7 +116,7 @@ def delivery_of(queue: str, arrived: Arrived, prefix: str) -> Delivery:
     except DecodeError as exc:
         message = Message(id="", body=arrived.body)
         defect = str(exc)
-    return Delivery(
+    delivery = Delivery(
         message=message,
         queue=queue,
         tag=f"{prefix}{arrived.tag}",
@@ -87,3 +124,4 @@ def delivery_of(queue: str, arrived: Arrived, prefix: str) -> Delivery:
         redelivered=arrived.redelivered or deaths is not None,
         defect=defect,
     )
+    return counted(delivery) if arrived.redelivered else delivery

@@ -1,0 +1,119 @@
+"""What workers said of messages that may kill, summed up: pure rules, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+import msgspec
+
+__all__ = ["Entry", "Start", "Tally", "outdated"]
+
+_MOST_STARTS = 100_000
+"""Kept at most; the oldest go first."""
+
+Start: TypeAlias = tuple[str, int]
+"""One start of one message: the client that said it, and the number that it gave it."""
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """What one client says at once."""
+
+    client: str
+    """Its name, which nobody else has."""
+    started: Sequence[tuple[int, str]] = ()
+    """The number of each start, and the key of the message."""
+    given_back: Sequence[int] = ()
+    """Starts that came to nothing: their client lives, and holds the message no longer."""
+    over: Sequence[str] = ()
+    """Keys of messages that are settled for good."""
+
+    def starts(self) -> Iterable[tuple[Start, str]]:
+        """Each start, and the key of its message."""
+        return (((self.client, number), key) for number, key in self.started)
+
+
+class Tally:
+    """The starts of which nobody has said how they ended: their client is at it, or has died.
+
+    >>> tally = Tally()
+    >>> tally.add(Entry("one", started=[(1, "a"), (2, "b")]))
+    >>> tally.add(Entry("two", started=[(1, "a")]))
+    >>> tally.add(Entry("one", given_back=[2]))
+    >>> tally.count("a"), tally.count("b")
+    (2, 0)
+    >>> tally.add(Entry("two", over=["a"]))
+    >>> tally.count("a")
+    0
+    """
+
+    def __init__(self) -> None:
+        self._key_by_start: dict[Start, str] = {}
+        self._starts_by_key: dict[str, set[Start]] = {}
+
+    def __len__(self) -> int:
+        return len(self._key_by_start)
+
+    def __contains__(self, start: Start) -> bool:
+        return start in self._key_by_start
+
+    def count(self, key: str) -> int:
+        """How often a message was started, and nobody knows how it ended."""
+        return len(self._starts_by_key.get(key, ()))
+
+    def add(self, entry: Entry) -> None:
+        """Take note of what was said; twice is once."""
+        for start, key in entry.starts():
+            self._key_by_start[start] = key
+            self._starts_by_key.setdefault(key, set()).add(start)
+        for number in entry.given_back:
+            self._drop((entry.client, number))
+        for key in entry.over:
+            for start in self._starts_by_key.pop(key, ()):
+                del self._key_by_start[start]
+        while len(self._key_by_start) > _MOST_STARTS:
+            self._drop(next(iter(self._key_by_start)))
+
+    def _drop(self, start: Start) -> None:
+        key = self._key_by_start.pop(start, None)
+        if key is not None:
+            starts = self._starts_by_key[key]
+            starts.discard(start)
+            if not starts:
+                del self._starts_by_key[key]
+
+
+def outdated(entries: Sequence[Entry], tally: Tally) -> list[int]:
+    """The places of the entries without which the rest sums up to the same, in the order in which
+    they can be dropped: an end never before its start.
+
+    Args:
+        entries: In the order in which they were said.
+        tally: What they sum up to.
+
+    >>> said = [Entry("one", started=[(1, "a")]), Entry("one", started=[(2, "b")])]
+    >>> said += [Entry("one", given_back=[1]), Entry("two", over=["z"])]
+    >>> tally = Tally()
+    >>> for each in said:
+    ...     tally.add(each)
+    >>> outdated(said, tally)
+    [0, 2, 3]
+    """
+    kept: set[int] = set()
+    ended_starts: set[Start] = set()
+    ended_keys: set[str] = set()
+    for place, entry in enumerate(entries):
+        starts = list(entry.starts())
+        if any(start in tally for start, _ in starts):
+            kept.add(place)
+            # What says that the others of this entry have ended must be kept as well.
+            ended = [(start, key) for start, key in starts if start not in tally]
+            ended_starts.update(start for start, _ in ended)
+            ended_keys.update(key for _, key in ended)
+    for place, entry in enumerate(entries):
+        if any((entry.client, number) in ended_starts for number in entry.given_back) or any(
+            key in ended_keys for key in entry.over
+        ):
+            kept.add(place)
+    dropped = [place for place in range(len(entries)) if place not in kept]
+    return sorted(dropped, key=lambda place: not entries[place].started)
