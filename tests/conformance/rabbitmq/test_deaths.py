@@ -126,6 +126,27 @@ async def test_who_lives_says_so_to_whoever_has_it_next(
         assert as_of_a_dead_one.attempt == 3
 
 
+async def test_a_message_that_goes_round_among_the_living_is_not_given_up(
+    rabbitmq: RabbitMQServer, connect: Connect, queue: str
+) -> None:
+    brokers = [connect(), connect()]
+    await start_again(brokers[0], queue, "a")
+    for _ in range(8):
+        # As when RabbitMQ is restarted.
+        await asyncio.to_thread(rabbitmq.control, "close_all_connections", "a test")
+        received: list[Delivery] = []
+        async with asyncio.timeout(PATIENCE):
+            while not received:
+                for broker in brokers:
+                    with suppress(BrokerUnavailable):
+                        received += await broker.receive([queue], limit=1, wait=0.05)
+                        await broker.start(received)
+                brokers.reverse()
+
+        # One too many, while the other one has not said yet that it lives.
+        assert [each.attempt for each in received] in ([1], [3])
+
+
 @pytest.mark.parametrize("direction", ["to_server", "to_client"])
 async def test_whenever_one_dies_that_takes_over_from_the_dead_there_is_one_message(
     rabbitmq: RabbitMQServer, connect: Connect, queue: str, direction: Direction
