@@ -12,10 +12,8 @@ from umbel.clock import SystemClock
 from umbel.model import Outcome, Request
 from umbel.pools.coroutines import within_limits
 from umbel.pools.crew import Crew
-from umbel.pools.grace import unwatched, within
-from umbel.pools.interrupts import ThreadInterrupts
+from umbel.pools.crewed import CrewedPool
 from umbel.pools.limits import is_limited
-from umbel.pools.outbox import Outbox
 from umbel.pools.verdicts import broken, cancelled, overdue
 from umbel.protocols import Runner, Running
 
@@ -28,7 +26,7 @@ _PATIENCE = 1.0
 """Seconds a cancelled coroutine has to end."""
 
 
-class AsyncioPool:
+class AsyncioPool(CrewedPool):
     """Runs coroutine tasks on the running loop, and all others in a few threads beside it.
 
     Time limits and :meth:`cancel` with a signal end coroutines where they wait; for threads see
@@ -38,24 +36,11 @@ class AsyncioPool:
     def __init__(
         self, make_runner: Callable[[], Runner], size: int = 1000, *, threads: int = _THREADS
     ) -> None:
-        self._make_runner = make_runner
-        self._size = size
-        self._threads = threads
+        super().__init__(make_runner, size, threads=threads)
         self._running: dict[int, tuple[Request, asyncio.Task[None] | None]] = {}
         self._since: dict[int, float] = {}
-        self._outbox = Outbox()
-        self._crew: Crew | None = None
-        self._runner: Runner | None = None
         self._empty = asyncio.Event()
         self._empty.set()
-        self._stopping = False
-        self._unfinished: list[Request] = []
-        self._room_changed: Callable[[], None] = unwatched
-
-    @property
-    def size(self) -> int:
-        """How many coroutines run at once."""
-        return self._size
 
     @property
     def free(self) -> int:
@@ -63,17 +48,6 @@ class AsyncioPool:
         if self._stopping or self._crew is None:
             return 0
         return max(0, self._size - len(self._running) - self._crew.held)
-
-    def prepare(self) -> None:
-        """Nothing to fork."""
-
-    async def start(self) -> None:
-        """Open the runner."""
-        runner = self._runner = self._make_runner()
-        interrupts = ThreadInterrupts()
-        runner.open(interrupts)
-        loop = asyncio.get_running_loop()
-        self._crew = Crew(runner, self._threads, self._outbox, loop, interrupts)
 
     async def submit(self, requests: Sequence[Request]) -> None:
         """Start the requests; those that are not coroutines queue for a thread."""
@@ -89,28 +63,13 @@ class AsyncioPool:
         if blocking:
             self._crew.add(blocking)
 
-    async def outcomes(self) -> list[Outcome]:
-        """Wait until something has finished, then return everything that has.
-
-        Empty after ``stop``, once everything was handed out.
-        """
-        return await self._outbox.take()
-
     def running(self) -> list[Running]:
         """What has been started and not finished."""
         pid = os.getpid()
         coroutines = [
             Running(key, since, pid) for key, since in self._since.items() if key in self._running
         ]
-        return coroutines if self._crew is None else coroutines + self._crew.running()
-
-    async def withdraw(self, keys: Sequence[int] | None = None) -> list[Request]:
-        """Take back requests that wait for a thread: those of ``keys``, or all."""
-        return [] if self._crew is None else self._crew.withdraw(keys)
-
-    def watch(self, changed: Callable[[], None]) -> None:
-        """Call ``changed`` when the pool has been resized."""
-        self._room_changed = changed
+        return coroutines + super().running()
 
     async def cancel(self, keys: Sequence[int], *, signal: str | None = None) -> None:
         """Drop what waits for a thread; with any ``signal``, cancel coroutines, and raise
@@ -120,42 +79,15 @@ class AsyncioPool:
                 entry = self._running.get(key)
                 if entry is not None and entry[1] is not None:
                     entry[1].cancel()
-        if self._crew is not None:
-            self._crew.cancel(keys, running=signal is not None)
+        await super().cancel(keys, signal=signal)
 
-    async def resize(self, size: int) -> None:
-        """Change how many may run at once; what runs goes on."""
-        self._size = size
-        self._room_changed()
+    async def _finished(self, crew: Crew) -> None:
+        await self._empty.wait()
+        await crew.finished()
 
-    async def restart(self, modules: Sequence[str] = (), *, reload: bool = False) -> None:
-        """Nothing to do: there are no processes."""
-
-    async def stop(self, *, grace: float) -> list[Request]:
-        """Wait ``grace`` seconds for what runs, then cancel it.
-
-        May be cancelled and called again, with less grace.
-        """
-        self._stopping = True
-        if self._crew is None or self._runner is None:
-            self._outbox.close()
-            return []
-        self._unfinished += self._crew.withdraw()
-        try:
-            async with within(grace):
-                await self._empty.wait()
-                await self._crew.finished()
-        except TimeoutError:
-            self._unfinished += self._crew.abandon()
-            await self._abandon()
-        self._crew.end()
-        self._runner.close()
-        self._outbox.close()
-        unfinished, self._unfinished = self._unfinished, []
-        return unfinished
-
-    async def _abandon(self) -> None:
-        """Cancel every coroutine and see it end; their requests get no outcome."""
+    async def _abandon(self, crew: Crew) -> None:
+        """Cancel every coroutine and see it end."""
+        await super()._abandon(crew)
         entries = list(self._running.values())
         self._running.clear()
         self._unfinished += [request for request, _ in entries]
