@@ -17,6 +17,7 @@ from umbel.app.sending.workflows import Workflows
 from umbel.canvas.chains import chain
 from umbel.canvas.signature import maybe_signature
 from umbel.clock import SystemClock
+from umbel.exceptions import ImproperlyConfigured
 from umbel.execution.tools import Tools
 from umbel.model import Retention
 from umbel.result.base import result_from_tuple
@@ -230,7 +231,36 @@ class Equipment(Workflows):
         return replies
 
     def make_backend(self) -> ResultBackend:
-        """A result backend client, not opened yet."""
+        """A result backend client, not opened yet.
+
+        Raises:
+            ImproperlyConfigured: ``result_backend`` names none that there is here; no server is
+                asked.
+        """
+        try:
+            return self._make_backend()
+        except ImproperlyConfigured as error:
+            if not self.conf.is_set("result_backend"):
+                raise
+            raise ImproperlyConfigured(
+                f"result_backend, {self.conf.origin('result_backend')}, cannot be used: {error}"
+            ) from error
+
+    def require_results(self) -> None:
+        """See that results can be kept, as far as that is known without asking a server.
+
+        Raises:
+            ImproperlyConfigured: They cannot; says what to do.
+        """
+        try:
+            self.make_backend()
+        except ImproperlyConfigured as error:
+            raise ImproperlyConfigured(
+                f"{error} Nothing was sent. Tasks whose results nobody reads need none: "
+                "ignore_result=True."
+            ) from error
+
+    def _make_backend(self) -> ResultBackend:
         replies = self._replies
         if replies is not None:
             return drivers.make_rpc_backend(self._broker_access(self.broker_url), replies)

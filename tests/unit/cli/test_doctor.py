@@ -41,6 +41,11 @@ def test_nothing_is_found_where_all_is_well() -> None:
         ({"result_expires": None}, ("warning", "result-expiry")),
         ({"task_always_eager": True}, ("error", "eager")),
         ({"broker_url": "memory://"}, ("warning", "memory")),
+        ({"result_backend": "reddis://"}, ("error", "result-backend")),
+        (
+            {"broker_transport_options": {"confirm_publish": False}},
+            ("warning", "confirm-publish"),
+        ),
         (
             {
                 "beat_scheduler": "proj.sched:Mine",

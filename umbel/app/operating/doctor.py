@@ -13,6 +13,7 @@ import msgspec
 
 from umbel.app.defaults import SETTINGS
 from umbel.app.defaults.support import missing
+from umbel.exceptions import ImproperlyConfigured
 
 if TYPE_CHECKING:
     from umbel.app.base import Umbel
@@ -87,6 +88,7 @@ def look_at(app: Umbel, *, is_celery: bool = False) -> list[Finding]:
         *_delays(app, is_celery=is_celery),
         *_schedulers(app, is_celery=is_celery),
         *_places(app),
+        *_unconfirmed(app),
         *_unsupported(app),
     ]
 
@@ -114,6 +116,15 @@ def _trust(app: Umbel) -> Iterable[Finding]:
 
 
 def _results(app: Umbel) -> Iterable[Finding]:
+    try:
+        app.make_backend()
+    except ImproperlyConfigured as error:
+        yield Finding(
+            "error",
+            "result-backend",
+            str(error),
+            "Correct result_backend, or set it to 'disabled'.",
+        )
     if not _seconds(app.conf.result_expires):
         yield Finding(
             "warning",
@@ -183,6 +194,19 @@ def _places(app: Umbel) -> Iterable[Finding]:
             "eager",
             "task_always_eager is on: tasks run where they are called, and no worker gets any.",
             "Leave it to tests.",
+        )
+
+
+def _unconfirmed(app: Umbel) -> Iterable[Finding]:
+    options: Mapping[str, Any] = app.conf.broker_transport_options or {}
+    if options.get("confirm_publish", True) is False:
+        yield Finding(
+            "warning",
+            "confirm-publish",
+            "confirm_publish=False in broker_transport_options is not obeyed: RabbitMQ confirms "
+            "every message that umbel sends.",
+            "Take it out. Where speed matters, send many at once (apply_many, groups): they are "
+            "confirmed together.",
         )
 
 

@@ -123,6 +123,8 @@ class Producer:
             sent: Tells of what was sent, if the settings want it.
         """
         self._sent = sent
+        self._sure_of: object = None
+        """The version of the settings whose result backend can be used."""
         self._connections = connections
         self._clock = clock
         self._undeclared: dict[str, list[Queue]] = {} if undeclared is None else undeclared
@@ -135,20 +137,29 @@ class Producer:
 
         Raises:
             OperationalError: The broker could not be reached within ``policy``, or refused.
+            ImproperlyConfigured: Results are to be kept, and there is no such result backend.
         """
+        sent = self._sent
+        if sent is not None and self._sure_of is not sent.conf.version:
+            self._see_to_results(calls, sent)
         messages = self.encode(calls, policy)
         # What publish() does with so few of them, without the call: it is on every task's way.
         if len(messages) <= _BATCH_LIMIT:
             await self._insist(messages, policy)
         else:
             await self.publish(messages, policy)
-        sent = self._sent
         if (
             after_task_publish.receivers
             or task_sent.receivers
             or (sent is not None and sent.conf.task_send_sent_event)
         ):
             await self.announce(calls, messages)
+
+    def _see_to_results(self, calls: Sequence[Call], sent: SentEvents) -> None:
+        # Who sends tasks without results needs no backend; the others would learn it from get().
+        if not all(call.ignore_result for call in calls):
+            sent.app.require_results()
+            self._sure_of = sent.conf.version
 
     async def announce(self, calls: Sequence[Call], messages: Sequence[Message]) -> None:
         """Tell the receivers of ``after_task_publish`` what has been published."""

@@ -22,6 +22,7 @@ from umbel.drivers.rabbitmq.deaths import Deaths
 from umbel.drivers.rabbitmq.delays import Delays
 from umbel.drivers.rabbitmq.holding import Holding, Mover
 from umbel.drivers.rabbitmq.loans import Loans
+from umbel.drivers.rabbitmq.options import check
 from umbel.drivers.rabbitmq.publishing import Publisher
 from umbel.drivers.rabbitmq.salvage import Salvage
 from umbel.drivers.rabbitmq.topology import Topology, default_queue
@@ -78,6 +79,7 @@ class RabbitMQBroker:
         keep_dead: Retention = _KEEP_DEAD,
     ) -> None:
         options = transport_options or {}
+        check(options)
         addresses = address.parse(url, options.get("ssl"))
         client_options = options_of(
             options,
