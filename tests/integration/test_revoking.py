@@ -133,6 +133,31 @@ async def test_a_worker_that_starts_later_knows_what_was_revoked(app: Umbel) -> 
         assert await waiting[1].aget(timeout=60) == "ran"
 
 
+async def test_what_is_revoked_while_no_worker_runs_never_runs(app: Umbel) -> None:
+    @app.task
+    def work() -> str:
+        return "ran"
+
+    results = [await work.aapply_async() for _ in range(4)]
+    stamped = await work.aapply_async(stamped_headers=["tenant"], tenant="acme")
+    red = await work.aapply_async(stamped_headers=["colour"], colour="red")
+    later = await work.aapply_async()
+    tell = app.control.abroadcast
+    await tell("revoke", {"task_id": results[0].id, "terminate": True})
+    await tell("revoke", {"task_id": [results[1].id]})
+    await tell("terminate", {"task_id": [results[2].id], "signal": "KILL"}, reply=True, timeout=0.1)
+    await tell("revoke_by_stamped_headers", {"headers": {"tenant": ["acme"]}})
+    await tell("revoke_by_stamped_headers", {"headers": ["colour=red"]})
+    # That is for this worker alone, which is not there.
+    await tell("revoke", {"task_id": results[3].id}, ["nobody@nowhere"])
+
+    async with working(app):
+        for result in (*results[:3], stamped, red):
+            await revoked(app, result.id)
+        assert await results[3].aget(timeout=60) == "ran"
+        assert await later.aget(timeout=60) == "ran"
+
+
 async def test_a_running_coroutine_is_ended_on_request_only(
     app: Umbel, told: list[dict[str, Any]]
 ) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from umbel.app.operating import revoking
 from umbel.app.operating.inspection import Inspect, flatten_reply
 from umbel.app.operating.mailbox import Asking, mailbox_of
 
@@ -147,6 +148,8 @@ class Control:
             pattern=pattern if both else None,
             matcher=matcher if both else None,
         )
+        if destination is None and not both:
+            await revoking.keep(self.app, command, arguments)
         if not reply:
             await asking.tell()
             return None
@@ -182,7 +185,9 @@ class Control:
         signal: str = "SIGTERM",
         **kwargs: Any,
     ) -> _Replies:
-        """Let no worker run these tasks.
+        """Let no worker run these tasks. Where the broker keeps revocations (SQLite, Redis), that
+        holds for workers which start later, too, also when none runs now; unless some workers are
+        named by ``destination``.
 
         Args:
             terminate: Whether to end them, too, if they run: ``signal`` is sent to their process.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 
+from umbel.app.operating.revoking import REVOKES_MAX
 from umbel.worker.fetching.admission import Accepted
 from umbel.worker.fetching.holding import Holding
 from umbel.worker.fetching.ratelimit import RateLimits
@@ -14,8 +15,6 @@ from umbel.worker.revoking.revocations import Revocations
 
 __all__ = ["REVOKES_MAX", "REVOKE_EXPIRES", "State"]
 
-REVOKES_MAX = int(os.environ.get("CELERY_WORKER_REVOKES_MAX", "50000"))
-"""How many revocations a worker remembers."""
 REVOKE_EXPIRES = float(os.environ.get("CELERY_WORKER_REVOKE_EXPIRES", "10800"))
 """Seconds after which they may be forgotten, once there are that many."""
 

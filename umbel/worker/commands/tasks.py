@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from umbel.app.operating.revoking import stamps_of
 from umbel.exceptions import NotRegistered
-from umbel.serialization.shapes import is_dict, is_list
+from umbel.serialization.shapes import is_list
 from umbel.worker.commands.registry import control_command, inspect_command, nok, ok
 from umbel.worker.commands.state import ControlState
 
@@ -48,7 +49,7 @@ async def revoke_by_stamped_headers(
     state: ControlState, headers: Any, terminate: Any = False, signal: Any = None, **_: Any
 ) -> Any:
     """Revoke task by header (or list of headers)."""
-    wanted = _headers(headers)
+    wanted = stamps_of(headers)
     ended = await state.worker.revoke_by_stamped_headers(
         wanted, terminate=bool(terminate), signal=signal
     )
@@ -123,20 +124,3 @@ def _seconds(value: Any) -> float | None:
     if not seconds >= 0:
         raise ValueError(f"{value!r} are no seconds")
     return seconds or None
-
-
-def _headers(headers: Any) -> dict[str, Any]:
-    """Headers by name; on the command line they are ``name=value``.
-
-    Raises:
-        ValueError: They are neither a mapping nor such a list.
-    """
-    if is_dict(headers):
-        return {str(name): value for name, value in headers.items()}
-    found: dict[str, Any] = {}
-    for text in [headers] if isinstance(headers, str) else headers or ():
-        name, equals, value = str(text).partition("=")
-        if not equals:
-            raise ValueError(f"{text!r:.120} is not of the form name=value")
-        found[name] = value
-    return found

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import TypeVar, cast
 
 from umbel.exceptions import DecodeError
 from umbel.model import Request, Revocation
+from umbel.model.revocation import of_headers, of_ids
 from umbel.protocols import Clock
 from umbel.serialization.shapes import is_dict
 from umbel.wire import headers
@@ -91,24 +92,6 @@ class Revocations:
         return None
 
 
-def of_ids(ids: Iterable[str]) -> list[Revocation]:
-    """The revocations of task ids."""
-    return [Revocation(id) for id in ids]
-
-
-def of_headers(values_by_header: Mapping[str, object]) -> list[Revocation]:
-    """The revocations of stamped headers; the values are one or several.
-
-    >>> [(each.header, each.value) for each in of_headers({"tenant": ["a", "b"], "batch": 7})]
-    [('tenant', 'a'), ('tenant', 'b'), ('batch', '7')]
-    """
-    return [
-        Revocation(header=header, value=value)
-        for header, values in values_by_header.items()
-        for value in _texts(values)
-    ]
-
-
 def _stamps(request: Request) -> list[Revocation]:
     """Source: Celery's task message protocol: ``stamped_headers`` names keys of ``stamps``."""
     try:
@@ -120,14 +103,6 @@ def _stamps(request: Request) -> list[Revocation]:
         return []
     named = cast("list[object]", names)
     return of_headers({name: value for name, value in stamps.items() if name in named})
-
-
-def _texts(values: object) -> list[str]:
-    if values is None:
-        return []
-    if isinstance(values, list | tuple | set | frozenset):
-        return [str(value) for value in cast("Iterable[object]", values)]
-    return [str(values)]
 
 
 def _limit(moments: dict[T, float], most: int, since: float) -> None:
