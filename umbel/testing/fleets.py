@@ -52,16 +52,6 @@ class RedisSentinels:
             return int(found[1])
         raise RuntimeError("no Sentinel answers")
 
-    def wait_for_failover(self) -> None:
-        """Wait until the replica is the master."""
-        _until(
-            lambda: (
-                self.master_port() == self.replica.port
-                and ask(self.replica, "ROLE", login=self.password)[0] == b"master"
-            ),
-            "the Sentinels do not make the replica the master",
-        )
-
 
 @contextmanager
 def redis_sentinels(password: str = "") -> Generator[RedisSentinels]:

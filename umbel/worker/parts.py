@@ -200,11 +200,10 @@ class Parts:
             postponed=postponed,
             repeats=Repeats(
                 on.source,
+                refusals,
                 claim=on.backend.claim,
                 load=on.backend.load,
                 deduplicates=on.options.deduplicates,
-                conclusions=self._conclusions,
-                finish=self._finish,
                 patience=self._insist,
             ),
             last_attempts=LastAttempts(on.options.max_deliveries, self._state.active, on.clock),

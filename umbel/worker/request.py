@@ -50,7 +50,6 @@ class Request:
         self.app, self.task, self.type = app, task, task
         self.hostname, self.eventer = hostname, eventer
         self.on_ack, self.on_reject = on_ack, on_reject
-        self._carried = None if accepted is message else message
         self._request = accepted.request
         self._delivery = accepted.delivery
         self._options = accepted.options

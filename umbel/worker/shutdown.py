@@ -72,11 +72,6 @@ class Shutdown:
         """Whether a new worker is to take this one's place."""
 
     @property
-    def is_asked(self) -> bool:
-        """Whether anybody has asked."""
-        return self._asked.is_set()
-
-    @property
     def is_cold(self) -> bool:
         """Whether what runs may not finish."""
         return self._cold.is_set()

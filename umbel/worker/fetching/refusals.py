@@ -68,6 +68,16 @@ class Refusals:
             reports.revoked(accepted, task, self._find(accepted.request))
         self._finish.enter([self._conclusions.revoked(accepted) for accepted in revoked])
 
+    def repeated(self, repeats: Sequence[Accepted]) -> None:
+        """Another message of the same task is, or was, run."""
+        reports.repeated(repeats)
+        self._finish.enter([self._conclusions.repeated(accepted) for accepted in repeats])
+
+    def already_successful(self, repeats: Sequence[Accepted]) -> None:
+        """They came again, and have succeeded before."""
+        reports.already_successful(repeats)
+        self._finish.enter([self._conclusions.repeated(accepted) for accepted in repeats])
+
     def spent(self, spent: Sequence[Accepted]) -> None:
         """They were tried as often as they may be, and each time their worker died."""
         self._finish.enter([self._conclusions.spent(accepted) for accepted in spent])

@@ -9,11 +9,9 @@ from umbel.model import Request, ResultRecord
 from umbel.states import SUCCESS
 from umbel.wire import headers
 from umbel.wire.tasks import read_body
-from umbel.worker import reports
 from umbel.worker.fetching.admission import Accepted
+from umbel.worker.fetching.refusals import Refusals
 from umbel.worker.fetching.source import Source
-from umbel.worker.settling.conclusion import Conclusions
-from umbel.worker.settling.finish import Finish
 from umbel.worker.settling.patience import Patience
 
 __all__ = ["Repeats"]
@@ -25,12 +23,11 @@ class Repeats:
     def __init__(
         self,
         source: Source,
+        refusals: Refusals,
         *,
         claim: Callable[[Sequence[tuple[str, str]]], Awaitable[list[bool]]],
         load: Callable[[Sequence[str]], Awaitable[Mapping[str, ResultRecord]]],
         deduplicates: bool,
-        conclusions: Conclusions,
-        finish: Finish,
         patience: Patience,
     ) -> None:
         """Make one.
@@ -44,8 +41,7 @@ class Repeats:
         self._claim = claim
         self._load = load
         self._deduplicates = deduplicates
-        self._conclusions = conclusions
-        self._finish = finish
+        self._refusals = refusals
         self._insist = patience
 
     async def leave_out(self, run: list[Accepted]) -> list[Accepted]:
@@ -65,9 +61,10 @@ class Repeats:
         pairs = [(_turn(each.request), each.request.publication or "") for each in named]
         ours = await self._insist(self._claim, pairs)
         repeats = [each for each, is_ours in zip(named, ours, strict=True) if not is_ours]
-        if repeats:
-            reports.repeated(repeats)
-        return self._without(run, repeats)
+        if not repeats:
+            return run
+        self._refusals.repeated(repeats)
+        return [each for each in run if each not in repeats]
 
     async def _without_successful(self, run: list[Accepted]) -> list[Accepted]:
         """Leave out what is published again, or delivered again where that is asked for, and has
@@ -93,20 +90,15 @@ class Repeats:
             and record.state == SUCCESS
             and not self._is_member(each)
         ]
-        if done:
-            reports.already_successful(done)
-        return self._without(run, done)
+        if not done:
+            return run
+        self._refusals.already_successful(done)
+        return [each for each in run if each not in done]
 
     def _may_be_done(self, accepted: Accepted) -> bool:
         if accepted.request.publication == headers.AGAIN:
             return True
         return self._deduplicates and accepted.options.acks_late and accepted.delivery.redelivered
-
-    def _without(self, run: list[Accepted], repeats: list[Accepted]) -> list[Accepted]:
-        if not repeats:
-            return run
-        self._finish.enter([self._conclusions.repeated(each) for each in repeats])
-        return [each for each in run if each not in repeats]
 
     def _is_member(self, accepted: Accepted) -> bool:
         source = self._source
