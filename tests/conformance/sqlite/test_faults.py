@@ -317,6 +317,22 @@ async def test_expired_messages_are_counted(path: Path) -> None:
     await broker.close()
 
 
+async def test_a_producer_hears_of_a_queues_ttl_that_somebody_declares_later(path: Path) -> None:
+    clock = ManualClock()
+    producer, worker = (SQLiteBroker(path, clock=clock) for _ in range(2))
+    await producer.open()
+    await worker.open()
+    await producer.publish([message("before", routing_key="brief")])
+
+    await worker.declare([Queue("brief", message_ttl=5)])
+    await producer.publish([message("after", routing_key="brief")])
+    await clock.advance(6)
+
+    assert ids(await worker.receive(["brief"], limit=9, wait=0)) == ["before"]
+    await producer.close()
+    await worker.close()
+
+
 def contents(folder: Path) -> list[str]:
     return [file.name for file in folder.glob("*")]
 

@@ -121,7 +121,6 @@ def declare(session: Session, queues: Sequence[Queue]) -> None:
             session.execute(
                 session.sql["define_queue"], (queue.name, definition, queue.message_ttl)
             )
-            session.forget_queue(queue.name)
         for way in ways_into(queue):
             arguments = msgspec.json.encode(way.arguments, order="sorted").decode()
             session.execute(
@@ -134,6 +133,7 @@ def publish(session: Session, rows: Iterable[Row], now: float) -> dict[int, Exce
     """Put messages into the queues they reach; returns what reached none, by index."""
     errors: dict[int, Exception] = {}
     values: list[tuple[int, int, float | None, float | None, bytes]] = []
+    known: dict[str, tuple[int, float | None]] = {}
     for index, (message, kept) in enumerate(rows):
         queues: Sequence[str] = (message.routing_key,)
         if message.exchange:
@@ -152,10 +152,12 @@ def publish(session: Session, rows: Iterable[Row], now: float) -> dict[int, Exce
         rank = -min(max(message.priority, _LOWEST), _HIGHEST) if message.priority else 0
         for name in queues:
             try:
-                queue, ttl = session.queue(name)
+                if name not in known:
+                    known[name] = session.queue(name)
             except UnicodeEncodeError as error:
                 errors[index] = OperationalError(f"queue name {name!r} is no text: {error}")
                 break
+            queue, ttl = known[name]
             drop_at = None
             if ttl is not None or message.expires_at is not None:
                 drop_at = drop_time(message, message_ttl=ttl, now=now)

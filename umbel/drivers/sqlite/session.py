@@ -43,7 +43,7 @@ class Session:
         # The transaction that runs now notes here what it has for whom.
         self.news: set[News] = set()
         self.file = files.identity(Path(path))
-        self._queue_by_name: dict[str, tuple[int, float | None]] = {}
+        self._queue_by_name: dict[str, int] = {}
         self._bindings = Bindings()
         self._last_binding: int | None = None
         self.db = sqlite3.connect(
@@ -105,23 +105,19 @@ class Session:
             row = self.execute(self.sql["queue_by_name"], (name,)).fetchone()
             if row is None:
                 return None
-            known = self._queue_by_name[name] = row
-        return known[0]
-
-    def queue(self, name: str) -> tuple[int, float | None]:
-        """A queue's number and ``message_ttl``; made if there is none. In a transaction."""
-        known = self._queue_by_name.get(name)
-        if known is None:
-            row = self.execute(self.sql["queue_by_name"], (name,)).fetchone()
-            if row is None:
-                self.execute(self.sql["add_queue"], (name,))
-                row = self.execute(self.sql["queue_by_name"], (name,)).fetchone()
-            known = self._queue_by_name[name] = row
+            known = self._queue_by_name[name] = row[0]
         return known
 
-    def forget_queue(self, name: str) -> None:
-        """It was declared anew."""
-        self._queue_by_name.pop(name, None)
+    def queue(self, name: str) -> tuple[int, float | None]:
+        """A queue's number and ``message_ttl``; made if there is none. In a transaction, and good
+        for no other: somebody may declare it meanwhile."""
+        row: tuple[int, float | None] | None
+        row = self.execute(self.sql["queue_by_name"], (name,)).fetchone()
+        if row is None:
+            self.execute(self.sql["add_queue"], (name,))
+            row = self.execute(self.sql["queue_by_name"], (name,)).fetchone()
+            assert row is not None, "it has just been made"
+        return row
 
     def bindings(self) -> Bindings:
         """What is bound now. In a transaction."""
