@@ -229,3 +229,46 @@ def test_the_thread_of_a_broker_that_was_left_open_ends_with_it(path: Path) -> N
     )
 
     assert (done.returncode, done.stderr) == (0, "")
+
+
+THREADS = """
+import asyncio, os, sys, threading
+from umbel.clock import SystemClock
+from umbel.drivers.sqlite.broker import SQLiteBroker
+from umbel.model import Message
+
+def fork():
+    for _ in range(60):
+        if not (pid := os.fork()):
+            os._exit(0)
+        os.waitpid(pid, 0)
+
+async def main():
+    broker = SQLiteBroker(sys.argv[1], clock=SystemClock())
+    await broker.open()
+    threads = [threading.Thread(target=fork) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    sent = 0
+    while any(thread.is_alive() for thread in threads):
+        await broker.publish([Message(id=f"{sent}", body=b"", routing_key="q")])
+        sent += 1
+    await broker.publish([Message(id="last", body=b"", routing_key="q")])
+    assert (await broker.stats(["q"]))["q"].ready == sent + 1
+    await broker.close()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_threads_may_fork_at_the_same_time(path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", THREADS, path],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")

@@ -226,10 +226,17 @@ class Owner:
             session.close()
             session = None
         if session is None:
-            session = self._session = Session(self.path, self._synchronous, self._uptime)
-            self._observe((session.data_version(), self.stamp[1] + 1))
-            if self.listener is not None:
-                session.execute(session.sql["add_listener"], (self.listener.name, self._kind))
+            session = Session(self.path, self._synchronous, self._uptime)
+            try:
+                if self.listener is not None:
+                    session.execute(session.sql["add_listener"], (self.listener.name, self._kind))
+                stamp = (session.data_version(), self.stamp[1] + 1)
+            except BaseException:
+                # Somebody may have locked it in between: all of it again, or none.
+                session.close()
+                raise
+            self._session = session
+            self._observe(stamp)
         return session
 
     def _close(self) -> None:
@@ -288,6 +295,8 @@ class Owner:
 
 _owners: weakref.WeakSet[Owner] = weakref.WeakSet()
 """Every owner of the process, for whoever forks."""
+_forking = threading.Lock()
+"""Held by the thread that forks; another one has to wait for its turn."""
 _held: list[Owner] = []
 """Those that stand still while the process forks; written by the thread that forks."""
 _inherited: list[Session] = []
@@ -295,6 +304,7 @@ _inherited: list[Session] = []
 
 
 def _before_fork() -> None:
+    _forking.acquire()
     _held[:] = list(_owners)
     for owner in _held:
         owner.hold()
@@ -304,12 +314,14 @@ def _after_fork_in_parent() -> None:
     for owner in _held:
         owner.release()
     _held.clear()
+    _forking.release()
 
 
 def _after_fork_in_child() -> None:
     for owner in _held:
         owner.begin_in_child()
     _held.clear()
+    _forking.release()
 
 
 if hasattr(os, "register_at_fork"):
