@@ -10,7 +10,6 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -55,10 +54,11 @@ def _ahead() -> float:
         time_namespaces(7); Python's documentation of ``time.monotonic``: "always system-wide".
     """
     try:
-        offsets = Path("/proc/self/timens_offsets").read_text("ascii")
-        for clock, seconds, nanoseconds in map(str.split, offsets.splitlines()):
-            if clock == "monotonic":
-                return int(seconds) + int(nanoseconds) / 1e9
+        # pathlib would cost every program 4 ms of import.
+        with open("/proc/self/timens_offsets", encoding="ascii") as offsets:  # noqa: PTH123
+            for clock, seconds, nanoseconds in map(str.split, offsets):
+                if clock == "monotonic":
+                    return int(seconds) + int(nanoseconds) / 1e9
     except (OSError, ValueError):
         # No such file on other systems, and on a Linux that has no such namespaces.
         return 0.0
