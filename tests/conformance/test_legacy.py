@@ -21,6 +21,7 @@ from umbel.protocols import ResultBackend
 from umbel.result.base import result_from_tuple
 from umbel.testing.conformance.backend import BackendContract, MakeBackend, record
 from umbel.testing.conformance.clocks import WaitingClock
+from umbel.testing.conformance.opening import opening
 
 Shelf = dict[Any, tuple[Any, float]]
 
@@ -79,24 +80,18 @@ def app(shelf: Shelf) -> Iterator[Umbel]:
 async def make_backend(
     app: Umbel, kind: type[Shelved], shelf: Shelf, clock: WaitingClock
 ) -> AsyncIterator[MakeBackend]:
-    made: list[LegacyBackend] = []
     store = MemoryStore()
 
-    async def make() -> LegacyBackend:
-        made.append(
-            LegacyBackend(
-                lambda: kind(app, shelf=shelf),
-                revive=lambda found: result_from_tuple(found, app),
-                counting=MemoryBackend(store, clock=ManualClock()),
-                clock=clock,
-            )
+    def make() -> LegacyBackend:
+        return LegacyBackend(
+            lambda: kind(app, shelf=shelf),
+            revive=lambda found: result_from_tuple(found, app),
+            counting=MemoryBackend(store, clock=ManualClock()),
+            clock=clock,
         )
-        await made[-1].open()
-        return made[-1]
 
-    yield make
-    for backend in made:
-        await backend.close()
+    async with opening(make) as make_backend:
+        yield make_backend
 
 
 class TestLegacy(BackendContract):

@@ -21,6 +21,7 @@ from umbel.testing.conformance.broker import BrokerContract, MakeBroker, message
 from umbel.testing.conformance.dead_letters import KEPT, DeadLetterContract
 from umbel.testing.conformance.fanout import FanoutContract, MakeFanout
 from umbel.testing.conformance.messages import ids, messages, take
+from umbel.testing.conformance.opening import opening
 from umbel.testing.conformance.revocations import RevocationContract
 from umbel.testing.conformance.schedules import ScheduleContract
 from umbel.testing.conformance.transactions import TransactionContract
@@ -33,30 +34,14 @@ def store() -> MemoryStore:
 
 @pytest.fixture
 async def make_broker(store: MemoryStore, clock: ManualClock) -> AsyncIterator[MakeBroker]:
-    made: list[MemoryBroker] = []
-
-    async def make() -> MemoryBroker:
-        made.append(MemoryBroker(store, clock=clock, keep_dead=KEPT))
-        await made[-1].open()
-        return made[-1]
-
-    yield make
-    for broker in made:
-        await broker.close()
+    async with opening(lambda: MemoryBroker(store, clock=clock, keep_dead=KEPT)) as make:
+        yield make
 
 
 @pytest.fixture
 async def make_backend(store: MemoryStore, clock: ManualClock) -> AsyncIterator[MakeBackend]:
-    made: list[MemoryBackend] = []
-
-    async def make() -> MemoryBackend:
-        made.append(MemoryBackend(store, clock=clock))
-        await made[-1].open()
-        return made[-1]
-
-    yield make
-    for backend in made:
-        await backend.close()
+    async with opening(lambda: MemoryBackend(store, clock=clock)) as make:
+        yield make
 
 
 class TestMemoryBroker(BrokerContract, DeadLetterContract, RevocationContract, ScheduleContract):

@@ -17,13 +17,14 @@ from umbel.drivers.rabbitmq.mailbox import Mailbox
 from umbel.drivers.rabbitmq.rpc import RpcBackend
 from umbel.drivers.rabbitmq.topology import default_queue
 from umbel.model import Exchange, Message, Queue, ResultRecord
-from umbel.protocols import Broker, Fanout, ResultBackend
+from umbel.protocols import Broker, ResultBackend
 from umbel.testing.conformance.backend import MakeBackend, RecordsContract
 from umbel.testing.conformance.broker import BrokerContract, MakeBroker
 from umbel.testing.conformance.clocks import WaitingClock
 from umbel.testing.conformance.dead_letters import KEPT, DeadLetterContract
 from umbel.testing.conformance.fanout import FanoutContract, MakeFanout
 from umbel.testing.conformance.messages import message
+from umbel.testing.conformance.opening import opening
 from umbel.testing.servers import RabbitMQServer
 
 LONG = bool(os.environ.get("UMBEL_LONG_TESTS"))
@@ -50,7 +51,6 @@ class TestRabbitMQBroker(BrokerContract, DeadLetterContract):
         rabbitmq: RabbitMQServer,
         make_queue: Callable[[str], Queue],
     ) -> AsyncIterator[MakeBroker]:
-        made: list[RabbitMQBroker] = []
         used: list[Queue] = []
 
         def make_and_note(name: str) -> Queue:
@@ -62,17 +62,13 @@ class TestRabbitMQBroker(BrokerContract, DeadLetterContract):
                 used.extend(queues)
                 await super().declare(queues)
 
-        async def make() -> Broker:
-            broker = NotingBroker(
+        def make() -> NotingBroker:
+            return NotingBroker(
                 rabbitmq.url(), clock=clock, make_queue=make_and_note, keep_dead=KEPT
             )
-            await broker.open()
-            made.append(broker)
-            return broker
 
-        yield make
-        for broker in made:
-            await broker.close()
+        async with opening(make) as make_broker:
+            yield make_broker
         delete(rabbitmq, used)
 
     @pytest.fixture
@@ -102,17 +98,8 @@ class TestRabbitMQBrokerWithQuorumQueues(TestRabbitMQBroker):
 class TestRabbitMQFanout(FanoutContract):
     @pytest.fixture
     async def make_fanout(self, rabbitmq: RabbitMQServer) -> AsyncIterator[MakeFanout]:
-        made: list[RabbitMQFanout] = []
-
-        async def make() -> Fanout:
-            fanout = RabbitMQFanout(rabbitmq.url(), clock=WaitingClock())
-            await fanout.open()
-            made.append(fanout)
-            return fanout
-
-        yield make
-        for fanout in made:
-            await fanout.close()
+        async with opening(lambda: RabbitMQFanout(rabbitmq.url(), clock=WaitingClock())) as make:
+            yield make
 
 
 class AddressingBackend(RpcBackend):

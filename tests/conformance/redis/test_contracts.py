@@ -11,12 +11,13 @@ import redis.asyncio as redis_py
 from umbel.drivers.redis.backend import RedisBackend
 from umbel.drivers.redis.broker import RedisBroker
 from umbel.drivers.redis.fanout import RedisFanout
-from umbel.protocols import Broker, Fanout, ResultBackend
+from umbel.protocols import Broker
 from umbel.testing.conformance.backend import BackendContract, MakeBackend
 from umbel.testing.conformance.broker import BrokerContract, MakeBroker
 from umbel.testing.conformance.clocks import WaitingClock
 from umbel.testing.conformance.dead_letters import KEPT, DeadLetterContract
 from umbel.testing.conformance.fanout import FanoutContract, MakeFanout
+from umbel.testing.conformance.opening import opening
 from umbel.testing.conformance.revocations import RevocationContract
 from umbel.testing.conformance.schedules import ScheduleContract
 
@@ -30,17 +31,10 @@ class TestRedisBroker(BrokerContract, DeadLetterContract, RevocationContract, Sc
 
     @pytest.fixture
     async def make_broker(self, clock: WaitingClock, redis_url: str) -> AsyncIterator[MakeBroker]:
-        made: list[RedisBroker] = []
-
-        async def make() -> Broker:
-            broker = RedisBroker(redis_url, clock=clock, lease=LEASE, keep_dead=KEPT)
-            await broker.open()
-            made.append(broker)
-            return broker
-
-        yield make
-        for broker in made:
-            await broker.close()
+        async with opening(
+            lambda: RedisBroker(redis_url, clock=clock, lease=LEASE, keep_dead=KEPT)
+        ) as make:
+            yield make
 
     @pytest.fixture
     def cut(self, redis_url: str) -> Callable[[Broker], Awaitable[None]]:
@@ -60,30 +54,12 @@ class TestRedisBackend(BackendContract):
 
     @pytest.fixture
     async def make_backend(self, clock: WaitingClock, redis_url: str) -> AsyncIterator[MakeBackend]:
-        made: list[RedisBackend] = []
-
-        async def make() -> ResultBackend:
-            backend = RedisBackend(redis_url, clock=clock)
-            await backend.open()
-            made.append(backend)
-            return backend
-
-        yield make
-        for backend in made:
-            await backend.close()
+        async with opening(lambda: RedisBackend(redis_url, clock=clock)) as make:
+            yield make
 
 
 class TestRedisFanout(FanoutContract):
     @pytest.fixture
     async def make_fanout(self, redis_url: str) -> AsyncIterator[MakeFanout]:
-        made: list[RedisFanout] = []
-
-        async def make() -> Fanout:
-            fanout = RedisFanout(redis_url, clock=WaitingClock())
-            await fanout.open()
-            made.append(fanout)
-            return fanout
-
-        yield make
-        for fanout in made:
-            await fanout.close()
+        async with opening(lambda: RedisFanout(redis_url, clock=WaitingClock())) as make:
+            yield make

@@ -19,6 +19,7 @@ from umbel.testing.conformance.broker import BrokerContract, MakeBroker
 from umbel.testing.conformance.clocks import WaitingClock
 from umbel.testing.conformance.dead_letters import KEPT, DeadLetterContract
 from umbel.testing.conformance.fanout import FanoutContract, MakeFanout
+from umbel.testing.conformance.opening import opening
 from umbel.testing.conformance.revocations import RevocationContract
 from umbel.testing.conformance.schedules import ScheduleContract
 from umbel.testing.conformance.transactions import TransactionContract
@@ -26,30 +27,16 @@ from umbel.testing.conformance.transactions import TransactionContract
 
 @pytest.fixture
 async def make_broker(tmp_path: Path, clock: ManualClock) -> AsyncIterator[MakeBroker]:
-    made: list[SQLiteBroker] = []
-
-    async def make() -> SQLiteBroker:
-        made.append(SQLiteBroker(tmp_path / "umbel.db", clock=clock, keep_dead=KEPT))
-        await made[-1].open()
-        return made[-1]
-
-    yield make
-    for broker in made:
-        await broker.close()
+    async with opening(
+        lambda: SQLiteBroker(tmp_path / "umbel.db", clock=clock, keep_dead=KEPT)
+    ) as make:
+        yield make
 
 
 @pytest.fixture
 async def make_backend(tmp_path: Path, clock: ManualClock) -> AsyncIterator[MakeBackend]:
-    made: list[SQLiteBackend] = []
-
-    async def make() -> SQLiteBackend:
-        made.append(SQLiteBackend(tmp_path / "umbel.db", clock=clock))
-        await made[-1].open()
-        return made[-1]
-
-    yield make
-    for backend in made:
-        await backend.close()
+    async with opening(lambda: SQLiteBackend(tmp_path / "umbel.db", clock=clock)) as make:
+        yield make
 
 
 class TestSQLiteBroker(BrokerContract, DeadLetterContract, RevocationContract, ScheduleContract):
@@ -67,16 +54,10 @@ class TestSQLiteTransactions(TransactionContract):
 class TestSQLiteFanout(FanoutContract):
     @pytest.fixture
     async def make_fanout(self, tmp_path: Path) -> AsyncIterator[MakeFanout]:
-        made: list[SQLiteFanout] = []
-
-        async def make() -> SQLiteFanout:
-            made.append(SQLiteFanout(tmp_path / "umbel.db", clock=WaitingClock()))
-            await made[-1].open()
-            return made[-1]
-
-        yield make
-        for fanout in made:
-            await fanout.close()
+        async with opening(
+            lambda: SQLiteFanout(tmp_path / "umbel.db", clock=WaitingClock())
+        ) as make:
+            yield make
 
 
 async def test_broadcasts_leave_nothing_behind(tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ A driver's test file is its fixture; embedded drivers add nothing, drivers of se
         @pytest.fixture
         async def make_broker(
             self, clock: ManualClock, tmp_path: Path
-        ) -> AsyncIterator[MakeBroker]: ...
+        ) -> AsyncIterator[MakeBroker]:
+            async with opening(lambda: SQLiteBroker(tmp_path / "q.db", clock=clock)) as make:
+                yield make
 
 What a broker does not claim (``Capabilities``) is skipped.
 """
