@@ -81,13 +81,15 @@ class Parts:
     """Intake, feed, finish and leases, wired; they run side by side and end in order."""
 
     def __init__(self, on: Foundation, state: State) -> None:
-        broker, options = on.source.broker, on.options
+        options = on.options
         patience = Patience(on.clock, retries=options.connect_retries)
         unsettled: list[Settlement] = []
         self._on = on
         self._insist = patience
         self._state = state
-        self._leases = Leases(broker, on.clock, self._end_lost if options.cancel_on_loss else None)
+        self._leases = Leases(
+            on.source.broker, on.clock, self._end_lost if options.cancel_on_loss else None
+        )
         self._events = TaskEvents(on.events, pool=on.pool, active=state.active, clock=on.clock)
         self._conclusions = Conclusions(
             on.codec,
@@ -109,20 +111,7 @@ class Parts:
         )
         exposure = Exposure(lambda: on.pool.size)
         fence = Fence(self._leases, patience)
-        self._settler = Settler(
-            broker,
-            on.backend,
-            compose=on.compose,
-            patience=patience,
-            settling=self._leases.settling,
-            fence=fence,
-            storing=Patience(
-                on.clock,
-                first=options.store_delays[0],
-                longest=options.store_delays[1],
-                retries=options.store_retries,
-            ),
-        )
+        self._settler = self._make_settler(fence)
         self._finish = Finish(
             on.pool,
             self._settler,
@@ -141,6 +130,21 @@ class Parts:
         self._intake = self._make_intake(refusals, postponed)
         self._feed = self._make_feed(refusals, postponed, exposure)
         self._surplus = self._make_surplus()
+
+    def _make_settler(self, fence: Fence) -> Settler:
+        on = self._on
+        first, longest = on.options.store_delays
+        return Settler(
+            on.source.broker,
+            on.backend,
+            compose=on.compose,
+            patience=self._insist,
+            settling=self._leases.settling,
+            fence=fence,
+            storing=Patience(
+                on.clock, first=first, longest=longest, retries=on.options.store_retries
+            ),
+        )
 
     def _make_surplus(self) -> Surplus:
         on = self._on
