@@ -105,7 +105,7 @@ def test_every_task_whose_sending_returned_is_run_although_rabbitmq_was_killed(
     assert max(returns) < 5, returns
 
 
-def test_a_rabbitmq_short_of_memory_tells_who_sends_and_lets_workers_wait(
+def test_a_rabbitmq_short_of_memory_tells_who_sends_and_lets_workers_wait_with_what_they_send(
     server: RabbitMQServer, redis_url: str, tmp_path: Path
 ) -> None:
     site = Site(tmp_path, server.url(), TASKS, backend=redis_url)
@@ -113,6 +113,7 @@ def test_a_rabbitmq_short_of_memory_tells_who_sends_and_lets_workers_wait(
         site.app.conf.broker_transport_options = {"confirm_timeout": 2}
         early = site.app.send_task("early", (4,))
         waiting = [site.app.send_task("twice", (number,)) for number in range(1, 4)]
+        plain = [site.app.send_task("note", (number,)) for number in range(10, 40)]
         server.control("set_vm_memory_high_watermark", "0.000001")
         for _ in range(2):
             began = time.monotonic()
@@ -122,6 +123,8 @@ def test_a_rabbitmq_short_of_memory_tells_who_sends_and_lets_workers_wait(
             assert time.monotonic() - began < 7
         site.ready("-c", "1")
         assert early.get(timeout=60) == 4
+        # They come after those whose next try RabbitMQ does not take.
+        assert [each.get(timeout=60) for each in plain] == [*range(10, 40)]
         assert not any(each.ready() for each in waiting)
 
         server.control("set_vm_memory_high_watermark", "0.4")
@@ -130,7 +133,7 @@ def test_a_rabbitmq_short_of_memory_tells_who_sends_and_lets_workers_wait(
         assert site.app.send_task("early", (6,)).get(timeout=60) == 6
     finally:
         site.close()
-    assert sorted(site.started()) == [1, 2, 3, 4, 6]
+    assert sorted(site.started()) == [1, 2, 3, 4, 6, *range(10, 40)]
 
 
 def test_silence_is_noticed_within_half_a_minute_by_default() -> None:

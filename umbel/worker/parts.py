@@ -33,6 +33,7 @@ from umbel.worker.fleet.task_events import TaskEvents
 from umbel.worker.options import WorkerOptions
 from umbel.worker.revoking.revoking import Revoking
 from umbel.worker.revoking.statedb import StateFile
+from umbel.worker.settling.account import Account, Stuck
 from umbel.worker.settling.conclusion import Conclusions, FindAftermath
 from umbel.worker.settling.exposure import Exposure
 from umbel.worker.settling.fence import Fence
@@ -84,6 +85,7 @@ class Parts:
         options = on.options
         patience = Patience(on.clock, retries=options.connect_retries)
         unsettled: list[Settlement] = []
+        stuck: Stuck = {}
         self._on = on
         self._insist = patience
         self._state = state
@@ -107,11 +109,13 @@ class Parts:
             under_way=self._handover,
             active=state.active,
             unsettled=unsettled,
+            stuck=stuck,
             unsettled_limit=options.unsettled_limit,
         )
         exposure = Exposure(lambda: on.pool.size)
         fence = Fence(self._leases, patience)
-        self._settler = self._make_settler(fence)
+        account = Account(state.count_settled, stuck, self.credit.changed)
+        self._settler = self._make_settler(fence, account)
         self._finish = Finish(
             on.pool,
             self._settler,
@@ -131,7 +135,7 @@ class Parts:
         self._feed = self._make_feed(refusals, postponed, exposure)
         self._surplus = self._make_surplus()
 
-    def _make_settler(self, fence: Fence) -> Settler:
+    def _make_settler(self, fence: Fence, account: Account) -> Settler:
         on = self._on
         first, longest = on.options.store_delays
         return Settler(
@@ -141,6 +145,7 @@ class Parts:
             patience=self._insist,
             settling=self._leases.settling,
             fence=fence,
+            account=account,
             storing=Patience(
                 on.clock, first=first, longest=longest, retries=on.options.store_retries
             ),
@@ -263,6 +268,7 @@ class Parts:
             serving = [
                 group.create_task(self._finish.collect(), name="umbel-collect"),
                 group.create_task(self._finish.settle(), name="umbel-settle"),
+                group.create_task(self._settler.run(), name="umbel-stuck"),
                 group.create_task(self._leases.run(), name="umbel-leases"),
                 group.create_task(self.revoking.run(), name="umbel-revocations"),
                 group.create_task(self._events.look(), name="umbel-started"),

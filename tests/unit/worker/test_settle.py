@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -27,10 +28,13 @@ from umbel.model import (
     Settlement,
 )
 from umbel.protocols import Compose, ResultBackend
+from umbel.worker.settling.account import Account, Stuck
 from umbel.worker.settling.patience import Patience
 from umbel.worker.settling.settle import Settler
 
 LEASE = 30.0
+SOON = 0.2
+"""Seconds of real time."""
 
 
 class Broker(MemoryBroker):
@@ -78,6 +82,18 @@ class Backend(MemoryBackend):
         await super().seal(chord_ids)
 
 
+class Losses(Account):
+    """Remembers what was settled in vain."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.lost: list[Delivery] = []
+
+    def settled(self, settlements: Sequence[Settlement], lost: Sequence[Delivery]) -> None:
+        super().settled(settlements, lost)
+        self.lost += lost
+
+
 class Site:
     """A broker, a result backend and a settler on them, with a diary of what happens."""
 
@@ -88,6 +104,9 @@ class Site:
         self.broker = broker(MemoryStore(), self.clock, self.diary)
         self.backend = Backend(MemoryStore(), self.clock, self.diary)
         self.settled: list[str] = []
+        self.stuck: Stuck = {}
+        self.freed = asyncio.Event()
+        self.account = Losses(lambda _: None, self.stuck, self.freed.set)
         self.completed: list[FullChord] = []
         self.taken_over: set[str] = set()
         self.settler = Settler(
@@ -97,11 +116,19 @@ class Site:
             patience=Patience(self.clock, jitter=lambda: 1.0),
             settling=self.settling,
             fence=self.fence,
+            account=self.account,
+            soon=SOON,
         )
 
     def compose(self, arrival: Arrival, chord: FullChord) -> Composed:
         self.completed.append(chord)
         return Composed(publish=(Message(id=f"body of {chord.id}", body=arrival.body),))
+
+    async def settle(self, settlements: Sequence[Settlement]) -> list[Delivery]:
+        """Settle; returns what was lost."""
+        self.account.lost.clear()
+        await self.settler.settle(settlements)
+        return [*self.account.lost]
 
     async def fence(self, settlements: Sequence[Settlement]) -> list[Settlement]:
         return [
@@ -145,7 +172,7 @@ async def test_follow_ups_come_first_then_results_then_acknowledgements(site: Si
     one, two = await site.received("a", "b")
     follow_up = Message(id="next", body=b"", routing_key="q")
 
-    lost = await site.settler.settle(
+    lost = await site.settle(
         [done(one, record=record("a"), publish=(follow_up,)), done(two, record=record("b"))]
     )
 
@@ -155,7 +182,7 @@ async def test_follow_ups_come_first_then_results_then_acknowledgements(site: Si
 
 
 async def test_what_was_acknowledged_before_is_not_acknowledged_again(site: Site) -> None:
-    await site.settler.settle([done(None, record=record("a"))])
+    await site.settle([done(None, record=record("a"))])
 
     assert site.diary == ["store a"]
 
@@ -163,7 +190,7 @@ async def test_what_was_acknowledged_before_is_not_acknowledged_again(site: Site
 async def test_what_goes_back_comes_again_and_what_is_dropped_does_not(site: Site) -> None:
     again, never = await site.received("again", "never")
 
-    await site.settler.settle(
+    await site.settle(
         [
             Settlement(delivery=again, verdict=Nack(requeue=True)),
             Settlement(delivery=never, verdict=Nack(requeue=False)),
@@ -180,7 +207,7 @@ async def test_results_wait_for_a_backend_that_is_away_and_acknowledgements_with
     [one] = await site.received("a")
     site.backend.away = 2
 
-    settling = asyncio.create_task(site.settler.settle([done(one, record=record("a"))]))
+    settling = asyncio.create_task(site.settle([done(one, record=record("a"))]))
     await asyncio.sleep(0)
     assert site.diary == []
     await site.clock.advance(0.5)
@@ -197,7 +224,7 @@ async def test_a_result_is_not_stored_when_its_task_has_gone_to_another_worker_m
     site.backend.away = 1
 
     settling = asyncio.create_task(
-        site.settler.settle([done(one, record=record("a")), done(two, record=record("b"))])
+        site.settle([done(one, record=record("a")), done(two, record=record("b"))])
     )
     await asyncio.sleep(0)
     site.taken_over.add("a")
@@ -214,7 +241,7 @@ async def test_what_was_taken_over_while_its_follow_ups_were_published_is_not_st
     site.taken_over.add("a")
     follow_up = Message(id="next", body=b"", routing_key="q")
 
-    await site.settler.settle([done(one, record=record("a"), publish=(follow_up,))])
+    await site.settle([done(one, record=record("a"), publish=(follow_up,))])
 
     assert site.diary == ["publish next"]
 
@@ -224,8 +251,8 @@ async def test_lost_deliveries_are_returned(site: Site) -> None:
     await site.clock.advance(LEASE + 1)
     [mine] = await site.broker.receive(["q"], limit=1, wait=0)
 
-    assert await site.settler.settle([done(stale)]) == [stale]
-    assert await site.settler.settle([done(mine)]) == []
+    assert await site.settle([done(stale)]) == [stale]
+    assert await site.settle([done(mine)]) == []
 
 
 async def test_the_last_member_of_a_chord_publishes_its_body_before_the_seal(site: Site) -> None:
@@ -235,10 +262,10 @@ async def test_the_last_member_of_a_chord_publishes_its_body_before_the_seal(sit
         )
         return done(None, record=record(str(index)), arrivals=(arrival,))
 
-    await site.settler.settle([member(0)])
+    await site.settle([member(0)])
     assert site.diary == ["store 0", "count c"]
     site.diary.clear()
-    await site.settler.settle([member(1)])
+    await site.settle([member(1)])
 
     assert site.diary == ["store 1", "count c", "publish body of c", "seal c"]
 
@@ -253,7 +280,7 @@ async def test_a_refused_follow_up_is_reported_and_holds_nothing_else_up(
     )
 
     with caplog.at_level(logging.ERROR):
-        await site.settler.settle([done(one, record=record("a"), publish=messages)])
+        await site.settle([done(one, record=record("a"), publish=messages)])
 
     assert site.diary[-2:] == ["store a", "ack a"]
     assert "'lost'" in caplog.text
@@ -264,13 +291,13 @@ async def test_no_call_carries_more_than_the_broker_takes(site: Site) -> None:
     limit = site.broker.capabilities.batch_limit
     messages = tuple(Message(id=f"{n}", body=b"", routing_key="q") for n in range(limit + 1))
 
-    await site.settler.settle([done(None, publish=messages)])
+    await site.settle([done(None, publish=messages)])
 
     assert [len(line.split()) - 1 for line in site.diary] == [limit, 1]
 
 
 async def test_nothing_to_settle_is_nothing_to_do(site: Site) -> None:
-    assert await site.settler.settle([]) == []
+    assert await site.settle([]) == []
     assert site.diary == []
 
 
@@ -313,7 +340,7 @@ async def test_what_a_dead_worker_had_stored_counts_for_more_than_its_death(
     )
     site.diary.clear()
 
-    await site.settler.settle([settlement])
+    await site.settle([settlement])
 
     had_ended = stored in ("SUCCESS", "FAILURE")
     assert ("publish sorry" in site.diary) is not had_ended
@@ -338,7 +365,7 @@ async def united() -> AsyncIterator[Site]:
 async def test_where_broker_and_backend_commit_together_it_is_one_step(united: Site) -> None:
     one, two = await united.received("a", "b")
 
-    lost = await united.settler.settle([done(one, record=record("a")), done(two)])
+    lost = await united.settle([done(one, record=record("a")), done(two)])
 
     assert lost == []
     assert united.diary == ["settle 2"]
@@ -349,6 +376,6 @@ async def test_if_something_is_refused_the_rest_is_done_step_by_step(united: Sit
     [one] = await united.received("a")
     united.broker.refuses = True  # type: ignore[attr-defined]
 
-    await united.settler.settle([done(one, record=record("a"))])
+    await united.settle([done(one, record=record("a"))])
 
     assert united.diary == ["settle 1", "store a", "ack a"]

@@ -27,6 +27,7 @@ class Credit:
         under_way: Sized,
         active: Sized,
         unsettled: Sized,
+        stuck: Sized = (),
         unsettled_limit: int = _UNSETTLED_LIMIT,
     ) -> None:
         """Make one.
@@ -38,7 +39,8 @@ class Credit:
             under_way: What was received and has not reached the pool.
             active: What the pool has.
             unsettled: What has finished and is not stored and acknowledged yet.
-            unsettled_limit: How many of those there may be before the worker takes no more.
+            stuck: What of it waits apart from the rest.
+            unsettled_limit: How many of both there may be before the worker takes no more.
         """
         self._pool = pool
         self.prefetch = prefetch
@@ -48,6 +50,7 @@ class Credit:
         self._stalled = False
         self._active = active
         self._unsettled = unsettled
+        self._stuck = stuck
         self._unsettled_limit = unsettled_limit
         self._is_full = False
         self._under_way = under_way
@@ -113,7 +116,7 @@ class Credit:
 
     def room(self) -> int:
         """How many more messages there is a place for now."""
-        if len(self._unsettled) >= self._unsettled_limit:
+        if len(self._unsettled) + len(self._stuck) >= self._unsettled_limit:
             self._say_full(full=True)
             return 0
         if self._is_full:
@@ -135,7 +138,7 @@ class Credit:
             logger.critical(
                 "%d finished tasks wait for a broker or result backend that is away: no more are "
                 "taken until it is back (result_buffer_max). None of them is lost.",
-                len(self._unsettled),
+                len(self._unsettled) + len(self._stuck),
             )
         else:
             logger.warning("Results are stored again, and tasks are taken again.")

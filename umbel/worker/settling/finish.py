@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from umbel.model import Nack, Outcome, Settlement
+from umbel.model import Outcome, Settlement
 from umbel.protocols import Pool
 from umbel.worker.fetching.admission import Accepted
 from umbel.worker.fetching.credit import Credit
@@ -91,7 +91,7 @@ class Finish:
             batch = self._unsettled[:]
             self._unsettled.clear()
             self._exposure.settling()
-            await self._settle(batch)
+            await self._settler.settle(await self._fence(batch))
             self._exposure.settled()
             if not self._unsettled:
                 self._idle.set()
@@ -117,17 +117,4 @@ class Finish:
         """Wait until everything is settled, once the pool has stopped."""
         await self._collected.wait()
         await self._idle.wait()
-
-    async def _settle(self, batch: list[Settlement]) -> None:
-        ours = await self._fence(batch)
-        lost = await self._settler.settle(ours)
-        if lost:
-            logger.warning(
-                "Finished %d tasks whose messages had gone to other workers meanwhile, because "
-                "their leases ran out: %s",
-                len(lost),
-                ", ".join(delivery.message.id for delivery in lost[:10]),
-            )
-        # A list: a generator would be resumed, that is called, for each of them.
-        again = sum([isinstance(s.verdict, Nack) and s.verdict.requeue for s in ours])
-        self._state.count_settled(len(ours) - again)
+        await self._settler.until_idle()

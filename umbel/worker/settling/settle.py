@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 
 import msgspec
 
 from umbel.app.sending.ids import new_id
 from umbel.exceptions import BackendUnavailable, BatchError, BrokerUnavailable
-from umbel.model import Ack, Delivery, Message, Nack, ResultRecord, Settlement
+from umbel.model import Delivery, Message, Nack, ResultRecord, Settlement
 from umbel.protocols import Broker, Compose, ResultBackend, Transactional
 from umbel.states import READY_STATES, SUCCESS
 from umbel.wire.headers import AGAIN, with_publication
+from umbel.worker.settling.account import Account
 from umbel.worker.settling.batches import in_batches
 from umbel.worker.settling.chords import Chords, composing
 from umbel.worker.settling.patience import Patience
+from umbel.worker.settling.siding import SOON, Siding
 
 __all__ = ["Settler"]
 
@@ -62,12 +66,32 @@ def _follow_ups(settlement: Settlement) -> Sequence[Message]:
     ]
 
 
-class Settler:
-    """Publishes, stores, counts and acknowledges: in that order, so that a crash repeats work
-    and loses none. Follow-up messages carry ids fixed when the canvas was built, so a repeat is
-    recognisable.
+def _destinations(settlement: Settlement) -> Collection[Hashable]:
+    return {(each.exchange, each.routing_key) for each in settlement.publish}
 
-    Where broker and result backend can commit together, they do.
+
+def _all_alike(_: Settlement) -> Collection[Hashable]:
+    return (None,)
+
+
+def _without(
+    settlements: Sequence[Settlement], needing: Sequence[Settlement], through: Sequence[Settlement]
+) -> Sequence[Settlement]:
+    """``settlements`` but for those of ``needing`` that are not among ``through``."""
+    if len(through) == len(needing):
+        return settlements
+    left = set(map(id, needing)).difference(map(id, through))
+    return [settlement for settlement in settlements if id(settlement) not in left]
+
+
+class Settler:
+    """Publishes, stores, counts and acknowledges: each task in that order, so that a crash repeats
+    work and loses none. Follow-up messages carry ids fixed when the canvas was built, so a repeat
+    is recognisable.
+
+    Where broker and result backend can commit together, they do. Where not, what the broker does
+    not take for a while (it is short of memory, a queue has no leader) holds up the tasks that it
+    is about, and no others: :class:`umbel.worker.settling.siding.Siding`.
     """
 
     def __init__(
@@ -79,7 +103,9 @@ class Settler:
         patience: Patience,
         settling: Callable[[Sequence[Delivery]], AbstractContextManager[None]],
         fence: Callable[[Sequence[Settlement]], Awaitable[Sequence[Settlement]]],
+        account: Account,
         storing: Patience | None = None,
+        soon: float = SOON,
     ) -> None:
         """Make one.
 
@@ -87,6 +113,8 @@ class Settler:
             storing: The patience for a result backend that is away; None: the same.
             settling: Entered while deliveries are acknowledged or given back.
             fence: Which settlements are still ours; asked again before what has waited is stored.
+            account: Told of what is settled, and of what is stuck.
+            soon: Seconds that everything waits for what only some tasks need.
         """
         self._broker = broker
         self._backend = backend
@@ -99,27 +127,42 @@ class Settler:
         self._insist_on_storing = storing or patience
         self._settling = settling
         self._fence = fence
+        self._account = account
         self._limit = broker.capabilities.batch_limit
+        siding = partial(Siding, account=account, fence=fence, soon=soon)
+        self._sending = siding(self._send, self._after_sending, ways=_destinations)
+        self._counting = siding(self._count, self._acknowledge, ways=_all_alike)
+        self._refusing = siding(self._refuse, self._nothing_more, ways=_all_alike)
         # One attribute for the question and for what makes sense only after a yes.
         self._together: Transactional | None = None
         if isinstance(broker, Transactional) and broker.commits_with(backend):
             self._together = broker
 
-    async def settle(self, settlements: Sequence[Settlement]) -> list[Delivery]:
-        """Settle; returns the deliveries whose lease had been lost meanwhile.
+    async def run(self) -> None:
+        """See to what is stuck until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for siding in (self._sending, self._counting, self._refusing):
+                group.create_task(siding.run())
+
+    async def until_idle(self) -> None:
+        """Wait until nothing is stuck."""
+        # In this order they pass from one to the next.
+        for siding in (self._sending, self._counting, self._refusing):
+            await siding.until_idle()
+
+    async def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Settle; returns when all is done, or is stuck.
 
         Repeats what fails because a server is away.
         """
-        lost: list[Delivery] = []
         for part in in_batches(settlements, self._limit):
             batch = part
             if any([settlement.doubtful for settlement in batch]):  # noqa: C419 - no call each
                 batch = await self._without_doubt(batch)
             if self._together is not None:
-                lost += await self._settle_together(self._together, batch)
+                await self._settle_together(self._together, batch)
             else:
-                lost += await self._settle_in_order(batch)
-        return lost
+                await self._settle_in_order(batch)
 
     async def publish(self, messages: Sequence[Message]) -> list[Exception]:
         """Publish; what the broker refuses for good is reported and left out. Returns why."""
@@ -159,14 +202,16 @@ class Settler:
 
     async def _settle_together(
         self, broker: Transactional, settlements: Sequence[Settlement]
-    ) -> list[Delivery]:
+    ) -> None:
         with self._settling([s.delivery for s in settlements if s.delivery is not None]):
             try:
-                return await self._insist(broker.settle, settlements, compose=self._compose)
+                lost = await self._insist(broker.settle, settlements, compose=self._compose)
             except BatchError:
                 # Something to publish was refused, so nothing happened: what can be done is done
                 # step by step, and what cannot is reported there.
-                return await self._settle_in_order(settlements)
+                await self._settle_in_order(settlements)
+            else:
+                self._account.settled(settlements, lost)
 
     async def _store(
         self, settlements: Sequence[Settlement], *, waited: bool
@@ -199,25 +244,34 @@ class Settler:
             )
         return batch
 
-    async def _settle_in_order(self, settlements: Sequence[Settlement]) -> list[Delivery]:
+    async def _settle_in_order(self, settlements: Sequence[Settlement]) -> None:
+        needing = [each for each in settlements if each.publish or each.expect]
+        if needing:
+            through = await self._sending.take(needing)
+            settlements = _without(settlements, needing, through)
+        await self._after_sending(settlements, waited=bool(needing))
+
+    async def _send(self, settlements: Sequence[Settlement]) -> None:
         expected = [each for settlement in settlements for each in settlement.expect]
-        # Most have none, and a call costs more than to ask.
-        messages = [
-            each
-            for settlement in settlements
-            if settlement.publish
-            for each in _follow_ups(settlement)
-        ]
         if expected:
             await self._chords.expect(expected)
+        messages = [each for settlement in settlements for each in _follow_ups(settlement)]
         if messages:
             await self.publish(messages)
-        if any([s.record is not None or s.tail for s in settlements]):  # noqa: C419
-            settlements = await self._store(settlements, waited=bool(expected or messages))
-        arrivals = [each for settlement in settlements for each in settlement.arrivals]
-        if arrivals:
-            await self._chords.complete(arrivals)
-        return await self._acknowledge(settlements)
+
+    async def _after_sending(
+        self, settlements: Sequence[Settlement], *, waited: bool = True
+    ) -> None:
+        if any([s.record is not None or s.tail for s in settlements]):  # noqa: C419 - no call each
+            settlements = await self._store(settlements, waited=waited)
+        needing = [each for each in settlements if each.arrivals]
+        if needing:
+            through = await self._counting.take(needing)
+            settlements = _without(settlements, needing, through)
+        await self._acknowledge(settlements)
+
+    async def _count(self, settlements: Sequence[Settlement]) -> None:
+        await self._chords.complete([each for one in settlements for each in one.arrivals])
 
     async def _without_doubt(self, settlements: Sequence[Settlement]) -> list[Settlement]:
         """The same, with what is stored of tasks whose workers have died."""
@@ -233,20 +287,27 @@ class Settler:
             for settlement in settlements
         ]
 
-    async def _acknowledge(self, settlements: Sequence[Settlement]) -> list[Delivery]:
+    async def _acknowledge(self, settlements: Sequence[Settlement]) -> None:
+        refused = [each for each in settlements if each.verdict.__class__ is Nack]
+        if refused:
+            settlements = _without(settlements, refused, ())
+        done = [each.delivery for each in settlements if each.delivery is not None]
         lost: list[Delivery] = []
-        done: list[Delivery] = []
-        refused: dict[Nack, list[Delivery]] = {}
-        for settlement in settlements:
-            if settlement.delivery is not None:
-                match settlement.verdict:
-                    case Ack():
-                        done.append(settlement.delivery)
-                    case Nack() as nack:
-                        refused.setdefault(nack, []).append(settlement.delivery)
         if done:
             with self._settling(done):
-                lost += await self._insist(self._broker.ack, done)
+                lost = await self._insist(self._broker.ack, done)
+        if settlements:
+            self._account.settled(settlements, lost)
+        if refused:
+            await self._refusing.take(refused)
+
+    async def _refuse(self, settlements: Sequence[Settlement]) -> None:
+        """Give messages back, or drop them: among the dead letters, which are messages too."""
+        refused: dict[Nack, list[Delivery]] = {}
+        for settlement in settlements:
+            if settlement.delivery is not None and isinstance(settlement.verdict, Nack):
+                refused.setdefault(settlement.verdict, []).append(settlement.delivery)
+        lost: list[Delivery] = []
         for nack, deliveries in refused.items():
             with self._settling(deliveries):
                 lost += await self._insist(
@@ -257,4 +318,7 @@ class Settler:
                     counts=nack.counts,
                     reason=nack.reason,
                 )
-        return lost
+        self._account.settled(settlements, lost)
+
+    async def _nothing_more(self, settlements: Sequence[Settlement]) -> None:
+        """After what was refused: that was the last step."""
