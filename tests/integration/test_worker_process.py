@@ -59,6 +59,27 @@ def test_workers_of_the_same_name_are_noticed(site: Site) -> None:
         site.end(process, signal.SIGTERM)
 
 
+@pytest.mark.parametrize("site", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_each_process_of_the_pool_may_have_a_log_file_of_its_own(site: Site, method: str) -> None:
+    own = site.folder / "celery.log"
+    options = ("-c", "1", "-f", "%n%I.log", "--pool-start-method", method, "--max-tasks-per-child")
+    process = site.worker(*options, "1")
+    site.until(lambda: own.exists() and " ready." in own.read_text(), "the worker is ready")
+    results = [site.app.send_task("early", (number,)) for number in range(6)]
+
+    assert [result.get(timeout=60) for result in results] == list(range(6))
+    assert site.end(process, signal.SIGTERM) == 0
+    worker = own.read_text()
+    numbered = {path.name: path.read_text() for path in site.folder.glob("celery-*.log")}
+    for result in results:
+        assert f"Task early[{result.id}] received" in worker
+        assert f"Task early[{result.id}] succeeded" not in worker
+        assert f"Task early[{result.id}] succeeded" in "".join(numbered.values())
+    # The number of a process that has ended is free again; the next one may come before that.
+    assert set(numbered) <= {"celery-1.log", "celery-2.log"}
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_warm_shutdown_finishes_what_runs_and_leaves_the_rest(
     site: Site, number: signal.Signals

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from umbel import signals
 from umbel.app.json_lines import JsonFormatter
+from umbel.app.log_files import LogFile
 from umbel.execution import context
 from umbel.utils.log import (
     ColorFormatter,
@@ -109,6 +110,17 @@ class Logging:
             self.redirect_stdouts(redirect_level)
         return handled
 
+    def setup_in_child(self) -> None:
+        """Log to the file of this process, where the name of the log file has its number in it
+        (``%i``, ``%I``); for a process of the pool that was copied with its parent's logging.
+
+        Source:
+            Celery user guide, Workers, "Prefork pool process index".
+        """
+        if self.given is not None and "%i" in (self.given["logfile"] or "").lower():
+            self.already_setup = False
+            self.setup(**self.given)
+
     def setup_logging_subsystem(
         self,
         loglevel: int | str | None = None,
@@ -190,7 +202,7 @@ class Logging:
         if logger.handlers:
             return logger
         if isinstance(logfile, str):
-            handler: logging.Handler = logging.FileHandler(logfile, encoding="utf-8", delay=False)
+            handler: logging.Handler = LogFile(logfile, encoding="utf-8")
         else:
             # What has been redirected into the log would come back to it.
             redirected = isinstance(sys.stderr, LoggingProxy)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -166,10 +167,11 @@ def _run(
         # It is what was typed in that makes no sense.
         raise click.UsageError(str(error)) from error
     outputs = sys.stdout, sys.stderr
-    with prepare(surroundings, made.hostname) as logfile:
+    with prepare(surroundings, made.hostname):
         app.log.setup(
             loglevel,
-            logfile,
+            # As it was given: each process of the pool may have a file of its own.
+            str(Path(surroundings.logfile).expanduser()) if surroundings.logfile else None,
             redirect_stdouts=app.conf.worker_redirect_stdouts,
             redirect_level=app.conf.worker_redirect_stdouts_level,
             colorize=False if session.no_color else None,

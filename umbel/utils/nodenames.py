@@ -13,6 +13,7 @@ from umbel.model import Exchange, Queue
 from umbel.utils.text import simple_format
 
 __all__ = [
+    "PoolProcess",
     "anon_nodename",
     "default_nodename",
     "gethostname",
@@ -89,9 +90,17 @@ def host_format(s: str, host: str | None = None, name: str | None = None, **extr
     """
     full = host or gethostname()
     short, _, domain = full.partition(".")
-    # A process of the pool has a number; this is for the process that is the worker.
-    keys = {"h": full, "n": name or short, "d": domain, "i": "0", "I": "", "%": "%", "N": short}
+    number = PoolProcess.number
+    keys = {"h": full, "n": name or short, "d": domain, "%": "%", "N": short}
+    keys |= {"i": str(number), "I": f"-{number}" if number else ""}
     return simple_format(s, {**keys, **extra})
+
+
+class PoolProcess:
+    """Which process of a pool this is."""
+
+    number = 0
+    """1, 2, … in a process of the prefork pool; 0 in the worker itself, and anywhere else."""
 
 
 def worker_direct(hostname: str | Queue) -> Queue:

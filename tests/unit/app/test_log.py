@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from collections.abc import Iterator
@@ -42,6 +43,39 @@ def test_a_line_has_celerys_form(app: Umbel, tmp_path: Path) -> None:
     line = path.read_text()
     assert line.endswith("INFO/MainProcess] hello\n")
     assert line.startswith("[2")
+
+
+def test_a_log_file_that_was_moved_away_begins_anew(app: Umbel, tmp_path: Path) -> None:
+    path, moved = tmp_path / "worker.log", tmp_path / "worker.log.1"
+    Logging(app).setup("INFO", str(path))
+    logging.getLogger("shop").info("before")
+    get_task_logger("shop.tasks").info("before")
+    path.rename(moved)
+
+    logging.getLogger("shop").info("after")
+    get_task_logger("shop.tasks").info("after")
+
+    assert (moved.read_text().count("before"), moved.read_text().count("after")) == (2, 0)
+    assert (path.read_text().count("before"), path.read_text().count("after")) == (0, 2)
+
+
+def test_a_log_that_cannot_be_written_is_said_once_and_raises_nothing(
+    app: Umbel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, said = tmp_path / "logs", io.StringIO()
+    monkeypatch.setattr(sys, "__stderr__", said)
+    folder.mkdir()
+    Logging(app).setup("INFO", str(folder / "worker.log"))
+    folder.rename(tmp_path / "elsewhere")
+
+    for _ in range(3):
+        logging.getLogger("shop").info("lost")
+    assert said.getvalue().count("Cannot write the log to ") == 1
+    assert "No such file or directory" in said.getvalue()
+
+    folder.mkdir()
+    logging.getLogger("shop").info("again")
+    assert (folder / "worker.log").read_text().endswith("again\n")
 
 
 def test_a_line_of_a_task_names_the_task(app: Umbel, tmp_path: Path) -> None:

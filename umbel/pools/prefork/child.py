@@ -37,6 +37,7 @@ from umbel.pools.prefork.process import STACK_SIGNAL, name_process
 from umbel.pools.prefork.slots import NONE, Slots
 from umbel.pools.verdicts import broken, unencodable
 from umbel.protocols import Runner
+from umbel.utils.nodenames import PoolProcess
 
 __all__ = ["Child", "Seat", "Traits", "be_child", "encode_outcomes", "live", "say"]
 
@@ -258,6 +259,7 @@ def _encodable(outcome: Outcome) -> Outcome:
 
 def be_child(make_runner: Callable[[], Runner], seat: Seat, traits: Traits) -> int:
     """Be a child from here on; returns the exit code."""
+    PoolProcess.number = seat.slot + 1
     return live(lambda: Child(make_runner(), seat, traits.max_memory).serve(), seat, traits)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal as signals
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from heapq import heappop, heappush
 
 from umbel.clock import SystemClock
 from umbel.model import Request
@@ -80,7 +80,8 @@ class PreforkPool(Household[Member]):
         self._max_tasks = max_tasks_per_child
         process = "SpawnPoolWorker" if start_method == "spawn" else "ForkPoolWorker"
         self._oversight = Oversight(process, alive_timeout)
-        self._free_slots = deque(range(SLOTS))
+        # A heap: the lowest is taken first, as it is the number that log files are named after.
+        self._free_slots = list(range(SLOTS))
         # Keys that were cancelled while a child held them, and the signal they are to get.
         self._unwanted: dict[int, signals.Signals | None] = {}
         self._recall = Recall()
@@ -218,7 +219,7 @@ class PreforkPool(Household[Member]):
         started, waiting = member.part()
         reason = report_end(member, self._oversight.name(member), status)
         del self._members[number]
-        self._free_slots.append(member.slot)
+        heappush(self._free_slots, member.slot)
         self._take_back(reversed(waiting))
         if self._killing:
             self._unfinished += started
@@ -345,7 +346,7 @@ class PreforkPool(Household[Member]):
             return
         for _ in range(missing):
             self._births.announce(self)
-            slot = self._free_slots.popleft()
+            slot = heappop(self._free_slots)
             member = Member(
                 next(self._numbers),
                 slot,

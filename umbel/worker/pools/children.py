@@ -37,6 +37,7 @@ class ProcessRunner:
 
     def open(self, interrupts: Interrupts) -> None:
         """The process begins to run tasks."""
+        self._app.log.setup_in_child()
         self._app.on_after_fork.send(sender=self._app)
         self._app.loader.init_worker_process()
         signals.worker_process_init.send(sender=self._hostname)
