@@ -142,12 +142,24 @@ def _out_of_memory(stage: Stage, fleet: Fleet) -> Outcome:
 def _locked(stage: Stage, fleet: Fleet) -> Outcome:
     """Somebody holds the file: a backup, a console."""
     stage.send("late", 120, 0.05)
+    return _held(stage, fleet, _AWAY)
+
+
+def _locked_for_long(stage: Stage, fleet: Fleet) -> Outcome:
+    """Leases of tasks that run all the while cannot be extended."""
+    stage.send("late", 4, stage.site.lease * 2)
+    stage.started(4)
+    stage.send("late", 40, 0.05)
+    return _held(stage, fleet, stage.site.lease * 1.3)
+
+
+def _held(stage: Stage, fleet: Fleet, seconds: float) -> Outcome:
     stage.started(4)
     with closing(sqlite3.connect(stage.site.folder / "queue.db", isolation_level=None)) as holder:
         holder.execute("PRAGMA busy_timeout = 20000")
         holder.execute("BEGIN IMMEDIATE")
         stage.struck()
-        time.sleep(_AWAY)
+        time.sleep(seconds)
         holder.execute("ROLLBACK")
     stage.healed()
     outcome = stage.finish(fleet)
@@ -262,6 +274,7 @@ REFUSALS = (
     ),
     Scenario("F16 Redis flushed", with_fleet(_forgotten), ("redis",)),
     Scenario("F18 SQLite locked 8 s", with_fleet(_locked), ("sqlite",)),
+    Scenario("F18 SQLite locked, long", with_fleet(_locked_for_long, size=3), ("sqlite",)),
     Scenario("F18 disk full 8 s", with_fleet(_for_a_while(_disk_full, _unlimited)), ("sqlite",)),
     Scenario("F33 malformed messages", with_fleet(_malformed)),
     Scenario("F49 no more files 8 s", with_fleet(_for_a_while(_files_used_up, _unlimited))),

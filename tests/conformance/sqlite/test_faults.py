@@ -8,9 +8,10 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -129,6 +130,85 @@ async def test_a_lock_that_is_held_briefly_is_waited_for(path: Path) -> None:
     await publishing
     assert ids(await take(broker, 1)) == ["a"]
     await broker.close()
+
+
+@contextmanager
+def locked(connection: sqlite3.Connection) -> Iterator[None]:
+    """Somebody else writes, and does not come to an end."""
+    connection.execute("BEGIN IMMEDIATE")
+    yield
+    connection.execute("ROLLBACK")
+
+
+@contextmanager
+def unwritable(connection: sqlite3.Connection) -> Iterator[None]:
+    """Whatever is written is refused, as on a full disk."""
+    tables = [
+        (table, event)
+        for table in ("umbel_messages", "umbel_meta")
+        for event in ("INSERT", "UPDATE", "DELETE")
+    ]
+    for table, event in tables:
+        connection.execute(
+            f"CREATE TRIGGER full_{table}_{event} BEFORE {event} ON {table} "
+            "BEGIN SELECT RAISE(ABORT, 'full'); END"
+        )
+    yield
+    for table, event in tables:
+        connection.execute(f"DROP TRIGGER full_{table}_{event}")
+
+
+@pytest.mark.parametrize("trouble", [locked, unwritable])
+@pytest.mark.parametrize("holder_lives", [True, False])
+async def test_leases_that_nobody_could_extend_are_not_over_yet(
+    path: Path, trouble: Callable[..., Any], holder_lives: bool
+) -> None:
+    clock = ManualClock()
+    holder, idle = (SQLiteBroker(path, clock=clock, lease=20, patience=1.0) for _ in range(2))
+    await holder.open()
+    await idle.open()
+    await holder.publish([message("a")])
+    held = await take(holder, 1)
+
+    with database(path) as connection, trouble(connection):
+        await clock.advance(21)
+        for _ in range(2):
+            with pytest.raises(BrokerUnavailable):
+                await idle.receive(["q"], limit=1, wait=0)
+        with pytest.raises(BrokerUnavailable):
+            await holder.extend(held, lease=20)
+
+    assert await idle.receive(["q"], limit=1, wait=0) == []
+    await clock.advance(7)
+    assert await idle.receive(["q"], limit=1, wait=0) == []
+    if holder_lives:
+        assert await holder.extend(held, lease=20) == []
+    await clock.advance(4)
+    found = await idle.receive(["q"], limit=1, wait=0)
+    assert ids(found) == ([] if holder_lives else ["a"])
+    assert await holder.ack(held) == ([] if holder_lives else held)
+    await holder.close()
+    await idle.close()
+
+
+async def test_who_waited_for_a_lock_as_a_lease_ended_does_not_end_it(path: Path) -> None:
+    clock = ManualClock()
+    holder, idle = (SQLiteBroker(path, clock=clock, lease=20, patience=30.0) for _ in range(2))
+    await holder.open()
+    await idle.open()
+    await holder.publish([message("a")])
+    held = await take(holder, 1)
+    with database(path) as connection, locked(connection):
+        await clock.advance(21)
+        receiving = asyncio.create_task(idle.receive(["q"], limit=1, wait=0))
+        extending = asyncio.create_task(holder.extend(held, lease=20))
+        await asyncio.wait([receiving, extending], timeout=2.5)
+        assert not receiving.done()
+
+    assert await receiving == []
+    assert await extending == []
+    await holder.close()
+    await idle.close()
 
 
 async def test_a_file_that_was_removed_is_made_anew(path: Path, broker: SQLiteBroker) -> None:

@@ -285,16 +285,32 @@ class SQLiteBroker:
         stamp = self._connection.observe(session)
         now, leased_until = self._clock.time(), self._clock.monotonic() + self._lease
         taken: list[messages.Taken] = []
-        if messages.ready(session, queues, now):
+        # Holders try three times per lease to extend it.
+        calm, grace = self._connection.calm, self._lease / 2
+        calm_at = calm.lasts_at(grace)
+        if calm.troubled or messages.ready(session, queues, now, calm_at):
             self._takes = (self._takes + 1) % _TAKES
             token = self._first_token + self._takes
-            taken = session.transact(
-                lambda session: messages.take(
-                    session, queues, limit=limit, now=now, lease=self._lease, token=token
+
+            def take(session: Session) -> list[messages.Taken]:
+                if calm.troubled:
+                    session.execute(session.sql["touch"])
+                return messages.take(
+                    session,
+                    queues,
+                    limit=limit,
+                    now=now,
+                    calm_at=calm_at,
+                    lease=self._lease,
+                    token=token,
                 )
-            )
-        next_due = (0.0, 0.0) if taken else messages.next_due(session)
-        return taken, stamp, next_due, leased_until
+
+            taken = session.transact(take)
+            calm.succeed()
+        if taken:
+            return taken, stamp, (0.0, 0.0), leased_until
+        due, lease_end = messages.next_due(session)
+        return taken, stamp, (due, max(lease_end, calm.lasts_at(grace))), leased_until
 
     def _return_unseen(
         self, result: tuple[list[messages.Taken], Stamp, messages.Moments, float]

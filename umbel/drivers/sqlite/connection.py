@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable
 from typing import Literal, TypeVar
 
+from umbel.drivers.sqlite.calm import Calm
 from umbel.drivers.sqlite.errors import Unusable
 from umbel.drivers.sqlite.jobs import Job, Waiters
 from umbel.drivers.sqlite.owner import Owner
@@ -124,6 +125,11 @@ class Connection:
     def observe(self, session: Session) -> Stamp:
         """What has been committed up to now; to be asked for, in the thread, before looking."""
         return self._require_owner().observe(session)
+
+    @property
+    def calm(self) -> Calm:
+        """Whether the database can be written; for the thread."""
+        return self._require_owner().calm
 
     async def wait(self, stamp: Stamp, *, until: float) -> None:
         """Wait until something is committed after ``stamp``, or until a monotonic moment."""

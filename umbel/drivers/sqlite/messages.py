@@ -172,14 +172,14 @@ Moments = tuple[float, float]
 """By the wall clock, and by the machine's (``Clock.uptime``)."""
 
 
-def ready(session: Session, queues: Sequence[str], now: float) -> bool:
+def ready(session: Session, queues: Sequence[str], now: float, calm_at: float) -> bool:
     """Whether it is worth trying to take some: cheap, and locks nobody out."""
     for name in queues:
         queue = session.known_queue(name)
         if queue is not None and session.execute(session.sql["any_ready"], (queue,)).fetchone():
             return True
     due, lease_end = next_due(session)
-    return due <= now or lease_end <= session.uptime()
+    return due <= now or max(lease_end, calm_at) <= session.uptime()
 
 
 def next_due(session: Session) -> Moments:
@@ -189,15 +189,23 @@ def next_due(session: Session) -> Moments:
 
 
 def take(
-    session: Session, queues: Sequence[str], *, limit: int, now: float, lease: float, token: int
+    session: Session,
+    queues: Sequence[str],
+    *,
+    limit: int,
+    now: float,
+    calm_at: float,
+    lease: float,
+    token: int,
 ) -> list[Taken]:
     """Lease up to ``limit`` messages for so long, the first queue first.
 
     Args:
+        calm_at: From when on leases that have run out are over (uptime). See :class:`Calm`.
         token: Of these leases; with seq it is unique for every lease ever granted.
     """
     sql, uptime = session.sql, session.uptime()
-    session.execute(sql["promote"], (now, uptime))
+    session.execute(sql["promote"], (now, uptime if uptime >= calm_at else -inf))
     _drop_overdue(session, now)
     taken: list[Taken] = []
     for name in queues:

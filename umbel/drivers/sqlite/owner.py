@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from umbel.drivers.sqlite import files
+from umbel.drivers.sqlite.calm import Calm
 from umbel.drivers.sqlite.errors import Unusable, explain, is_busy
 from umbel.drivers.sqlite.jobs import Job, Waiters
 from umbel.drivers.sqlite.session import News, Session, Stamp
@@ -31,6 +32,8 @@ _LONGEST_PAUSE_WITH_PIPE = 0.1
 """The same when others wake us, and looking only makes up for those who cannot."""
 _SHORT_WAIT = 0.1
 """Seconds for which a lock is asked for every half millisecond; then ten times more rarely."""
+_LONG_WAIT = 0.5
+"""Seconds after which it is no mere queue of writers."""
 
 
 class _Stop:
@@ -78,6 +81,7 @@ class Owner:
         self._kind: News = kind
         self._started = False
         # What only the thread touches.
+        self.calm = Calm(uptime)
         self._abandoned_pipes: list[str] = []
         _owners.add(self)
 
@@ -170,6 +174,7 @@ class Owner:
         except (sqlite3.Error, OSError, Unusable) as exc:
             error = Unusable(explain(exc, self.path))
             error.__cause__ = exc
+            self.calm.fail()
             # Who knows what state it is in; the next job begins with a new one.
             self._close()
         except Exception as exc:  # noqa: BLE001 - of those who asked, and theirs to handle
@@ -195,6 +200,8 @@ class Owner:
                 delay *= 10
             time.sleep(delay)
             slept += delay
+            if slept > _LONG_WAIT:
+                self.calm.fail()
 
     def _attempt(self, job: Job[Any]) -> tuple[Any, list[str]]:
         session = self._opened()
@@ -211,6 +218,7 @@ class Owner:
             return result
 
         result = session.transact(work)
+        self.calm.succeed()
         self._abandoned_pipes.clear()
         if session.news:
             session.news.clear()

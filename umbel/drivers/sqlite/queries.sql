@@ -10,6 +10,10 @@ SELECT value FROM umbel_meta WHERE key = 'version';
 INSERT INTO umbel_meta (key, value) VALUES ('version', ?)
 ON CONFLICT (key) DO UPDATE SET value = excluded.value;
 
+-- name: touch
+-- Find out whether the file can be written.
+UPDATE umbel_meta SET value = value WHERE key = 'version';
+
 -- name: add_begun
 ALTER TABLE umbel_messages ADD COLUMN begun INTEGER NOT NULL DEFAULT 0;
 
