@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from umbel.events.sender import EventSender
+from umbel.execution import failures
 from umbel.execution.runnable import Runnable
 from umbel.model import Delivery, Request, Settlement
 from umbel.protocols import Clock, Compose, KeepsRevocations, Pool, ResultBackend, Running
@@ -146,6 +148,7 @@ class Parts:
             settling=self._leases.settling,
             fence=fence,
             account=account,
+            failed=partial(failures.failed_unseen, codec=on.codec),
             storing=Patience(
                 on.clock, first=first, longest=longest, retries=on.options.store_retries
             ),

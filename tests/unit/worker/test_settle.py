@@ -14,7 +14,7 @@ from umbel.clock import ManualClock
 from umbel.drivers.memory.backend import MemoryBackend
 from umbel.drivers.memory.broker import MemoryBroker
 from umbel.drivers.memory.store import MemoryStore
-from umbel.exceptions import BackendUnavailable, BatchError
+from umbel.exceptions import BackendStoreError, BackendUnavailable, BatchError
 from umbel.model import (
     Ack,
     Arrival,
@@ -65,11 +65,15 @@ class Backend(MemoryBackend):
         super().__init__(store, clock=clock)
         self.diary = diary
         self.away = 0
+        self.most = 1000
 
     async def store(self, records: Sequence[ResultRecord]) -> None:
         if self.away:
             self.away -= 1
             raise BackendUnavailable("cannot reach memory://")
+        for record in records:
+            if len(record.body) > self.most:
+                raise BackendStoreError("too large")
         self.diary.append(f"store {' '.join(record.id for record in records)}")
         await super().store(records)
 
@@ -117,6 +121,7 @@ class Site:
             settling=self.settling,
             fence=self.fence,
             account=self.account,
+            failed=failed,
             soon=SOON,
         )
 
@@ -151,6 +156,10 @@ class Site:
 
 def record(id_: str) -> ResultRecord:
     return ResultRecord(id=id_, state="SUCCESS", body=b"{}")
+
+
+def failed(id_: str, error: Exception) -> ResultRecord:
+    return ResultRecord(id=id_, state="FAILURE", body=str(error).encode())
 
 
 def done(delivery: Delivery | None, **fields: object) -> Settlement:
@@ -232,6 +241,28 @@ async def test_a_result_is_not_stored_when_its_task_has_gone_to_another_worker_m
 
     assert await settling == []
     assert site.diary == ["store b", "ack b"]
+
+
+@pytest.mark.parametrize("most", [1000, 3])
+async def test_a_result_that_cannot_be_stored_costs_its_task_the_result_and_nobody_else(
+    site: Site, caplog: pytest.LogCaptureFixture, most: int
+) -> None:
+    site.backend.most = most
+    small, huge = await site.received("small", "huge")
+    too_large = ResultRecord(id="huge", state="SUCCESS", body=b"-" * 2000, reply_to="somebody")
+
+    await site.settle([done(huge, record=too_large), done(small, record=record("small"))])
+
+    found = await site.backend.load(["small", "huge"])
+    assert site.diary[-1] == "ack huge small"
+    assert found["small"].state == "SUCCESS"
+    assert "The result of task huge cannot be stored, so it fails: too large" in caplog.text
+    if most == 1000:
+        assert (found["huge"].state, found["huge"].body) == ("FAILURE", b"too large")
+        assert found["huge"].reply_to == "somebody"
+    else:
+        assert "huge" not in found
+        assert "nobody will hear of it" in caplog.text
 
 
 async def test_what_was_taken_over_while_its_follow_ups_were_published_is_not_stored(

@@ -11,7 +11,7 @@ from functools import partial
 import msgspec
 
 from umbel.app.sending.ids import new_id
-from umbel.exceptions import BackendUnavailable, BatchError, BrokerUnavailable
+from umbel.exceptions import BatchError, BrokerUnavailable
 from umbel.model import Delivery, Message, Nack, ResultRecord, Settlement
 from umbel.protocols import Broker, Compose, ResultBackend, Transactional
 from umbel.states import READY_STATES, SUCCESS
@@ -21,6 +21,7 @@ from umbel.worker.settling.batches import in_batches
 from umbel.worker.settling.chords import Chords, composing
 from umbel.worker.settling.patience import Patience
 from umbel.worker.settling.siding import SOON, Siding
+from umbel.worker.settling.storing import Storing
 
 __all__ = ["Settler"]
 
@@ -44,11 +45,6 @@ def settled_as(settlement: Settlement, found: ResultRecord | None) -> Settlement
         verdict=settlement.verdict,
         arrivals=tuple(own if found.state == SUCCESS else own + others),
     )
-
-
-def _records(settlements: Sequence[Settlement]) -> list[ResultRecord]:
-    records = [s.record for s in settlements if s.record is not None]
-    return records + [each for settlement in settlements for each in settlement.tail]
 
 
 def _follow_ups(settlement: Settlement) -> Sequence[Message]:
@@ -104,12 +100,14 @@ class Settler:
         settling: Callable[[Sequence[Delivery]], AbstractContextManager[None]],
         fence: Callable[[Sequence[Settlement]], Awaitable[Sequence[Settlement]]],
         account: Account,
+        failed: Callable[[str, Exception], ResultRecord],
         storing: Patience | None = None,
         soon: float = SOON,
     ) -> None:
         """Make one.
 
         Args:
+            failed: The FAILURE of the task of that id; stored where its result cannot be.
             storing: The patience for a result backend that is away; None: the same.
             settling: Entered while deliveries are acknowledged or given back.
             fence: Which settlements are still ours; asked again before what has waited is stored.
@@ -124,9 +122,8 @@ class Settler:
             backend, self.publish, compose=self._compose, patience=patience, new_id=new_id
         )
         self._insist = patience
-        self._insist_on_storing = storing or patience
+        self._store = Storing(backend, storing or patience, fence=fence, failed=failed)
         self._settling = settling
-        self._fence = fence
         self._account = account
         self._limit = broker.capabilities.batch_limit
         siding = partial(Siding, account=account, fence=fence, soon=soon)
@@ -212,37 +209,6 @@ class Settler:
                 await self._settle_in_order(settlements)
             else:
                 self._account.settled(settlements, lost)
-
-    async def _store(
-        self, settlements: Sequence[Settlement], *, waited: bool
-    ) -> Sequence[Settlement]:
-        """Store, however long the backend is away; unless the settings say how long is enough.
-
-        Returns what is still ours: the rest may have run elsewhere meanwhile.
-        """
-        batch, is_fresh = settlements, not waited
-
-        async def attempt() -> None:
-            nonlocal batch, is_fresh
-            if not is_fresh:
-                batch = await self._fence(batch)
-            is_fresh = False
-            records = _records(batch)
-            if records:
-                await self._backend.store(records)
-
-        try:
-            await self._insist_on_storing(attempt)
-        except BackendUnavailable as error:
-            records = _records(batch)
-            logger.critical(
-                "The results of %d tasks are lost, the result backend was away for too long "
-                "(result_backend_max_retries): %s: %s",
-                len(records),
-                ", ".join(record.id for record in records[:10]),
-                error,
-            )
-        return batch
 
     async def _settle_in_order(self, settlements: Sequence[Settlement]) -> None:
         needing = [each for each in settlements if each.publish or each.expect]
