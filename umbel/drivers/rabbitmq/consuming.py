@@ -120,36 +120,20 @@ class Consumer:
     def ack(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Acknowledge; returns those that were not ours any more."""
         numbers, lost = self._ledger.release(deliveries)
-        if not numbers:
-            return lost
-        channel = self._channel
-        assert channel is not None, "something was held without a channel"
-        # Everything older than what is still held is acknowledged by one frame.
-        oldest = self._ledger.oldest
-        frames: list[bytes] = []
-        if oldest is None:
-            frames.append(contents.ack(channel.number, max(numbers), multiple=True))
-        else:
-            older = [number for number in numbers if number < oldest]
-            if older:
-                frames.append(contents.ack(channel.number, max(older), multiple=True))
-            frames += [
-                contents.ack(channel.number, number) for number in numbers if number > oldest
-            ]
-        channel.write(b"".join(frames))
+        self._settle(numbers, contents.ack)
         return lost
 
     def nack(self, deliveries: Sequence[Delivery], *, requeue: bool) -> list[Delivery]:
         """Give back or drop; returns those that were not ours any more."""
         numbers, lost = self._ledger.release(deliveries)
+        self._settle(numbers, contents.requeue if requeue else contents.drop)
+        return lost
+
+    def _settle(self, numbers: Sequence[int], frame: contents.SettlingFrame) -> None:
+        """Say it of what is struck out already."""
         channel = self._channel
         if numbers and channel is not None:
-            channel.write(
-                b"".join(
-                    [contents.nack(channel.number, number, requeue=requeue) for number in numbers]
-                )
-            )
-        return lost
+            channel.write(contents.settled(channel.number, numbers, self._ledger.oldest, frame))
 
     def park(self, deliveries: Sequence[Delivery], delay: float) -> list[Delivery]:
         """Hand out again in ``delay`` seconds; returns those that were not ours any more.
@@ -212,8 +196,7 @@ class Consumer:
             return len(parked)
         dropped = [each.tag for each in subscription.arrived if self._ledger.drop(each.tag)]
         subscription.arrived.clear()
-        number = self._channel.number
-        self._channel.write(b"".join([contents.ack(number, tag) for tag in dropped]))
+        self._settle(dropped, contents.ack)
         return len(dropped) + len(parked)
 
     async def close(self) -> None:
@@ -474,10 +457,9 @@ class Consumer:
 
     def _return(self, arrived: Iterable[Arrived]) -> None:
         """Give back messages that no caller has seen."""
-        if (channel := self._channel) is not None:
-            for each in arrived:
-                if self._ledger.drop(each.tag):
-                    channel.write(contents.nack(channel.number, each.tag, requeue=True))
+        self._settle(
+            [each.tag for each in arrived if self._ledger.drop(each.tag)], contents.requeue
+        )
 
     def _lose(self, reason: Exception) -> None:
         if isinstance(reason, ChannelClosed):

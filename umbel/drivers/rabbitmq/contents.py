@@ -10,15 +10,17 @@ Source:
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Sequence
+from functools import lru_cache, partial
 from struct import Struct, error
+from typing import Protocol
 
 from umbel.drivers.rabbitmq import marks, tables
 from umbel.exceptions import DecodeError, EncodeError
 from umbel.model import Message
 
-__all__ = ["ACK", "DELIVER", "NACK", "Properties"]
-__all__ += ["ack", "id_of", "message_of", "nack", "publication"]
+__all__ = ["ACK", "DELIVER", "NACK", "Properties", "SettlingFrame"]
+__all__ += ["ack", "drop", "id_of", "message_of", "nack", "publication", "requeue", "settled"]
 
 DELIVER, ACK, NACK, PUBLISH = 0x003C003C, 0x003C0050, 0x003C0078, 0x003C0028
 
@@ -151,6 +153,34 @@ def ack(channel: int, tag: int, *, multiple: bool = False) -> bytes:
 def nack(channel: int, tag: int, *, multiple: bool = False, requeue: bool) -> bytes:
     """The frame that gives a delivery back, or all up to it, or drops them."""
     return _pack_ack(1, channel, 13, NACK, tag, multiple | requeue << 1, 0xCE)
+
+
+class SettlingFrame(Protocol):
+    """Makes the frame that settles a delivery, or all up to it."""
+
+    def __call__(self, channel: int, tag: int, *, multiple: bool = False) -> bytes:
+        """As :func:`ack`."""
+        ...
+
+
+requeue: SettlingFrame = partial(nack, requeue=True)
+drop: SettlingFrame = partial(nack, requeue=False)
+
+
+def settled(channel: int, tags: Sequence[int], oldest: int | None, frame: SettlingFrame) -> bytes:
+    """The fewest frames that settle these deliveries.
+
+    A classic queue takes seconds for some thousands that come back one by one.
+
+    Args:
+        oldest: The lowest tag that is still held, and not among them; None: nothing is.
+    """
+    # Everything older than that is settled by one frame.
+    older = [tag for tag in tags if oldest is None or tag < oldest]
+    frames = [frame(channel, max(older), multiple=True)] if older else []
+    if oldest is not None and len(older) < len(tags):
+        frames += [frame(channel, tag) for tag in tags if tag > oldest]
+    return b"".join(frames)
 
 
 class Properties:
