@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pytest
@@ -29,20 +29,8 @@ class Guests(PoolContract):
     processes = True
     """As far as it matters: requests and outcomes cross to it as bytes."""
 
-    @pytest.fixture
-    async def make_pool(self) -> AsyncIterator[MakePool]:
-        pools: list[Pool] = []
-
-        async def make(make_runner: Callable[[], Runner], *, size: int = 1) -> Pool:
-            pool = GuestPool(make_runner, make_runner, lambda: self.guest(size, app=None))
-            pool.prepare()
-            pools.append(pool)
-            await pool.start()
-            return pool
-
-        yield make
-        for pool in pools:
-            await pool.stop(grace=0)
+    def make(self, make_runner: Callable[[], Runner], size: int, **options: Any) -> Pool:
+        return GuestPool(make_runner, make_runner, lambda: self.guest(size, app=None))
 
 
 class TestThreads(Guests):

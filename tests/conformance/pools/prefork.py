@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import psutil
-import pytest
 
 from umbel.pools.prefork import PreforkPool
 from umbel.protocols import Runner
@@ -45,24 +44,5 @@ class Forked(Contract):
     processes = True
     start_method: Literal["fork", "spawn", "forkserver"] = "fork"
 
-    @pytest.fixture
-    async def make_pool(self) -> AsyncIterator[Callable[..., object]]:
-        pools: list[PreforkPool] = []
-
-        async def make(
-            make_runner: Callable[[], Runner], *, size: int = 1, **options: int
-        ) -> PreforkPool:
-            pool = PreforkPool(
-                make_runner,
-                size,
-                start_method=self.start_method,
-                **options,  # type: ignore[arg-type]
-            )
-            pool.prepare()
-            await pool.start()
-            pools.append(pool)
-            return pool
-
-        yield make
-        for pool in pools:
-            await pool.stop(grace=0)
+    def make(self, make_runner: Callable[[], Runner], size: int, **options: Any) -> PreforkPool:
+        return PreforkPool(make_runner, size, start_method=self.start_method, **options)

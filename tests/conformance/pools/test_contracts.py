@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
+from typing import Any
 
 import psutil
-import pytest
 
 from umbel.model import Outcome, Request, Revoked, Succeeded
 from umbel.pools.inline import InlinePool
@@ -28,34 +28,12 @@ from umbel.testing.conformance.pool import (
 )
 
 
-class InProcess(PoolContract, LimitsContract):
-    """A pool without processes: made, started, stopped."""
-
-    def make(self, make_runner: Callable[[], Runner], size: int) -> Pool:
-        raise NotImplementedError
-
-    @pytest.fixture
-    async def make_pool(self) -> AsyncIterator[MakePool]:
-        pools: list[Pool] = []
-
-        async def make(make_runner: Callable[[], Runner], *, size: int = 1) -> Pool:
-            pool = self.make(make_runner, size)
-            pool.prepare()
-            await pool.start()
-            pools.append(pool)
-            return pool
-
-        yield make
-        for pool in pools:
-            await pool.stop(grace=0)
-
-
-class TestInlinePool(InProcess):
+class TestInlinePool(PoolContract, LimitsContract):
     concurrent = False
     hold = "ahold"
     endable = False
 
-    def make(self, make_runner: Callable[[], Runner], size: int) -> Pool:
+    def make(self, make_runner: Callable[[], Runner], size: int, **options: Any) -> Pool:
         return InlinePool(make_runner)
 
     async def test_a_running_coroutine_can_be_cancelled(
@@ -87,15 +65,16 @@ class TestInlinePool(InProcess):
         assert turns > 2
 
 
-class TestThreadPool(InProcess):
-    def make(self, make_runner: Callable[[], Runner], size: int) -> Pool:
+class TestThreadPool(PoolContract, LimitsContract):
+    def make(self, make_runner: Callable[[], Runner], size: int, **options: Any) -> Pool:
         return ThreadPool(make_runner, size)
 
 
-class TestAsyncioPool(InProcess):
+class TestAsyncioPool(PoolContract, LimitsContract):
     hold = "ahold"
+    size = 5
 
-    def make(self, make_runner: Callable[[], Runner], size: int) -> Pool:
+    def make(self, make_runner: Callable[[], Runner], size: int, **options: Any) -> Pool:
         return AsyncioPool(make_runner, size)
 
     async def test_no_more_than_size_run_at_once(self, make_pool: MakePool, gate: Gate) -> None:
@@ -109,20 +88,6 @@ class TestAsyncioPool(InProcess):
 
         assert room == 0
         assert pool.free == 2
-
-    @pytest.fixture
-    async def make_pool(self) -> AsyncIterator[MakePool]:
-        pools: list[Pool] = []
-
-        async def make(make_runner: Callable[[], Runner], *, size: int = 5) -> Pool:
-            pool = AsyncioPool(make_runner, size)
-            await pool.start()
-            pools.append(pool)
-            return pool
-
-        yield make
-        for pool in pools:
-            await pool.stop(grace=0)
 
     async def test_a_running_coroutine_can_be_cancelled(
         self, make_pool: MakePool, gate: Gate

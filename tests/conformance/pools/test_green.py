@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from importlib.util import find_spec
+from typing import Any
 
 import psutil
 import pytest
@@ -49,21 +50,9 @@ class BlockingRunner(ContractRunner):
 class Green:
     kind: HubKind = "gevent"
 
-    @pytest.fixture
-    async def make_pool(self) -> AsyncIterator[MakePool]:
+    def make(self, make_runner: Callable[[], Runner], size: int, **options: Any) -> GreenPool:
         skip_without(self.kind)
-        pools: list[GreenPool] = []
-
-        async def make(make_runner: Callable[[], Runner], *, size: int = 1) -> GreenPool:
-            pool = GreenPool(make_runner, size, kind=self.kind)
-            pools.append(pool)
-            pool.prepare()
-            await pool.start()
-            return pool
-
-        yield make
-        for pool in pools:
-            await pool.stop(grace=0)
+        return GreenPool(make_runner, size, kind=self.kind)
 
     async def test_hundreds_of_functions_wait_at_once(
         self, make_pool: MakePool, gate: Gate

@@ -1,10 +1,10 @@
 """What every pool must pass.
 
-A pool's test file is its fixture::
+A pool's test file says how one is made::
 
     class TestThreadPool(PoolContract):
-        @pytest.fixture
-        async def make_pool(self) -> AsyncIterator[MakePool]: ...
+        def make(self, make_runner: Callable[[], Runner], size: int, **options: Any) -> Pool:
+            return ThreadPool(make_runner, size)
 
 The requests that the suite submits are run by :class:`ContractRunner`, which knows no tasks
 either: the request's task name says what to do, its body with what. What it asks about time limits
