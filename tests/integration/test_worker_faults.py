@@ -26,6 +26,7 @@ from umbel.testing.faults import (
 )
 from umbel.wire import tasks as wire
 from umbel.wire.call import Call
+from umbel.worker import Worker
 
 from .in_place import working
 
@@ -247,3 +248,41 @@ async def test_results_are_given_up_only_as_the_settings_say(
     assert app.plan.calls("store") == 4
     lost = [record for record in caplog.records if record.levelname == "CRITICAL"]
     assert ["The results of 1 tasks are lost" in record.getMessage() for record in lost] == [True]
+
+
+@pytest.mark.parametrize("away", ["backend", "broker"])
+async def test_a_worker_whose_servers_are_away_ends_and_says_what_it_could_not_settle(
+    app: FragileApp,
+    away: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("umbel.worker.parts._GRACE", 2.0)
+    started, finish = threading.Semaphore(0), threading.Event()
+
+    @app.task(acks_late=True)
+    def wait() -> None:
+        started.release()
+        assert finish.wait(60)
+
+    methods = {
+        "backend": ("store", "settle"),
+        "broker": ("ack", "nack", "settle", "receive", "extend"),
+    }
+    error = AWAY if away == "backend" else CUT
+    worker = Worker(app, pool="threads", concurrency=1, quiet=True)
+    working = asyncio.create_task(worker.arun())
+    for _ in range(3):
+        await wait.adelay()
+    await asyncio.to_thread(started.acquire)
+
+    for method in methods[away]:
+        app.plan.always(method, raising(error))
+    finish.set()
+    worker.stop()
+
+    assert await working == 1
+    could_not = [message for message in caplog.messages if message.startswith("Could not ")]
+    assert "Could not store and acknowledge 1 tasks that have ended within " in could_not[-1]
+    # What has not answered for that long is not waited for as long at every step.
+    assert [message.count("within 2 seconds") for message in could_not].count(1) == 1

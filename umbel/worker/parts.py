@@ -56,10 +56,11 @@ __all__ = ["Foundation", "Parts"]
 logger = logging.getLogger(__name__)
 
 _GRACE = 10.0
-"""Seconds, for each step of ending, that servers have to answer. Three steps are less than
+"""Seconds that servers have to answer while it ends. All steps together take less than
 orchestrators wait before they kill."""
 _RELUCTANCE = 1.0
-"""Seconds that cancelled tasks have to end in a cold shutdown."""
+"""Seconds that cancelled tasks have to end in a cold shutdown; and a server to answer that has not
+answered before."""
 
 
 class Foundation(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +91,7 @@ class Parts:
         stuck: Stuck = {}
         self._on = on
         self._insist = patience
+        self._grace = _GRACE
         self._state = state
         self._leases = Leases(
             on.source.broker, on.clock, self._end_lost if options.cancel_on_loss else None
@@ -283,7 +285,8 @@ class Parts:
             await self._stop_intake(receiving, starting)
             stopped = group.create_task(self._on.pool.stop(grace=inf), name="umbel-stop")
             await self._stop_pool(stopped, cold, shutdown)
-            await self._settle_the_rest()
+            if not await self._settle_the_rest():
+                shutdown.fall_short()
             for task in (*serving, cold):
                 task.cancel()
             self.revoking.write()
@@ -303,9 +306,10 @@ class Parts:
     ) -> None:
         receiving.cancel()
         self._feed.stop()
-        _, stuck = await asyncio.wait([receiving, starting], timeout=_GRACE)
+        _, stuck = await asyncio.wait([receiving, starting], timeout=self._grace)
         for task in stuck:
             task.cancel()
+            self._grace = _RELUCTANCE
         await self._give_back(self._feed.leftovers())
 
     async def _stop_pool(
@@ -364,26 +368,31 @@ class Parts:
         if not deliveries:
             return
         try:
-            async with asyncio.timeout(_GRACE):
+            async with asyncio.timeout(self._grace):
                 await self._settler.give_back(deliveries)
         except TimeoutError:
             logger.error(  # noqa: TRY400 - where the time ran out says nothing
                 "Could not give back %d messages within %g seconds: they come back when their "
                 "leases run out, those of tasks without acks_late as failures.",
                 len(deliveries),
-                _GRACE,
+                self._grace,
             )
+            self._grace = _RELUCTANCE
 
-    async def _settle_the_rest(self) -> None:
+    async def _settle_the_rest(self) -> bool:
+        """Whether all that has ended is stored and acknowledged."""
         try:
-            async with asyncio.timeout(_GRACE):
+            async with asyncio.timeout(self._grace):
                 if self._feed.strategies is not None:
                     await self._finish.until_collected()
                     await self._settler.give_back(self._feed.strategies.leftovers())
                 await self._finish.until_idle()
         except TimeoutError:
             logger.error(  # noqa: TRY400 - where the time ran out says nothing
-                "Could not store and acknowledge everything within %g seconds. Tasks with "
-                "acks_late run again elsewhere; the others are recorded there as failures.",
-                _GRACE,
+                "Could not store and acknowledge %d tasks that have ended within %g seconds. Those "
+                "with acks_late run again elsewhere; the others are recorded there as failures.",
+                len(self._leases),
+                self._grace,
             )
+            return False
+        return True

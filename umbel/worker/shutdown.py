@@ -102,6 +102,11 @@ class Shutdown:
             self._advance(how, reason, exit_code)
         self._asked.set()
 
+    def fall_short(self) -> None:
+        """What has ended could not be stored or acknowledged: that is no success, whoever asked."""
+        if not self.restarts:
+            self.exit_code = max(self.exit_code, _EX_FAILURE)
+
     def restart(self) -> None:
         """End warm, and let a new worker begin with the same arguments."""
         if not self._asked.is_set():
