@@ -121,13 +121,13 @@ class Credit:
             return 0
         if self._is_full:
             self._say_full(full=False)
-        room, size, active = self._pool.free, self._pool.size, len(self._active)
+        room, active = self._pool.free, len(self._active)
         if self._stalled or not self.prefetch:
-            room = min(room, size - active)
+            room = min(room, self._pool.size - active)
         elif self._most is not None:
             room = min(room, self._most - active)
         elif self._multiplier is not None:
-            room = min(room, size * self._multiplier - active)
+            room = min(room, self._pool.size * self._multiplier - active)
         return room - len(self._under_way)
 
     def _say_full(self, *, full: bool) -> None:
