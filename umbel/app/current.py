@@ -282,7 +282,7 @@ def _share(function: Callable[..., Any], options: dict[str, Any]) -> Any:
 
     def look_up() -> Task[..., Any]:
         app = get_current_app()
-        return app.tasks[name or app.task_name(function.__name__, function.__module__)]
+        return app.tasks[name or app.gen_task_name(function.__name__, function.__module__)]
 
     return Proxy(look_up)
 

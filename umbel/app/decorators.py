@@ -82,7 +82,7 @@ class TaskDecorators(Kinds):
         **options: Any,
     ) -> Task[..., Any]:
         """The task of a function; the one that is registered already, if there is one."""
-        name = name or self.task_name(_name_of(function), function.__module__)
+        name = name or self.gen_task_name(_name_of(function), function.__module__)
         with self._registering:
             registered = self._tasks.get(name)
             if registered is None:
@@ -124,7 +124,7 @@ class TaskDecorators(Kinds):
         instance = task() if isinstance(task, type) else task
         if not instance.name:
             kind = type(instance)
-            instance.name = self.task_name(_name_of(kind), kind.__module__)
+            instance.name = self.gen_task_name(_name_of(kind), kind.__module__)
         for key, value in options.items():
             setattr(instance, key, fitting(instance, key, value))
         self._add(instance)
@@ -139,14 +139,12 @@ class TaskDecorators(Kinds):
     def _complete(self, task: Task[..., Any]) -> None:
         annotate(task, self.conf.task_annotations)
 
-    def task_name(self, name: str, module: str) -> str:
-        """The name of a task of function ``name``; what ``__main__`` is called is the app's
-        main name, or the script's own."""
+    def gen_task_name(self, name: str, module: str) -> str:
+        """The name of a task of function ``name``, to be overridden; what ``__main__`` is called
+        is the app's main name, or the script's own."""
         if module == "__main__":
             module = self.main or _script_name() or "__main__"
         return f"{module}.{name}" if module else name
-
-    gen_task_name = task_name
 
 
 def _checked(

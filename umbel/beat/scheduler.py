@@ -93,6 +93,9 @@ class Scheduler:
         self.sync_every_tasks = (
             app.conf.beat_sync_every if sync_every_tasks is None else sync_every_tasks
         )
+        if app.periodic:
+            # Those who override setup_schedule read the setting: Celery puts what is added there.
+            app.conf.beat_schedule = self._configured()
         if not lazy:
             self.setup_schedule()
 

@@ -134,7 +134,7 @@ NAMES: dict[str, str] = {
     ),
     **each(
         "kombu.utils",
-        cached_property="functools:cached_property",
+        cached_property="umbel.utils.objects:cached_property",
         symbol_by_name="umbel.utils.imports:symbol_by_name",
         uuid=_NEW_ID,
     ),
@@ -166,7 +166,7 @@ NAMES: dict[str, str] = {
         loads="umbel.compat.texts:json_loads",
         register_type="umbel.serialization.json:register_type",
     ),
-    **each("kombu.utils.objects", cached_property="functools:cached_property"),
+    **each("kombu.utils.objects", cached_property="umbel.utils.objects:cached_property"),
     **each(
         "kombu.utils.url",
         maybe_sanitize_url="umbel.app.connecting.urls:safe_url",

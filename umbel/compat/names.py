@@ -311,7 +311,7 @@ NAMES: dict[str, str] = {
     **each(
         "celery.utils",
         LOG_LEVELS="umbel.utils.log:LOG_LEVELS",
-        cached_property="functools:cached_property",
+        cached_property="umbel.utils.objects:cached_property",
         chunks=f"{_FUNCTIONAL}chunks",
         gen_task_name="umbel.utils.imports:gen_task_name",
         gen_unique_id=_NEW_ID,

@@ -133,8 +133,14 @@ def _until_incomplete(
 ) -> Iterator[Edge]:
     for parent, node in level:
         yield parent, node
-        if not intermediate and not READY_STATES.issuperset(states_of(node, states, "")):
+        # Who has got the node may have waited for it.
+        if not intermediate and not all(_is_ready(leaf, states) for leaf in node.leaves()):
             raise IncompleteStream
+
+
+def _is_ready(leaf: Any, states: dict[str, str]) -> bool:
+    known = leaf.known()
+    return (states.get(leaf.id) if known is None else known.status) in READY_STATES
 
 
 def _below(nodes: Iterable[ResultBase]) -> list[Edge]:

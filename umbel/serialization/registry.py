@@ -118,8 +118,8 @@ def content_types(names: Iterable[str]) -> frozenset[str]:
 
 def register(
     name: str,
-    dumps: Callable[[object], bytes | str],
-    loads: Callable[[bytes], object],
+    encoder: Callable[[object], bytes | str],
+    decoder: Callable[[bytes], object],
     content_type: str,
     content_encoding: str = "utf-8",
 ) -> None:
@@ -133,8 +133,8 @@ def register(
         name=name,
         content_type=content_type,
         content_encoding=content_encoding,
-        encode=_guarded_dumps(name, dumps),
-        decode=_guarded_loads(name, loads),
+        encode=_guarded_dumps(name, encoder),
+        decode=_guarded_loads(name, decoder),
     )
     _entry_by_name[name] = entry
     _entry_by_type[content_type] = entry

@@ -241,21 +241,21 @@ def uniq(it: Iterable[T]) -> Iterator[T]:
 
 
 def is_list(
-    value: object,
+    obj: object,
     scalars: tuple[type, ...] = (Mapping, str),
     iters: tuple[type, ...] = (Iterable,),
 ) -> bool:
     """Whether it is many values rather than one: texts and mappings are one."""
-    return isinstance(value, iters) and not isinstance(value, scalars)
+    return isinstance(obj, iters) and not isinstance(obj, scalars)
 
 
-def maybe_list(value: Any, scalars: tuple[type, ...] = (Mapping, str)) -> Any:
+def maybe_list(obj: Any, scalars: tuple[type, ...] = (Mapping, str)) -> Any:
     """One value in a list; None and many values are what they are.
 
     >>> maybe_list("a"), maybe_list(["a"]), maybe_list(None)
     (['a'], ['a'], None)
     """
-    return value if value is None or is_list(value, scalars) else [value]
+    return obj if obj is None or is_list(obj, scalars) else [obj]
 
 
 def dictfilter(d: Mapping[str, T | None] | None = None, **kw: T | None) -> dict[str, T]:

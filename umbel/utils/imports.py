@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, Protocol
@@ -39,10 +39,12 @@ def cwd_in_path() -> Generator[None]:
             sys.path.remove(here)
 
 
-def import_from_cwd(module: str, package: str | None = None) -> ModuleType:
-    """Import a module; the working directory is searched first."""
+def import_from_cwd(
+    module: str, imp: Callable[..., ModuleType] | None = None, package: str | None = None
+) -> ModuleType:
+    """Import a module, with ``imp`` if given; the working directory is searched first."""
     with cwd_in_path():
-        return importlib.import_module(module, package)
+        return (imp or importlib.import_module)(module, package=package)
 
 
 def qualname(obj: object) -> str:
@@ -58,8 +60,24 @@ def qualname(obj: object) -> str:
 
 
 # Any: whatever has that name.
-def symbol_by_name(name: Any) -> Any:
+def symbol_by_name(
+    name: Any,
+    aliases: Mapping[str, Any] | None = None,
+    imp: Callable[..., ModuleType] | None = None,
+    package: str | None = None,
+    sep: str = ".",
+    default: Any = None,
+    **kwargs: Any,
+) -> Any:
     """What ``module:attribute`` or ``module.attribute`` names; what is no text is what it is.
+
+    Args:
+        aliases: Other names for such names.
+        imp: Imports the module; by default it is looked for in the working directory first.
+        package: For relative names, and for names without a module.
+        sep: Before the attribute, where there is no colon.
+        default: Instead of an error.
+        kwargs: For ``imp``.
 
     Raises:
         ImportError: There is no such module.
@@ -67,17 +85,27 @@ def symbol_by_name(name: Any) -> Any:
 
     >>> symbol_by_name("os.path:join") is os.path.join
     True
+    >>> symbol_by_name("fast", {"fast": "os.path:join"}).__name__
+    'join'
     """
     if not isinstance(name, str):
         return name
-    module, colon, attribute = name.partition(":")
+    named = (aliases or {}).get(name) or name
+    if not isinstance(named, str):
+        return named
+    module, colon, attribute = named.partition(":")
     if not colon:
-        module, _, attribute = name.rpartition(".")
-        if not module:
-            return import_from_cwd(attribute)
-    found: Any = import_from_cwd(module)
-    for part in attribute.split("."):
-        found = getattr(found, part)
+        module, _, attribute = named.rpartition(sep)
+    if not module:
+        module, attribute = (package, attribute) if package else (attribute, "")
+    try:
+        found: Any = (imp or import_from_cwd)(module, package=package, **kwargs)
+        for part in attribute.split(".") if attribute else ():
+            found = getattr(found, part)
+    except (ImportError, AttributeError):
+        if default is None:
+            raise
+        return default
     return found
 
 

@@ -6,10 +6,14 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import functools
+from collections.abc import Callable, Collection
 from types import SimpleNamespace
+from typing import Any
 
-__all__ = ["Bunch", "mro_lookup"]
+__all__ = ["Bunch", "cached_property", "mro_lookup"]
+
+_NOTHING = object()
 
 Bunch = SimpleNamespace
 """An object with the attributes one gives it."""
@@ -36,3 +40,50 @@ def mro_lookup(
         if held:
             return kind
     return None
+
+
+class cached_property(functools.cached_property[Any]):  # noqa: N801 - Celery's name
+    """An attribute that is worked out when it is first asked for, and can be set and deleted.
+
+    Source:
+        kombu reference, ``kombu.utils.objects.cached_property``: the setter gives the value that
+        is kept; the deleter is given the one that was.
+
+    >>> class Circle:
+    ...     @cached_property
+    ...     def radius(self):
+    ...         return 1
+    ...     @radius.setter
+    ...     def radius(self, value):
+    ...         return abs(value)
+    >>> circle = Circle()
+    >>> circle.radius = -3
+    >>> circle.radius
+    3
+    """
+
+    def __init__(
+        self,
+        fget: Callable[[Any], Any],
+        fset: Callable[[Any, Any], Any] | None = None,
+        fdel: Callable[[Any, Any], object] | None = None,
+    ) -> None:
+        super().__init__(fget)
+        self._set, self._delete = fset, fdel
+
+    def setter(self, fset: Callable[[Any, Any], Any]) -> cached_property:
+        """The same, with what is called when it is set."""
+        return type(self)(self.func, fset, self._delete)
+
+    def deleter(self, fdel: Callable[[Any, Any], object]) -> cached_property:
+        """The same, with what is called when it is deleted."""
+        return type(self)(self.func, self._set, fdel)
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        kept = value if self._set is None else self._set(instance, value)
+        instance.__dict__[self.attrname] = kept
+
+    def __delete__(self, instance: Any) -> None:
+        value = instance.__dict__.pop(self.attrname, _NOTHING)
+        if self._delete is not None and value is not _NOTHING:
+            self._delete(instance, value)

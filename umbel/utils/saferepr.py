@@ -34,7 +34,7 @@ _EMPTY_BY_KIND: dict[type, str] = {
 }
 
 
-def saferepr(value: object, maxlen: int | None = 1024, maxlevels: int = 3) -> str:
+def saferepr(o: object, maxlen: int | None = 1024, maxlevels: int = 3) -> str:
     """What ``repr`` says, in at most about ``maxlen`` characters and ``maxlevels`` levels.
 
     What is left out is shown as ``...``. Subclasses of containers are shown as what they are
@@ -43,10 +43,10 @@ def saferepr(value: object, maxlen: int | None = 1024, maxlevels: int = 3) -> st
     >>> saferepr((2, {"y": [1, [2]]})), saferepr("x" * 9, maxlen=5)
     ("(2, {'y': [1, [...]]})", "'xxxxx...'")
     """
-    quick = _quick(value)
+    quick = _quick(o)
     if quick is not None and (maxlen is None or len(quick) <= maxlen):
         return quick
-    return _Writer(maxlen, maxlevels).text(value)
+    return _Writer(maxlen, maxlevels).text(o)
 
 
 def _quick(value: Any) -> str | None:

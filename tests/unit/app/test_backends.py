@@ -226,3 +226,18 @@ def test_what_a_subclass_must_give_is_asked_for_by_name() -> None:
         backend.store_result("a", 1, "SUCCESS")
     with pytest.raises(NotImplementedError, match="_get_task_meta_for"):
         backend.get_task_meta("a")
+
+
+def test_keys_of_ones_own_are_redis_pys_business() -> None:
+    elsewhere = Umbel("elsewhere", broker="memory://elsewhere", set_as_current=False)
+    there = Umbel(
+        "there", broker="memory://there", backend="redis://example:6390/3", set_as_current=False
+    )
+
+    assert not hasattr(elsewhere.backend, "client")
+    with pytest.raises(ValueError, match=r"app\.backend\.client"):
+        there.backend.set("my-key", b"v")
+    client = there.backend.client
+    assert client is there.backend.client
+    assert client.connection_pool.connection_kwargs["host"] == "example"
+    assert client.connection_pool.connection_kwargs["db"] == 3

@@ -394,3 +394,21 @@ def test_a_plain_wrapper_around_a_coroutine_function_is_awaited_too(app: Shop) -
         return x
 
     assert fetch.apply((3,)).get() == 3
+
+
+def test_an_app_may_name_its_tasks_otherwise() -> None:
+    class Shouting(Umbel):
+        def gen_task_name(self, name: str, module: str) -> str:
+            return super().gen_task_name(name.upper(), module.removesuffix(".tasks"))
+
+    app = Shouting("shouting", set_as_current=False)
+
+    @app.task
+    def add(x: int) -> int:
+        return x
+
+    class Sub(Task[..., Any]):
+        def run(self) -> None: ...
+
+    assert add.name == f"{__name__}.ADD"
+    assert app.register_task(Sub()).name == f"{__name__}.SUB"

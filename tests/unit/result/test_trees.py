@@ -74,6 +74,18 @@ def test_a_tree_that_still_grows_is_incomplete(app: Store) -> None:
     assert [node.id for _, node in grown] == ["a", "b"]
 
 
+def test_collecting_waits_for_what_has_not_ended(app: Store) -> None:
+    app.succeed("a", 1, children=[(("b", None), None), (("c", None), None)])
+    walk = app.AsyncResult("a").collect(timeout=60)
+
+    assert next(walk)[1] == 1
+    # They end while the first value is looked at.
+    app.succeed("b", 2, children=[(("d", None), None)])
+    app.succeed("c", 3)
+    app.succeed("d", 4)
+    assert [value for _, value in walk] == [2, 3, 4]
+
+
 def test_the_graph_is_drawn(tree: AsyncResult[Any]) -> None:
     text = io.StringIO()
 

@@ -9,6 +9,7 @@ import msgspec
 
 from umbel.app.backends.keyvalue import KeyValueStoreBackend
 from umbel.app.unlocking import carry_out
+from umbel.exceptions import DecodeError, ImproperlyConfigured
 from umbel.model import Message, ResultRecord
 from umbel.result.base import result_from_tuple
 from umbel.states import PENDING, READY_STATES
@@ -37,6 +38,8 @@ class NativeBackend(KeyValueStoreBackend):
     supports_autoexpire = True
     supports_failure_expires = True
     supports_result_compression = True
+    _client: tuple[str, Any] | None = None
+    """A URL, and the client for it."""
 
     @property
     def is_async(self) -> bool:
@@ -53,10 +56,45 @@ class NativeBackend(KeyValueStoreBackend):
         found = self._load(ids)
         return [found.get(id_) for id_ in ids]
 
+    @property
+    def client(self) -> Any:
+        """Redis itself, by redis-py, which must be installed, for keys of your own:
+        ``app.backend.client.lock("import")``.
+
+        Raises:
+            AttributeError: Results are kept elsewhere.
+            ImproperlyConfigured: redis-py is not installed.
+        """
+        url = self.app.backend_url
+        if not url.startswith(("redis:", "rediss:")):
+            raise AttributeError(f"{self!r} has no client: results are not kept by Redis")
+        if self._client is None or self._client[0] != url:
+            try:
+                # An optional dependency: umbel itself speaks to Redis without it.
+                import redis
+            except ImportError as error:
+                raise ImproperlyConfigured(
+                    "app.backend.client is redis-py's client, which is not installed: "
+                    "pip install redis"
+                ) from error
+            kind: Any = redis.Redis
+            self._client = (url, kind.from_url(url))
+        return self._client[1]
+
     def set(self, key: Any, value: Any) -> None:
-        """Store the document of a task."""
+        """Store the document of a task.
+
+        Raises:
+            ValueError: It is none.
+        """
         body = value.encode() if isinstance(value, str) else bytes(value)
-        state = str(self.decode(body)["status"])
+        try:
+            state = str(self.decode(body)["status"])
+        except (DecodeError, TypeError, KeyError) as error:
+            raise ValueError(
+                f"app.backend.set({key!r}, …) keeps documents of tasks, and {value!r:.60} is none; "
+                "for keys of your own on Redis there is app.backend.client"
+            ) from error
         self._keep(ResultRecord(id=self._strip_prefix(key), state=state, body=body))
 
     def delete(self, key: Any) -> None:
