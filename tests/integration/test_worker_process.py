@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from umbel.exceptions import WorkerLostError
@@ -57,6 +58,22 @@ def test_workers_of_the_same_name_are_noticed(site: Site) -> None:
     )
     for process in processes:
         site.end(process, signal.SIGTERM)
+
+
+@pytest.mark.parametrize("site", ["sqlite"], indirect=True)
+def test_the_worker_has_celerys_title_and_can_be_found_by_its_command(site: Site) -> None:
+    pytest.importorskip("setproctitle")
+    process = site.ready("-P", "threads", "-n", "till@here")
+    title = " ".join(psutil.Process(process.pid).cmdline())
+    assert title.startswith("[celeryd: till@here:MainProcess] -active- (umbel -A tasks worker ")
+    process.send_signal(signal.SIGHUP)
+    site.until(lambda: site.log.read_text().count(" ready.") == 2, "a new one is ready")
+    assert " ".join(psutil.Process(process.pid).cmdline()) == title
+    assert site.end(process, signal.SIGTERM) == 0
+
+    process = site.ready("-P", "threads", NOSETPS="1")
+    assert "celeryd" not in " ".join(psutil.Process(process.pid).cmdline())
+    assert site.end(process, signal.SIGTERM) == 0
 
 
 @pytest.mark.parametrize("site", ["sqlite"], indirect=True)

@@ -22,6 +22,7 @@ from umbel.cli.service_options import (
 )
 from umbel.cli.session import Session, pass_session
 from umbel.exceptions import BackendError, ImproperlyConfigured, UmbelError
+from umbel.utils.titles import show_title
 
 if TYPE_CHECKING:
     from umbel.app.base import Umbel
@@ -177,6 +178,9 @@ def _run(
             colorize=False if session.no_color else None,
             hostname=made.hostname,
         )
+        # What Celery shows, and the program: who looks for "umbel -A proj worker" finds it.
+        command = " ".join(["umbel", *sys.argv[1:]])
+        show_title(f"[celeryd: {made.hostname}:MainProcess] -active- ({command})")
         try:
             return made.run()
         except (UmbelError, BackendError):

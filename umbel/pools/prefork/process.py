@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import multiprocessing
 import os
 import signal
 import sys
 from typing import TYPE_CHECKING
+
+from umbel.utils.titles import show_title
 
 if TYPE_CHECKING:
     import ctypes
@@ -22,20 +23,8 @@ STACK_SIGNAL = signal.SIGUSR2
 
 
 def name_process(pool: str, name: str) -> None:
-    """Show the process's name in the log; with the worker's also in process lists, where
-    ``setproctitle`` is installed and ``NOSETPS`` is not set.
-
-    Source:
-        Celery's titles, which scripts look for: ``[celeryd: w1@host:ForkPoolWorker-1]``.
-    """
-    try:
-        # Optional, and without types.
-        setproctitle = importlib.import_module("setproctitle")
-    except ModuleNotFoundError:
-        pass
-    else:
-        if not os.environ.get("NOSETPS"):
-            setproctitle.setproctitle(f"[celeryd: {pool}:{name}]")
+    """Show the process's name in the log; with the worker's also in process lists."""
+    show_title(f"[celeryd: {pool}:{name}]")
     # Log records name the process as multiprocessing does.
     multiprocessing.current_process().name = name
 
