@@ -258,6 +258,22 @@ async def test_a_lost_connection_is_nobodys_death(rabbitmq: RabbitMQServer, queu
         await broker.close()
 
 
+async def test_who_may_not_say_it_runs_messages_all_the_same(
+    rabbitmq: RabbitMQServer, queue: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    rabbitmq.control("add_user", "joe", "joe")
+    rabbitmq.control("set_permissions", "-p", "/", "joe", "^(queue|umbel.lost)", ".*", ".*")
+    broker = RabbitMQBroker(rabbitmq.url(login="joe:joe"), clock=SystemClock(), max_retries=0)
+
+    mine = await start_again(broker, queue, "a")
+
+    assert await broker.ack(mine) == []
+    assert "is not counted" in caplog.text
+    assert "rights to configure, write and read what begins with 'umbel.'" in caplog.text
+    await broker.close()
+    rabbitmq.control("delete_user", "joe")
+
+
 @QUEUES
 async def test_deaths_of_those_who_started_count_and_what_ends_in_order_does_not(
     rabbitmq: RabbitMQServer, queue: str, arguments: dict[str, str]

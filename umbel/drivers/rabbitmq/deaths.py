@@ -102,6 +102,7 @@ class Deaths:
             channel = self._channel
             if channel is not None and channel.closed is None and channel.link is link:
                 return
+            self._channel = None
             try:
                 self._channel = await self._listen(link)
             except (ChannelClosed, OperationalError, QueueConflict) as error:
@@ -136,7 +137,8 @@ class Deaths:
         """
         numbers = self._number_by_tag
         fresh = [each for each in deliveries if each.tag not in numbers and each.message.id]
-        if not fresh:
+        if not fresh or self._channel is None:
+            # Who may not listen may not speak: that has been said.
             return
         started = [(next(self._numbers), _key(each)) for each in fresh]
         for each, (number, _) in zip(fresh, started, strict=True):

@@ -27,7 +27,12 @@ YOUNG = 3.0
 """Seconds in which a RabbitMQ that is killed forgets that a queue was declared, or, of a quorum
 queue, half of it: then whoever asks about that queue is never answered."""
 
-_NOT_FOUND, _LOCKED, _CONFLICT = 404, 405, 406
+_FORBIDDEN, _NOT_FOUND, _LOCKED, _CONFLICT = 403, 404, 405, 406
+_OURS = "'umbel."
+_RIGHTS = (
+    ". The user needs the rights to configure, write and read what begins with 'umbel.': see "
+    "rabbitmqctl set_permissions."
+)
 _LONGEST_NAME = 255
 
 
@@ -313,7 +318,8 @@ class Topology:
 
     def refused(self, exc: ChannelClosed) -> Exception:
         """What callers see when RabbitMQ closed the channel over something."""
-        return OperationalError(str(self._client.failure(f"refuses: {exc}")))
+        hint = _RIGHTS if exc.code == _FORBIDDEN and _OURS in str(exc) else ""
+        return OperationalError(str(self._client.failure(f"refuses: {exc}")) + hint)
 
 
 def declaration_of(exchange: Exchange) -> Frame:
