@@ -104,15 +104,14 @@ class Credit:
 
     async def available(self) -> int:
         """Wait until it is worth receiving; returns how many messages."""
-        while not self.is_worth_asking:
+        while not (room := self.worth_asking()):
             await self.wait_for_room()
-        return self.room()
+        return room
 
-    @property
-    def is_worth_asking(self) -> bool:
-        """Whether there is a place for so many that a round trip pays."""
+    def worth_asking(self) -> int:
+        """How many messages to receive now; 0: too few for a round trip to pay."""
         room = self.room()
-        return room >= self._worthwhile(room)
+        return room if room >= self._worthwhile(room) else 0
 
     def room(self) -> int:
         """How many more messages there is a place for now."""

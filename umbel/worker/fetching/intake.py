@@ -86,9 +86,11 @@ class Intake:
         while True:
             while self._handover.rulings:
                 await self._credit.wait()
-            if not self._credit.is_worth_asking:
+            room = self._credit.worth_asking()
+            if not room:
                 self._state.pulse.sated()
-            room = min(await self._credit.available(), self._capabilities.batch_limit)
+                room = await self._credit.available()
+            room = min(room, self._capabilities.batch_limit)
             self._asked = room
             turns = self._state.rates.take(room) if self._state.rates.any else None
             if turns:
