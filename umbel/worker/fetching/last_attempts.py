@@ -44,7 +44,10 @@ class LastAttempts:
         if most is None:
             return run
         # Almost never is there one, and this is asked for every batch.
-        if not any([accepted.delivery.attempt >= most for accepted in run]):  # noqa: C419
+        for accepted in run:
+            if accepted.delivery.attempt >= most:
+                break
+        else:
             return run
         self.waiting += [each for each in run if _is_last(each, most)]
         return [each for each in run if not _is_last(each, most)]

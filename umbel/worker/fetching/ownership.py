@@ -17,6 +17,7 @@ class Ownership:
 
     def __init__(self, source: Source, leases: Leases, patience: Patience) -> None:
         self._broker = source.broker
+        self._has_leases = source.broker.capabilities.lease is not None
         self._leases = leases
         self._insist = patience
 
@@ -45,8 +46,9 @@ class Ownership:
             await self._insist(leases.verify)
         if leases.any_lost:
             now = self.known(now)
-        suspects = [each.delivery for each in now if each.delivery.attempt > 1]
-        if self._broker.capabilities.lease is None:
+        if self._has_leases:
+            suspects = [each.delivery for each in now if each.delivery.attempt > 1]
+        else:
             # Such a broker knows that someone had them before, not what became of him.
             suspects = [each.delivery for each in now if each.delivery.redelivered]
         if not suspects:
