@@ -102,8 +102,13 @@ async def test_a_long_absence_is_said_twice_a_minute(caplog: pytest.LogCaptureFi
     await clock.advance(300)
     call.cancel()
 
-    # Two as the delays grow, and one every half minute.
-    assert 10 <= len(caplog.messages) <= 13
+    # Two as the delays grow, and one every half minute, which says that it is not the last try.
+    assert 10 <= len(caplog.messages) <= 14
+    assert caplog.messages[1:3] == [
+        "away. Trying again in 1.0 seconds…",
+        "away. Trying again every 2 seconds at least…",
+    ]
+    assert set(caplog.messages[2:]) == {caplog.messages[2]}
     assert len(server.calls) > 100
 
 

@@ -79,12 +79,14 @@ class Patience:
                     raise
                 delay = self._delay(failures)
                 now = self._clock.monotonic()
-                if self._is_growing(failures) or now - said_at >= _SAID_EVERY:
-                    said_at = now
-                    # The driver says what it tried and why that failed; a traceback adds nothing.
-                    logger.error(  # noqa: TRY400
-                        "%s Trying again in %.1f seconds…", _sentence(error), max(delay, 0.1)
-                    )
+                if self._has_grown(failures):
+                    # The last line for a while says that it goes on.
+                    if now - said_at >= _SAID_EVERY or not self._has_grown(failures - 1):
+                        said_at = now
+                        _say(error, f"every {self._longest:g} seconds at least")
+                elif self._wanted(failures) >= _FIRST_DELAY or failures == 1:
+                    # What begins with milliseconds is not said each time.
+                    _say(error, f"in {max(delay, 0.1):.1f} seconds")
                 await self._clock.sleep(delay)
             else:
                 if failures:
@@ -95,12 +97,17 @@ class Patience:
         longest: float = min(self._wanted(failures), self._longest)
         return longest * (0.5 + self._jitter() / 2)
 
-    def _is_growing(self, failures: int) -> bool:
-        # What begins with milliseconds is not said each time.
-        return _FIRST_DELAY <= self._wanted(failures) < self._longest or failures == 1
+    def _has_grown(self, failures: int) -> bool:
+        """Whether the delay is as long as it gets."""
+        return failures > 0 and self._wanted(failures) >= self._longest
 
     def _wanted(self, failures: int) -> float:
         return self._first * 2.0 ** min(failures - 1, 20)
+
+
+def _say(error: Exception, when: str) -> None:
+    # The driver says what it tried and why that failed; a traceback adds nothing.
+    logger.error("%s Trying again %s…", _sentence(error), when)
 
 
 def _sentence(error: Exception) -> str:
