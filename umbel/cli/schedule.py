@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["schedule_group"]
 
 
+_names_argument = click.argument("names", nargs=-1, required=True)
+
+
 @click.group("schedule", cls=UmbelGroup)
 def schedule_group() -> None:
     """See and change periodic tasks; schedulers notice within seconds."""
@@ -77,39 +80,35 @@ def add(
 
 
 @schedule_group.command(cls=UmbelCommand)
-@click.argument("names", nargs=-1, required=True)
+@_names_argument
 @pass_session
 def pause(session: Session, /, names: Sequence[str]) -> None:
     """Stop periodic tasks until they are resumed."""
-    _try(session, lambda: session.app.schedule.apause(*names))
-    session.say(f"Paused {', '.join(names)}.")
+    _do(session, session.app.schedule.apause, names, "Paused")
 
 
 @schedule_group.command(cls=UmbelCommand)
-@click.argument("names", nargs=-1, required=True)
+@_names_argument
 @pass_session
 def resume(session: Session, /, names: Sequence[str]) -> None:
     """Let periodic tasks go on."""
-    _try(session, lambda: session.app.schedule.aresume(*names))
-    session.say(f"Resumed {', '.join(names)}.")
+    _do(session, session.app.schedule.aresume, names, "Resumed")
 
 
 @schedule_group.command(cls=UmbelCommand)
-@click.argument("names", nargs=-1, required=True)
+@_names_argument
 @pass_session
 def run(session: Session, /, names: Sequence[str]) -> None:
     """Have periodic tasks run once, now; a running scheduler sends them."""
-    _try(session, lambda: session.app.schedule.arun(*names))
-    session.say(f"Asked for {', '.join(names)}.")
+    _do(session, session.app.schedule.arun, names, "Asked for")
 
 
 @schedule_group.command(cls=UmbelCommand)
-@click.argument("names", nargs=-1, required=True)
+@_names_argument
 @pass_session
 def remove(session: Session, /, names: Sequence[str]) -> None:
     """Delete periodic tasks that were added."""
-    _try(session, lambda: session.app.schedule.aremove(*names))
-    session.say(f"Removed {', '.join(names)}.")
+    _do(session, session.app.schedule.aremove, names, "Removed")
 
 
 @schedule_group.command(cls=UmbelCommand)
@@ -125,6 +124,11 @@ def preview(session: Session, /, name: str, count: int, json: bool) -> None:
         return
     for each in found:
         click.echo(f"{each.at:%a %Y-%m-%d %H:%M:%S %Z}" + (f"  ({each.note})" * bool(each.note)))
+
+
+def _do(session: Session, change: Callable[..., Any], names: Sequence[str], said: str) -> None:
+    _try(session, lambda: change(*names))
+    session.say(f"{said} {', '.join(names)}.")
 
 
 def _try(session: Session, work: Callable[[], Any]) -> Any:
