@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from umbel.exceptions import InvalidTaskError, NotRegistered
@@ -42,14 +41,16 @@ class TaskRegistry(dict[str, "Task[..., Any]"]):
         if self.pop(key, None) is None:
             raise NotRegistered(key)
 
-    def regular(self) -> Iterator[tuple[str, Task[..., Any]]]:
-        """The tasks that are not periodic, with their names."""
-        return ((name, task) for name, task in self.items() if _kind(task) == "regular")
+    def regular(self) -> dict[str, Task[..., Any]]:
+        """The tasks that are not periodic, by name."""
+        return self.filter_types("regular")
 
-    def periodic(self) -> Iterator[tuple[str, Task[..., Any]]]:
-        """The periodic tasks, with their names."""
-        return ((name, task) for name, task in self.items() if _kind(task) == "periodic")
+    def periodic(self) -> dict[str, Task[..., Any]]:
+        """The periodic tasks, by name."""
+        return self.filter_types("periodic")
 
-
-def _kind(task: Task[..., Any]) -> str:
-    return str(getattr(task, "type", "regular"))
+    def filter_types(self, type: str) -> dict[str, Task[..., Any]]:
+        """The tasks whose attribute ``type`` is that one; it is ``regular`` unless they say."""
+        return {
+            name: task for name, task in self.items() if getattr(task, "type", "regular") == type
+        }

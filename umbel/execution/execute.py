@@ -46,6 +46,7 @@ from umbel.model import (
     Succeeded,
 )
 from umbel.protocols import Interrupts
+from umbel.result.base import ResultBase
 from umbel.signals import task_prerun
 from umbel.states import RETRY
 from umbel.utils.saferepr import saferepr
@@ -187,12 +188,14 @@ def _returned(run: Run, task: Prepared, value: Any) -> Succeeded:
     messages: Sequence[Message] = ()
     if body.callbacks or body.chain:
         wave, messages = _continue(run, value)
-    record = None
+    record, codec, kept = None, tools.codec, value
+    if isinstance(value, ResultBase) and not codec.keeps_objects:
+        # As Celery's backends do: result_from_tuple makes a result of it again.
+        kept = value.as_tuple()
     if run.keeps_result:
-        codec = tools.codec
         record = codec.succeeded(
             request,
-            value,
+            kept,
             children=_children(run, wave) if run.children or wave.children else (),
             extra=_extra(run) if codec.extended else None,
         )
@@ -200,7 +203,7 @@ def _returned(run: Run, task: Prepared, value: Any) -> Succeeded:
         messages = (*_unsent(run), *messages)
     arrivals: tuple[Arrival, ...] = ()
     if body.chord is not None and not run.is_eager:
-        ended = record or tools.codec.succeeded(request, value)
+        ended = record or codec.succeeded(request, kept)
         arrivals = endings.arrived(member(request, body), ended).arrivals
     hooks.succeeded(run, task, value, runtime)
     return Succeeded(

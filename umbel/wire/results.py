@@ -134,6 +134,8 @@ class ResultCodec:
         self._addressed = addressed
         self._serializer = registry.serializer(serializer)
         self._plain = self._serializer.name == "json" and compression is None
+        self.keeps_objects = self._serializer.name == "pickle"
+        """Whether any object can be a result; others have a form that texts can have."""
         self._accept = accept or frozenset({self._serializer.content_type})
         self._reads_json = (
             self._serializer.name == "json" and self._serializer.content_type in self._accept

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from umbel import Umbel
 from umbel.exceptions import Ignore, Reject, SoftTimeLimitExceeded, WorkerShutdown
 from umbel.execution import context
 from umbel.model import Failed, Ignored, Rejected, Succeeded
 from umbel.pools.interrupts import NoInterrupts
 from umbel.protocols import Runner
+from umbel.result import AsyncResult, GroupResult, result_from_tuple
 from umbel.signals import task_prerun
 from umbel.wire import tasks as wire_tasks
 from umbel.wire.call import Call
@@ -29,6 +31,17 @@ def test_a_value_becomes_a_record(bench: Any) -> None:
     assert outcome.key == 7
     assert bench.read(outcome.record).result == 4
     assert outcome.follow_ups == ()
+
+
+def test_a_task_may_return_results_of_others(bench: Any) -> None:
+    app = Umbel("results", broker="memory://returned", set_as_current=False)
+    one = AsyncResult[Any]("a", app=app)
+    bench.task(lambda self, x: GroupResult("g", [one]) if x else one)
+
+    assert bench.read(bench.run(0).record).result == [["a", None], None]
+    kept = bench.read(bench.run(1).record).result
+    assert kept == [["g", None], [[["a", None], None]]]
+    assert result_from_tuple(kept, app) == GroupResult("g", [one])
 
 
 def test_a_task_runner_is_a_runner(bench: Any) -> None:
