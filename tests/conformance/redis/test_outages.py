@@ -80,3 +80,35 @@ async def test_a_consumer_knows_how_wrong_its_clock_is(redis_url: str, seconds: 
     assert broker.skew == pytest.approx(-seconds, abs=30)
     assert (broker.skew == 0) == (seconds == 0)
     await broker.close()
+
+
+class Slow(SystemClock):
+    """Some seconds of it are missing: to who goes by it, any other clock leaps forward."""
+
+    missing = 0.0
+
+    def monotonic(self) -> float:  # type: ignore[override]
+        return super().monotonic() - self.missing
+
+
+async def test_leases_outlast_a_leap_of_the_servers_clock_if_their_holders_live(
+    redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Slow()
+    holder = RedisBroker(redis_url, clock=SystemClock(), lease=4.0)
+    other = RedisBroker(redis_url, clock=clock, lease=4.0)
+    await holder.publish(messages("lives", "died"))
+    lives, died = await holder.receive(["mail"], limit=2, wait=10)
+    assert await other.receive(["mail"], limit=2, wait=0) == []
+
+    # A round one second from now; four are missing, in which leases have run out.
+    clock.missing = 4.0
+    await asyncio.sleep(5.5)
+    assert await other.receive(["mail"], limit=2, wait=0) == []
+    assert "Redis' clock leapt forward by 4 seconds" in caplog.text
+    assert await holder.extend([lives], lease=60.0) == []
+
+    assert ids(await other.receive(["mail"], limit=2, wait=30)) == [died.message.id]
+    assert await holder.ack([lives, died]) == [died]
+    await holder.close()
+    await other.close()

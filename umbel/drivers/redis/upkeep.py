@@ -29,6 +29,8 @@ _ANNOUNCE = script("announce")
 _TIME = pack("TIME")
 _AGREES = 1.0
 """Seconds that two clocks may differ; nobody's time is better known."""
+_STEADY = 1.0
+"""Seconds that an answer may take, and a clock leap; or a quarter of a lease, if that is more."""
 _LONGEST_PAUSE = 5.0
 _PRESENT_FOR = 20.0
 """Seconds for which an announcement holds; a worker that is silent for longer counts as gone."""
@@ -64,6 +66,10 @@ class Upkeep:
         self._from: dict[str, bytes | str] = {}
         self._announced: set[str] = set()
         self._announced_at: dict[str, float] = {}
+        # What the server's clock said last, and our own before it was asked.
+        self._told: tuple[float, float] | None = None
+        self._troubled = False
+        self._calm_at = 0.0
         self.skew = 0.0
         """Seconds by which the server's clock is ahead of ours; 0.0: too little to be known."""
 
@@ -95,7 +101,7 @@ class Upkeep:
         return lapsed
 
     async def _round(self, queues: Sequence[str], new: Sequence[str | float]) -> list[bytes]:
-        """Everything in one round trip."""
+        """Everything in one round trip, once it is known what time it is."""
         keys = self._keys
         leases = (keys.unacked, keys.unacked_index)
         quarantine = (keys.quarantine, keys.quarantine_index)
@@ -104,34 +110,69 @@ class Upkeep:
             (_ANNOUNCE, consumers, (self._name, _PRESENT_FOR)),
             (_ABANDONED, leases, (self._visibility_timeout, _ENTRIES_PER_ROUND)),
         ]
-        for pair in (leases, quarantine):
-            start = self._from.get(pair[1], "-inf")
-            calls.append((_RECLAIM, (*pair, keys.delayed), (start, _ENTRIES_PER_ROUND)))
-        begun = [keys.begun(queue) for queue in queues]
-        calls.append((_LAPSED, (keys.unacked, *begun), new))
+        if await self._is_calm():
+            for pair in (leases, quarantine):
+                start = self._from.get(pair[1], "-inf")
+                calls.append((_RECLAIM, (*pair, keys.delayed), (start, _ENTRIES_PER_ROUND)))
+            begun = [keys.begun(queue) for queue in queues]
+            calls.append((_LAPSED, (keys.unacked, *begun), new))
         client = self._client
-        packed = _TIME + b"".join([client.packed(*call) for call in calls])
-        asked = self._clock.time()
-        time, *replies = await client.send(packed, len(calls) + 1, again=True)
-        self._compare(time, asked, self._clock.time())
-        added, abandoned, leased, quarantined, lapsed = [
+        packed = b"".join([client.packed(*call) for call in calls])
+        replies = await client.send(packed, len(calls), again=True)
+        added, abandoned, *ended = [
             await client.settled(reply, *call) for reply, call in zip(replies, calls, strict=True)
         ]
-        for index, (following, returned) in ((leases[1], leased), (quarantine[1], quarantined)):
+        found: list[bytes]
+        leased, quarantined, found = ended or (None, None, [])
+        for index, reply in ((leases[1], leased), (quarantine[1], quarantined)):
+            if reply is None:
+                continue
+            following, returned = reply
             self._from[index] = following
             if returned:
                 logger.warning("Gave back %d messages whose lease had run out.", returned)
         await self._note(queues, added)
         await self._restore(abandoned)
-        found: list[bytes] = lapsed
         return found
 
-    def _compare(self, reply: list[bytes] | Exception, asked: float, answered: float) -> None:
+    async def _is_calm(self) -> bool:
+        """Whether leases that have run out are over: their holders could have extended them. They
+        could not while the server was away, nor had they reason to before somebody set its clock
+        forward. Both are seen by asking what time it is."""
+        clock, most = self._clock, max(_STEADY, self._lease / 4)
+        began, asked = clock.monotonic(), clock.time()
+        reply: list[bytes] | Exception
+        try:
+            [reply] = await self._client.send(_TIME, 1, again=True)
+        except Exception:
+            self._troubled = True
+            raise
+        ended = clock.monotonic()
+        troubled, self._troubled = self._troubled or ended - began > most, False
+        if isinstance(reply, list):
+            server = int(reply[0]) + int(reply[1]) / 1e6
+            self._compare(server, asked, clock.time())
+            if self._told is not None:
+                leap = server - self._told[0] - (ended - self._told[1])
+                if leap > most:
+                    logger.warning(
+                        "Redis' clock leapt forward by %.0f seconds: what others have on loan is "
+                        "theirs for %.0f seconds more.",
+                        *(leap, self._lease / 2),
+                    )
+                    troubled = True
+            self._told = server, began
+        # Otherwise it may not be asked (ACL): then nothing is known.
+        if troubled:
+            # Holders try three times per lease to extend it.
+            self._calm_at = ended + self._lease / 2
+        if ended >= self._calm_at:
+            return True
+        self._next_round = min(self._next_round, self._calm_at)
+        return False
+
+    def _compare(self, server: float, asked: float, answered: float) -> None:
         """The server read its clock between these two moments of ours."""
-        if not isinstance(reply, list):
-            # It may not be asked (ACL): then nothing is known.
-            return
-        server = int(reply[0]) + int(reply[1]) / 1e6
         before, self.skew = self.skew, 0.0
         if server < asked - _AGREES:
             self.skew = server - asked
