@@ -126,6 +126,12 @@ def control(
     json: bool,
 ) -> None:
     """Steer workers. COMMAND is one of those that --list shows; its arguments follow."""
+    if command == "shutdown" and not context.args:
+        # As Celery's, workers end without a word: whoever waited for one would take it for failure.
+        session = context.ensure_object(Session)
+        session.app.control.shutdown(list(destination) if destination else None)
+        click.echo("[]" if json else "Told to shut down; workers do not answer that.")
+        return
     replies = _send(context, "control", command, timeout, destination, show=not json)
     if json:
         # A list, as Celery's: it is what app.control.broadcast returns.

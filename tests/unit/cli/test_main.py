@@ -321,3 +321,21 @@ def test_dead_letters_that_are_not_there_are_a_failure(run: Run, verb: str) -> N
 
     assert code == 1
     assert "2 of these dead letters are not there" in err
+
+
+@pytest.mark.parametrize("more", [(), ("-d", "till@here")], ids=["all", "one"])
+def test_workers_that_are_told_to_end_are_not_waited_for(
+    run: Run, app: Umbel, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]
+) -> None:
+    told = list[object]()
+
+    def note(destination: object = None) -> None:
+        told.append(destination)
+
+    monkeypatch.setattr(app.control, "shutdown", note)
+
+    code, out, err = run("control", "shutdown", *more)
+
+    assert (code, err) == (0, "")
+    assert out == "Told to shut down; workers do not answer that.\n"
+    assert told == [["till@here"] if more else None]
