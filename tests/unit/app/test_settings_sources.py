@@ -143,6 +143,21 @@ def test_what_is_somebody_elses_in_a_module_is_left_alone(name: str) -> None:
         assert read_object(module(**{name: "x"})) == {}
 
 
+def test_a_modules_own_names_can_be_read(app: Umbel, write: Write) -> None:
+    write("ownconfig", "task_acks_late = True\nMY_LIMIT = 5\nshop = 'here'\n_hidden = 1")
+    app.config_from_object("ownconfig")
+
+    assert (app.conf.MY_LIMIT, app.conf["shop"], app.conf.get("shop")) == (5, "here", "here")
+    assert "MY_LIMIT" in app.conf
+    assert "_hidden" not in app.conf
+    assert "MY_LIMIT" not in app.conf.table()
+    assert app.conf.get("nothing") is None
+    with pytest.raises(AttributeError, match="'shoop' is not a setting"):
+        _ = app.conf.shoop
+    with pytest.raises(UnknownSetting):
+        app.conf.update(MY_LIMIT=6)
+
+
 def test_what_is_no_setting_in_a_mapping_is_an_error() -> None:
     with pytest.raises(UnknownSetting, match="'task_ack_late', set in the mapping given"):
         read_object({"task_ack_late": True})

@@ -14,9 +14,12 @@ class Configuration(dict[str, object]):
         *,
         origin: str = "set in the configuration",
         written: dict[str, str] | None = None,
+        others: dict[str, object] | None = None,
     ) -> None:
         super().__init__(values or {})
         self.origin = origin
         """Completes: "as it is …"."""
+        self.others = others or {}
+        """What else stands there: a module's own names."""
         self.written = written or {}
         """The names that differ in the source, by setting."""

@@ -136,8 +136,12 @@ class Settings(MutableMapping[str, Any]):
         values = self.__dict__
         if name in values:
             return values[name]
-        if is_foreign(name) and self.load() and name in values:
-            return values[name]
+        if name not in SETTINGS and self.load():
+            others = self._others()
+            if name in others:
+                return others[name]
+            if name in values:
+                return values[name]
         key = setting_of(name).name
         if not self.load():
             # The configuration module asks for settings while it is being read.
@@ -145,13 +149,20 @@ class Settings(MutableMapping[str, Any]):
         return self.__dict__[key]
 
     def __contains__(self, name: object) -> bool:
-        return name in SETTINGS or name in NAME_BY_OLD_NAME or name in self._foreign()
+        if name in SETTINGS or name in NAME_BY_OLD_NAME:
+            return True
+        return name in self._foreign() or name in self._others()
 
     def __iter__(self) -> Iterator[str]:
         return iter([*SETTINGS, *self._foreign()])
 
     def __len__(self) -> int:
         return len(SETTINGS) + len(self._foreign())
+
+    def _others(self) -> dict[str, object]:
+        """A configuration module's own names: no settings, but they can be read."""
+        others: dict[str, object] = getattr(self._state.given, "others", {})
+        return others
 
     def _foreign(self) -> list[str]:
         """The names of other packages' settings."""
@@ -294,7 +305,10 @@ class Settings(MutableMapping[str, Any]):
         found: Mapping[str, object] = source() if source is not None else {}
         if isinstance(found, Configuration):
             return Configuration(
-                _checked(found, found.origin), origin=found.origin, written=found.written
+                _checked(found, found.origin),
+                origin=found.origin,
+                written=found.written,
+                others=found.others,
             )
         return _checked(found, "set in the configuration")
 

@@ -34,7 +34,8 @@ def read_object(
     with a warning if it looks like one, and refused if it is the name of one misspelt; names that
     begin with an underscore are not looked at. In mappings what is no setting is an error.
 
-    Where settings of others are accepted, they are among what is found.
+    Where settings of others are accepted, they are among what is found; elsewhere they are kept
+    beside it, to be read.
 
     Args:
         namespace: The prefix that names have; those without it are left alone.
@@ -60,7 +61,14 @@ def read_object(
         if strict or not _merely_imported(setting, values[key])
     }
     renamed = {setting: key for setting, key in written.items() if setting != key}
-    return Configuration(found, origin=f"set in {place}", written=renamed)
+    others: dict[str, object] = {}
+    if not strict and not namespace:
+        others = {
+            key: value
+            for key, value in values.items()
+            if key not in found and key not in renamed.values() and not _is_private(key, value)
+        }
+    return Configuration(found, origin=f"set in {place}", written=renamed, others=others)
 
 
 def _is_mapping(source: object) -> bool:
