@@ -122,8 +122,10 @@ class Upkeep:
         added, abandoned, *ended = [
             await client.settled(reply, *call) for reply, call in zip(replies, calls, strict=True)
         ]
-        found: list[bytes]
-        leased, quarantined, found = ended or (None, None, [])
+        leased = quarantined = None
+        found: list[bytes] = []
+        if ended:
+            leased, quarantined, found = ended
         for index, reply in ((leases[1], leased), (quarantine[1], quarantined)):
             if reply is None:
                 continue
