@@ -288,6 +288,17 @@ def test_a_full_disk_is_an_error_that_loses_nothing_and_ends_with_it(path: Path)
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+async def test_the_log_gives_back_what_a_large_batch_took(path: Path, broker: SQLiteBroker) -> None:
+    log = path.with_name("umbel.db-wal")
+    await broker.publish([message(body=b"x" * 1_000_000) for _ in range(80)])
+    large = log.stat().st_size
+
+    await broker.publish(messages(1))
+
+    assert large > 80_000_000
+    assert log.stat().st_size <= 64 << 20
+
+
 async def test_tables_of_others_may_live_in_the_same_file(tmp_path: Path) -> None:
     path = tmp_path / "app.db"
     with database(path) as connection:

@@ -28,6 +28,9 @@ Stamp = tuple[int, int]
 _CHECKPOINT_PAGES = 4000
 """16 MB of log before it is copied into the file: half the cost per message of the 4 MB that
 SQLite would wait for."""
+_LARGEST_LOG = 64 << 20
+"""Bytes that the log keeps of the disk when it begins anew; a large batch, or readers that are
+always there, can make it larger for a while."""
 
 
 class Session:
@@ -68,6 +71,7 @@ class Session:
             )
         self.execute(f"PRAGMA synchronous = {synchronous}")
         self.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        self.execute(f"PRAGMA journal_size_limit = {_LARGEST_LOG}")
         self.transact(Session._prepare)
 
     def _prepare(self) -> None:
