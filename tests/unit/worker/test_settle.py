@@ -33,8 +33,6 @@ from umbel.worker.settling.patience import Patience
 from umbel.worker.settling.settle import Settler
 
 LEASE = 30.0
-SOON = 0.2
-"""Seconds of real time."""
 
 
 class Broker(MemoryBroker):
@@ -101,7 +99,7 @@ class Losses(Account):
 class Site:
     """A broker, a result backend and a settler on them, with a diary of what happens."""
 
-    def __init__(self, broker: type[Broker] = Broker) -> None:
+    def __init__(self, broker: type[Broker] = Broker, *, soon: float = 60.0) -> None:
         self.clock = ManualClock()
         self.diary: list[str] = []
         # A store each: with one in common they would do it all in one step.
@@ -122,7 +120,7 @@ class Site:
             fence=self.fence,
             account=self.account,
             failed=failed,
-            soon=SOON,
+            soon=soon,
         )
 
     def compose(self, arrival: Arrival, chord: FullChord) -> Composed:

@@ -51,7 +51,8 @@ class Congested(Broker):
 
 class StuckSite(Site):
     def __init__(self) -> None:
-        super().__init__(Congested)
+        # Seconds of real time.
+        super().__init__(Congested, soon=0.3)
         assert isinstance(self.broker, Congested)
         self.free = self.broker.free
         self.running = asyncio.create_task(self.settler.run())
