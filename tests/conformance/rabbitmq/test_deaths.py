@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 
 import amqp
@@ -12,7 +12,7 @@ import pytest
 from umbel.clock import SystemClock
 from umbel.drivers.rabbitmq.broker import RabbitMQBroker
 from umbel.exceptions import BatchError, BrokerUnavailable
-from umbel.model import Delivery, Queue
+from umbel.model import Delivery, Message, Queue
 from umbel.testing.conformance.messages import PATIENCE, message, take, until
 from umbel.testing.proxy import Direction, Proxy
 from umbel.testing.servers import RabbitMQServer, rabbitmq_server
@@ -124,6 +124,49 @@ async def test_who_lives_says_so_to_whoever_has_it_next(
                 proxy_of_other.cut()
 
         assert as_of_a_dead_one.attempt == 3
+
+
+async def test_who_lost_a_message_does_not_speak_for_who_has_it_now(
+    rabbitmq: RabbitMQServer, connect: Connect, queue: str
+) -> None:
+    with Proxy(rabbitmq.port) as proxy, Proxy(rabbitmq.port) as proxy_of_other:
+        broker = connect(proxy.port)
+        other = connect(proxy_of_other.port, max_retries=0)
+        mine = await start_again(broker, queue, "a")
+        proxy.cut()
+        proxy.refuse()
+        theirs = await take(other, 1, queue)
+        assert await other.start(theirs) == []
+        proxy.heal()
+        await broker.receive([f"{queue}-other"], limit=1, wait=0)
+
+        assert await broker.ack(mine) == mine
+        assert await broker.nack(mine, requeue=False) == mine
+        await die(other, proxy_of_other)
+
+        assert [each.attempt for each in await take(broker, 1, queue)] == [3]
+
+
+async def test_a_death_counts_of_who_starts_what_was_published_anew(
+    rabbitmq: RabbitMQServer, connect: Connect, queue: str
+) -> None:
+    broker, other = connect(), connect()
+    with Proxy(rabbitmq.port) as proxy:
+        doomed = connect(proxy.port, max_retries=0)
+        mine = await start_again(broker, queue, "a")
+        await broker.rest()
+        taking = asyncio.create_task(take(doomed, 1, queue))
+        publish = broker._publisher.publish
+
+        async def publish_and_be_late(messages: Sequence[Message]) -> None:
+            await publish(messages)
+            assert await doomed.start(await taking) == []
+
+        broker._publisher.publish = publish_and_be_late  # type: ignore[method-assign]
+        assert await broker.nack(mine, counts=True) == []
+        await die(doomed, proxy)
+
+    assert [each.attempt for each in await take(other, 1, queue)] == [4]
 
 
 async def test_a_message_that_goes_round_among_the_living_is_not_given_up(
@@ -324,7 +367,8 @@ async def test_what_was_started_again_is_settled_as_ever(
     assert await broker.nack(again[2:], requeue=False, reason="no more") == []
 
     [last] = await take(broker, 1, queue)
-    assert (last.message.id, last.attempt) == (again[1].message.id, 2)
+    # Who had it before may have died, too.
+    assert (last.message.id, last.attempt) == (again[1].message.id, 3)
     assert await broker.ack([last]) == []
     [letter] = await broker.dead_letters.latest(limit=1)
     assert (letter.message.id, letter.reason) == (again[2].message.id, "no more")

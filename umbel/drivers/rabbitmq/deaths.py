@@ -27,7 +27,7 @@ from umbel.drivers.rabbitmq.connection import Client
 from umbel.drivers.rabbitmq.link import Link
 from umbel.drivers.rabbitmq.methods import BindQueue, Consume, DeclareQueue
 from umbel.drivers.rabbitmq.publishing import Publisher
-from umbel.drivers.rabbitmq.tally import Entry, Tally, outdated
+from umbel.drivers.rabbitmq.tally import Entry, Start, Tally, outdated
 from umbel.drivers.rabbitmq.topology import Topology
 from umbel.exceptions import BatchError, BrokerUnavailable, OperationalError, QueueConflict
 from umbel.model import Delivery, Exchange, Message, Queue
@@ -86,9 +86,8 @@ class Deaths:
         self._numbers = count()
         self._number_by_tag: dict[str, int] = {}
         # Of what we have started, by receipt.
-        self._given_back: list[int] = []
-        self._over: list[str] = []
-        # What is still to be said.
+        self._ended: list[Start] = []
+        # What is still to be said of them, and others.
         self._speaking: asyncio.Task[None] | None = None
 
     async def watch(self) -> None:
@@ -113,10 +112,9 @@ class Deaths:
                 )
             finally:
                 self._early = None
-            if self._given_back or self._over:
+            if self._ended:
                 # Told to ourselves at once; to others when RabbitMQ takes messages.
-                entry = Entry(self._name, given_back=self._given_back, over=self._over)
-                self._tally.add(entry)
+                self._tally.add(Entry(self._name, ended=self._ended))
                 self._speak()
 
     def counted(self, delivery: Delivery) -> Delivery:
@@ -143,15 +141,13 @@ class Deaths:
         started = [(next(self._numbers), _key(each)) for each in fresh]
         for each, (number, _) in zip(fresh, started, strict=True):
             numbers[each.tag] = number
-        given_back, self._given_back = self._given_back, []
-        over, self._over = self._over, []
+        ended, self._ended = self._ended, []
         try:
-            await self._say(Entry(self._name, started, given_back, over))
+            await self._say(Entry(self._name, started, ended))
         except BatchError as error:
             logger.warning("Could not count what may kill its worker: %s", error)
         except BaseException:
-            self._given_back += given_back
-            self._over += over
+            self._ended += ended
             self.give_back(fresh)
             raise
 
@@ -160,30 +156,47 @@ class Deaths:
         unsaid = delivery.attempt == 1 and delivery.tag in self._number_by_tag
         return delivery.attempt + unsaid
 
-    def end(self, deliveries: Sequence[Delivery]) -> None:
-        """These are settled for good; or the message says by itself how often its holders died."""
+    def starts(self, deliveries: Sequence[Delivery]) -> list[Start]:
+        """How often these were started so far, by us and by who held them before."""
         numbers, tally = self._number_by_tag, self._tally
         # Almost never is there one.
         if not numbers and not tally:
-            return
-        for each in deliveries:
-            # Also what others had started, and we have not.
-            if each.redelivered and (each.tag in numbers or tally.count(_key(each))):
-                numbers.pop(each.tag, None)
-                self._over.append(_key(each))
-        self._mention()
+            return []
+        own = {(self._name, numbers[each.tag]) for each in deliveries if each.tag in numbers}
+        return [
+            *own,
+            *(
+                start
+                for each in deliveries
+                if each.redelivered
+                for start in tally.starts(_key(each))
+                if start not in own
+            ),
+        ]
+
+    def end(self, deliveries: Sequence[Delivery], starts: Sequence[Start]) -> None:
+        """These are settled for good; or published anew, and say how often their holders died.
+
+        Args:
+            starts: Theirs, as of before that: who has them now may have said that they start.
+        """
+        if starts:
+            for each in deliveries:
+                self._number_by_tag.pop(each.tag, None)
+            self._ended += starts
+            self._mention()
 
     def give_back(self, deliveries: Sequence[Delivery]) -> None:
         """We have these no longer, and live."""
         numbers = self._number_by_tag
         if numbers:
             popped = (numbers.pop(each.tag, None) for each in deliveries)
-            self._given_back += [number for number in popped if number is not None]
+            self._ended += [(self._name, number) for number in popped if number is not None]
             self._mention()
 
     def lose(self) -> None:
         """RabbitMQ has taken back everything; we live, and say so when we are connected again."""
-        self._given_back += self._number_by_tag.values()
+        self._ended += [(self._name, number) for number in self._number_by_tag.values()]
         self._number_by_tag.clear()
 
     async def close(self) -> None:
@@ -211,23 +224,21 @@ class Deaths:
             await self._publisher.publish([self._message(entry)])
 
     async def _say_rest(self) -> None:
-        given_back, over = self._given_back, self._over
-        if not given_back and not over:
+        ended, self._ended = self._ended, []
+        if not ended:
             return
-        self._given_back, self._over = [], []
         try:
-            await self._say(Entry(self._name, (), given_back, over))
+            await self._say(Entry(self._name, ended=ended))
         except BaseException:
-            self._given_back += given_back
-            self._over += over
+            self._ended += ended
             raise
 
     def _mention(self) -> None:
         """Say it without waiting; or else with what is said next."""
-        if self._given_back or self._over:
-            entry = Entry(self._name, (), self._given_back, self._over)
-            if self._publisher.mention(self._message(entry)):
-                self._given_back, self._over = [], []
+        if self._ended and self._publisher.mention(
+            self._message(Entry(self._name, ended=self._ended))
+        ):
+            self._ended = []
 
     def _speak(self) -> None:
         if self._speaking is None or self._speaking.done():

@@ -119,7 +119,7 @@ class Mover:
                 )
             else:
                 self._holding.strike(self._consumer.ack(old))
-                self._deaths.end(old)
+                self._deaths.end(old, self._deaths.starts(old))
 
 
 def _as_of(delivery: Delivery, attempt: int) -> Delivery:

@@ -107,7 +107,7 @@ class Loans:
     async def ack(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Forget these for good; returns those given back already."""
         lost = self._consumer.ack(await self._strike(deliveries))
-        self._deaths.end(deliveries)
+        self._settled(deliveries, lost)
         return lost
 
     async def nack(
@@ -126,7 +126,7 @@ class Loans:
         held = await self._strike(deliveries)
         if not requeue:
             lost = self._consumer.nack(held, requeue=False)
-            self._deaths.end(held)
+            self._settled(held, lost)
             return lost
         if delay <= 0 and not counts:
             self._deaths.give_back(held)
@@ -140,6 +140,7 @@ class Loans:
         # What cannot be read cannot be published again as it was.
         legible = [delivery for delivery in ours if delivery.defect is None]
         parked = [delivery for delivery in ours if delivery.defect is not None]
+        starts = self._deaths.starts(legible)
         try:
             await self._publish_again(legible, due, counts=counts)
         except BatchError as exc:
@@ -147,7 +148,7 @@ class Loans:
             legible = [each for index, each in enumerate(legible) if index not in exc.errors]
         # Only now: whoever dies in between leaves the message twice, not nowhere.
         lost += self._consumer.ack(legible)
-        self._deaths.end(legible)
+        self._deaths.end(legible, starts)
         self._deaths.give_back(parked)
         return lost + self._consumer.park(parked, delay)
 
@@ -165,6 +166,12 @@ class Loans:
             for each in deliveries
             if (tag := each.tag) not in begun and tag not in holding and tag not in salvage
         ]
+
+    def _settled(self, deliveries: Sequence[Delivery], lost: Sequence[Delivery]) -> None:
+        """Whoever has those that were lost is counted as before."""
+        gone = {delivery.tag for delivery in lost}
+        ours = [each for each in deliveries if each.tag not in gone] if gone else deliveries
+        self._deaths.end(ours, self._deaths.starts(ours))
 
     async def _strike(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
         """Settle what is noted; returns the rest, which RabbitMQ holds for us unacknowledged."""
@@ -199,7 +206,10 @@ class Loans:
         if deliveries:
             messages = [
                 await self._delays.again(
-                    each.message, each.queue, due, each.attempt if counts else each.attempt - 1
+                    each.message,
+                    each.queue,
+                    due,
+                    self._deaths.deaths_with(each) if counts else each.attempt - 1,
                 )
                 for each in deliveries
             ]

@@ -23,10 +23,9 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     """Its name, which nobody else has."""
     started: Sequence[tuple[int, str]] = ()
     """The number of each start, and the key of the message."""
-    given_back: Sequence[int] = ()
-    """Starts that came to nothing: their client lives, and holds the message no longer."""
-    over: Sequence[str] = ()
-    """Keys of messages that are settled for good."""
+    ended: Sequence[Start] = ()
+    """Starts, of whomever, that do not count: their client lives, and holds the message no longer;
+    or the message is settled for good, or published anew, and says itself how many there were."""
 
     def starts(self) -> Iterable[tuple[Start, str]]:
         """Each start, and the key of its message."""
@@ -39,10 +38,10 @@ class Tally:
     >>> tally = Tally()
     >>> tally.add(Entry("one", started=[(1, "a"), (2, "b")]))
     >>> tally.add(Entry("two", started=[(1, "a")]))
-    >>> tally.add(Entry("one", given_back=[2]))
+    >>> tally.add(Entry("one", ended=[("one", 2)]))
     >>> tally.count("a"), tally.count("b")
     (2, 0)
-    >>> tally.add(Entry("two", over=["a"]))
+    >>> tally.add(Entry("two", ended=tally.starts("a")))
     >>> tally.count("a")
     0
     """
@@ -61,16 +60,17 @@ class Tally:
         """How often a message was started, and nobody knows how it ended."""
         return len(self._starts_by_key.get(key, ()))
 
+    def starts(self, key: str) -> list[Start]:
+        """Those of a message."""
+        return list(self._starts_by_key.get(key, ()))
+
     def add(self, entry: Entry) -> None:
         """Take note of what was said; twice is once."""
         for start, key in entry.starts():
             self._key_by_start[start] = key
             self._starts_by_key.setdefault(key, set()).add(start)
-        for number in entry.given_back:
-            self._drop((entry.client, number))
-        for key in entry.over:
-            for start in self._starts_by_key.pop(key, ()):
-                del self._key_by_start[start]
+        for start in entry.ended:
+            self._drop(start)
         while len(self._key_by_start) > _MOST_STARTS:
             self._drop(next(iter(self._key_by_start)))
 
@@ -92,7 +92,7 @@ def outdated(entries: Sequence[Entry], tally: Tally) -> list[int]:
         tally: What they sum up to.
 
     >>> said = [Entry("one", started=[(1, "a")]), Entry("one", started=[(2, "b")])]
-    >>> said += [Entry("one", given_back=[1]), Entry("two", over=["z"])]
+    >>> said += [Entry("two", ended=[("one", 1)]), Entry("two", ended=[("one", 9)])]
     >>> tally = Tally()
     >>> for each in said:
     ...     tally.add(each)
@@ -100,20 +100,13 @@ def outdated(entries: Sequence[Entry], tally: Tally) -> list[int]:
     [0, 2, 3]
     """
     kept: set[int] = set()
-    ended_starts: set[Start] = set()
-    ended_keys: set[str] = set()
+    ended: set[Start] = set()
     for place, entry in enumerate(entries):
-        starts = list(entry.starts())
-        if any(start in tally for start, _ in starts):
+        starts = [start for start, _ in entry.starts()]
+        if any(start in tally for start in starts):
             kept.add(place)
             # What says that the others of this entry have ended must be kept as well.
-            ended = [(start, key) for start, key in starts if start not in tally]
-            ended_starts.update(start for start, _ in ended)
-            ended_keys.update(key for _, key in ended)
-    for place, entry in enumerate(entries):
-        if any((entry.client, number) in ended_starts for number in entry.given_back) or any(
-            key in ended_keys for key in entry.over
-        ):
-            kept.add(place)
+            ended.update(start for start in starts if start not in tally)
+    kept.update(place for place, entry in enumerate(entries) if not ended.isdisjoint(entry.ended))
     dropped = [place for place in range(len(entries)) if place not in kept]
     return sorted(dropped, key=lambda place: not entries[place].started)
