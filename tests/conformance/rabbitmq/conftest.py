@@ -35,4 +35,6 @@ def queue(rabbitmq: RabbitMQServer) -> Iterator[str]:
         channel = connection.channel()
         channel.queue_delete(name)
         channel.queue_delete(f"umbel.lost.{name}")
+        # Others say that it keeps less.
+        channel.queue_delete("umbel.dead")
         channel.exchange_delete(name)

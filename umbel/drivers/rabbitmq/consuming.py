@@ -66,7 +66,7 @@ class Consumer:
         self._subscriptions: dict[str, Subscription] = {}
         self._window_by_tag: dict[str, Window] = {}
         self._ledger = Ledger(self._name)
-        self.is_suspect = self._ledger.is_suspect
+        self.deaths = self._ledger.deaths
         self._bell = Bell()
         self._parking = Parking(self._bell.ring)
         self._salvage = salvage

@@ -84,8 +84,8 @@ class Deaths:
         self._early: list[Entry] | None = None
         # What was heard while what was said before is still being read.
         self._numbers = count()
-        self._number_by_tag: dict[str, int] = {}
-        # Of what we have started, by receipt.
+        self._started_by_tag: dict[str, tuple[int, int]] = {}
+        # By receipt: the number of our start, and how many deaths it is if we die.
         self._ended: list[Start] = []
         # What is still to be said of them, and others.
         self._speaking: asyncio.Task[None] | None = None
@@ -118,29 +118,34 @@ class Deaths:
                 self._speak()
 
     def counted(self, delivery: Delivery) -> Delivery:
-        """The same, with the deaths of those who had started it as they held it."""
-        starts = self._tally.count(_key(delivery))
-        if not starts:
+        """The same, with the deaths of those who said that they start it."""
+        # What was published anew says by itself how often its holders had died by then.
+        deaths = self._tally.deaths(_key(delivery))
+        if not deaths:
             return delivery
-        # Who had it before anyone said so has died as well; of what was published anew, the
-        # message says how often that was.
-        unsaid = 1 if delivery.attempt == 1 else 0
-        return msgspec.structs.replace(delivery, attempt=delivery.attempt + unsaid + starts)
+        return msgspec.structs.replace(delivery, attempt=delivery.attempt + deaths)
 
-    async def start(self, deliveries: Sequence[Delivery]) -> None:
-        """Say that these are about to run: should we die, it counts. Idempotent.
+    @property
+    def are_counted(self) -> bool:
+        """Whether we may say anything, and hear it."""
+        return self._channel is not None
+
+    async def start(self, deliveries: Sequence[tuple[Delivery, int]]) -> None:
+        """Say that these are run, and how many deaths it is if we die. Idempotent.
 
         Raises:
             BrokerUnavailable: No connection, or it broke: it may count.
         """
-        numbers = self._number_by_tag
-        fresh = [each for each in deliveries if each.tag not in numbers and each.message.id]
-        if not fresh or self._channel is None:
-            # Who may not listen may not speak: that has been said.
+        known = self._started_by_tag
+        fresh = [each for each in deliveries if each[0].tag not in known and each[0].message.id]
+        if not fresh or not self.are_counted:
+            # That has been said when it turned out.
             return
-        started = [(next(self._numbers), _key(each)) for each in fresh]
-        for each, (number, _) in zip(fresh, started, strict=True):
-            numbers[each.tag] = number
+        started: list[tuple[int, str, int]] = []
+        for delivery, deaths in fresh:
+            number = next(self._numbers)
+            known[delivery.tag] = (number, deaths)
+            started.append((number, _key(delivery), deaths))
         ended, self._ended = self._ended, []
         try:
             await self._say(Entry(self._name, started, ended))
@@ -148,21 +153,26 @@ class Deaths:
             logger.warning("Could not count what may kill its worker: %s", error)
         except BaseException:
             self._ended += ended
-            self.give_back(fresh)
+            self.give_back([each for each, _ in fresh])
             raise
 
     def deaths_with(self, delivery: Delivery) -> int:
         """How often its holders have died, if we do."""
-        unsaid = delivery.attempt == 1 and delivery.tag in self._number_by_tag
-        return delivery.attempt + unsaid
+        _, deaths = self._started_by_tag.get(delivery.tag, (0, 1))
+        return delivery.attempt - 1 + deaths
+
+    def leave(self, deliveries: Sequence[Delivery]) -> None:
+        """These have died here, and are given back: what was said of their start stands."""
+        for each in deliveries:
+            self._started_by_tag.pop(each.tag, None)
 
     def starts(self, deliveries: Sequence[Delivery]) -> list[Start]:
         """How often these were started so far, by us and by who held them before."""
-        numbers, tally = self._number_by_tag, self._tally
+        started, tally = self._started_by_tag, self._tally
         # Almost never is there one.
-        if not numbers and not tally:
+        if not started and not tally:
             return []
-        own = {(self._name, numbers[each.tag]) for each in deliveries if each.tag in numbers}
+        own = {(self._name, started[each.tag][0]) for each in deliveries if each.tag in started}
         return [
             *own,
             *(
@@ -182,22 +192,21 @@ class Deaths:
         """
         if starts:
             for each in deliveries:
-                self._number_by_tag.pop(each.tag, None)
+                self._started_by_tag.pop(each.tag, None)
             self._ended += starts
             self._mention()
 
     def give_back(self, deliveries: Sequence[Delivery]) -> None:
         """We have these no longer, and live."""
-        numbers = self._number_by_tag
-        if numbers:
-            popped = (numbers.pop(each.tag, None) for each in deliveries)
-            self._ended += [(self._name, number) for number in popped if number is not None]
+        if self._started_by_tag:
+            popped = (self._started_by_tag.pop(each.tag, None) for each in deliveries)
+            self._ended += [(self._name, start[0]) for start in popped if start is not None]
             self._mention()
 
     def lose(self) -> None:
         """RabbitMQ has taken back everything; we live, and say so when we are connected again."""
-        self._ended += [(self._name, number) for number in self._number_by_tag.values()]
-        self._number_by_tag.clear()
+        self._ended += [(self._name, number) for number, _ in self._started_by_tag.values()]
+        self._started_by_tag.clear()
 
     async def close(self) -> None:
         """Say that what is held is given back in order. Idempotent.

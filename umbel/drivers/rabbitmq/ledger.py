@@ -145,19 +145,20 @@ class Ledger:
             delivery, tag=f"{self.prefix}{number}/{turn}", redelivered=True
         )
 
-    def is_suspect(self, delivery: Delivery) -> bool:
-        """Whether its holder before may have died of this."""
+    def deaths(self, delivery: Delivery) -> int:
+        """How many deaths it is should its holder die: two, where the one before has perhaps died
+        as well, and said nothing; 0: nobody has died of it so far."""
         if delivery.attempt > 1:
-            return True
+            return 1
         number = self.number(delivery)
         if number not in self.unclear:
-            return False
+            return 0
         if delivery.message.id in self._survived:
             # We had it before.
             del self._survived[delivery.message.id]
             self.unclear.discard(number)
-            return False
-        return True
+            return 0
+        return 2
 
     def count(self, queue: str) -> int:
         """How many messages of a queue are held."""

@@ -89,8 +89,10 @@ class Loans:
         lost = self._consumer.held(fresh)
         gone = {delivery.tag for delivery in lost}
         ours = [each for each in fresh if each.tag not in gone]
-        suspects = [each for each in ours if self._consumer.is_suspect(each)]
-        if not suspects or self._outgoing.blocked is not None:
+        if self._outgoing.blocked is not None:
+            return lost
+        suspects = [(each, deaths) for each in ours if (deaths := self._consumer.deaths(each))]
+        if not suspects:
             return lost
         await self._deaths.start(suspects)
         # The connection that they came over may have been lost meanwhile.
@@ -116,7 +118,8 @@ class Loans:
         """Give these back, or drop them; returns those given back already.
 
         What shall come back in a second or later waits in RabbitMQ, as a new message; what shall
-        come back sooner waits here, unacknowledged.
+        come back sooner waits here, unacknowledged; and what shall come back at once does, and its
+        death is counted beside it.
         """
         due = self._clock.time() + delay
         if requeue:
@@ -137,6 +140,11 @@ class Loans:
         if delay < _SHORTEST_DELAY and not counts:
             self._deaths.give_back(ours)
             return lost + self._consumer.park(ours, delay)
+        if delay <= 0 and self._deaths.are_counted:
+            died = [(each, max(1, self._consumer.deaths(each))) for each in ours]
+            await self._deaths.start(died)
+            self._deaths.leave(ours)
+            return lost + self._consumer.nack(ours, requeue=True)
         # What cannot be read cannot be published again as it was.
         legible = [delivery for delivery in ours if delivery.defect is None]
         parked = [delivery for delivery in ours if delivery.defect is not None]
