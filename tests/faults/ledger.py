@@ -74,8 +74,9 @@ class Ledger:
     def _lines_now(self) -> list[list[str]]:
         with self.path.open() as file:
             file.seek(self._read)
-            # Whoever writes writes whole lines.
             text = file.read()
+        # A line that reaches into another page may be there in part.
+        text = text[: text.rfind("\n") + 1]
         self._read += len(text)
         for line in text.splitlines():
             fields = line.split(" ")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from .accounts import Accounts, Run
+from .ledger import Ledger
 
 WORKER, CHILD = 10, 11
 
@@ -119,3 +122,16 @@ def test_each_message_that_was_sent_again_may_run_once() -> None:
     accounts.sent_again[1] = 1
     assert said(accounts, again(1), again(2)) == "1 sent again"
     assert len(accounts.repeats([again(1), again(2), again(3)]).unexplained) == 1
+
+
+def test_a_line_that_is_being_written_is_read_when_it_is_whole(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger")
+    with ledger.path.open("a") as file:
+        file.write("start 1 10 11 12 1.5\nstart 2 10")
+        file.flush()
+        assert ledger.total("start") == 1
+
+        file.write(" 11 13 1.75\n")
+        file.flush()
+        assert ledger.total("start") == 2
+        assert ledger.seen(10) == 1.75
