@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 
 import amqp
 import pytest
@@ -112,6 +113,20 @@ async def test_a_lost_connection_gives_back_what_was_held(
     assert await broker.ack(held) == held
     assert await broker.nack(held) == held
     assert await broker.ack(again) == []
+
+
+async def test_who_stood_still_learns_what_was_lost_before_it_goes_on(
+    rabbitmq: RabbitMQServer, broker: RabbitMQBroker, queue: str
+) -> None:
+    await broker.publish(messages(2, routing_key=queue))
+    held = await take(broker, 2, queue)
+    assert await broker.extend(held, lease=20) == []
+
+    # The event loop stands still meanwhile, as in a process that is stopped.
+    rabbitmq.control("close_all_connections", "a test")
+    time.sleep(1.1)  # noqa: ASYNC251
+
+    assert await broker.extend(held, lease=20) == held
 
 
 async def test_thousands_that_are_given_back_are_there_at_once(

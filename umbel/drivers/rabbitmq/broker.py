@@ -38,6 +38,9 @@ from umbel.protocols import Capabilities, Clock, Lifeline
 __all__ = ["RabbitMQBroker"]
 
 _KEEP_DEAD = Retention()
+_SURE_FOR = 1.0
+"""Seconds after which RabbitMQ is asked whether the connection still stands; much less than it
+takes to give up one that is silent."""
 
 _not_before = attrgetter("not_before")
 
@@ -122,6 +125,7 @@ class RabbitMQBroker:
             consumer_timeout=float(str(options.get("consumer_timeout") or 1800.0)),
         )
         self._clock = clock
+        self._asked_at = clock.monotonic()
         self.dead_letters = RabbitMQDeadLetters(self, keep_dead)
         self.client_name = client_options.name
         """As ``rabbitmqctl list_connections`` shows it."""
@@ -264,7 +268,11 @@ class RabbitMQBroker:
         return await self._loans.nack(deliveries, requeue=requeue, delay=delay, counts=counts)
 
     async def extend(self, deliveries: Sequence[Delivery], *, lease: float) -> list[Delivery]:
-        """Nothing to do; returns those that had been given back already."""
+        """Nothing to renew; returns those that had been given back already."""
+        # A process that stood still has not read yet that its connection was closed.
+        if deliveries and self._clock.monotonic() - self._asked_at > _SURE_FOR:
+            await self._consumer.settled()
+            self._asked_at = self._clock.monotonic()
         return self._loans.lost(deliveries)
 
     async def purge(self, queues: Sequence[str]) -> int:
