@@ -21,6 +21,9 @@ __all__ = ["WORKFLOWS"]
 
 _MEMBERS = 100_000
 """The first number of members of chords whose bodies alone count."""
+_TAKES = 0.002
+"""Seconds that a member takes. Of shorter ones, several are acknowledged together, and go when a
+poisonous one ends their process."""
 _DEPTH = 4
 
 # -- of any shape
@@ -135,7 +138,7 @@ def _bad_members(stage: Stage, fleet: Fleet) -> Outcome:
     app.send_task("tasks.late", (-1, 0.0)).get(timeout=60)
     past = datetime.now(UTC) - timedelta(minutes=1)
     for _ in range(round(9 * stage.scale) + 1):
-        late = [app.signature("tasks.late", (number, 0.0)) for number in _numbers(stage, 6)]
+        late = [app.signature("tasks.late", (number, _TAKES)) for number in _numbers(stage, 6)]
         bad = {
             "raises": app.signature("tasks.late", (-3, "no number")),
             "expires": late[0].set(expires=past),
@@ -148,7 +151,8 @@ def _bad_members(stage: Stage, fleet: Fleet) -> Outcome:
             number = len(stage.results)
             body = app.signature("tasks.gather", (number,))
             body.link_error(app.signature("tasks.sorry", (number,)))
-            header = [member, *(app.signature("tasks.late", (n, 0.0)) for n in _numbers(stage, 2))]
+            others = [app.signature("tasks.late", (n, _TAKES)) for n in _numbers(stage, 2)]
+            header = [member, *others]
             stage.results.append(chord(header, app=app)(body))
             if kind == "is revoked":
                 stage.results[-1].parent.results[0].revoke()
