@@ -115,6 +115,28 @@ async def test_a_lost_connection_gives_back_what_was_held(
     assert await broker.ack(again) == []
 
 
+async def test_what_is_never_confirmed_on_one_channel_goes_over_another_next_time(
+    rabbitmq: RabbitMQServer, queue: str
+) -> None:
+    broker = RabbitMQBroker(
+        rabbitmq.url(), clock=SystemClock(), transport_options={"confirm_timeout": 0.5}
+    )
+    await broker.declare([Queue(queue)])
+    publisher = broker._publisher
+    confirmed = publisher._confirmed
+    # As of a quorum queue that had no leader when it was first published to.
+    publisher._confirmed = lambda *_: None  # type: ignore[method-assign]
+    with pytest.raises(BrokerUnavailable, match="not confirmed"):
+        await broker.publish([message("a", routing_key=queue)])
+    publisher._confirmed = confirmed  # type: ignore[method-assign]
+
+    async with asyncio.timeout(30):
+        await broker.publish([message("b", routing_key=queue)])
+
+    assert ids(await take(broker, 2, queue)) == ["a", "b"]
+    await broker.close()
+
+
 async def test_who_stood_still_learns_what_was_lost_before_it_goes_on(
     rabbitmq: RabbitMQServer, broker: RabbitMQBroker, queue: str
 ) -> None:

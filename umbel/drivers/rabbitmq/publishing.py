@@ -214,6 +214,11 @@ class Publisher:
                 await batch.future
         except TimeoutError as exc:
             if self._client.blocked is None:
+                # A quorum queue that had no leader as the channel first published to it, because
+                # RabbitMQ was starting, may never confirm there; on another channel it does.
+                if channel.closed is None:
+                    channel.begin(commands.Channel.Close(200, "bye", 0, 0))
+                    channel.lose(LinkLost("RabbitMQ does not confirm what is published"))
                 raise self._client.failure(
                     f"has not confirmed what was published within {self._confirm_timeout:g} s"
                 ) from exc
