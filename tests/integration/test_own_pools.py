@@ -111,7 +111,9 @@ def test_tasks_run_in_a_pool_made_for_celery(project: Project) -> None:
     log = project.log.read_text()
     assert (processes, is_worker) == (1, True)
     assert told["implementation"] == "tasks:Threads"
-    assert (told["max-concurrency"], told["threads"]) == (3, 3)
+    assert told["max-concurrency"] == 3
+    # As many as were needed.
+    assert 1 <= told["threads"] <= 3
     assert "initargs', 'max_memory_per_child', 'maxtasksperchild', 'soft_timeout'" in log
     assert log.index("guest has started") < log.index("ready.") < log.index("guest has stopped")
 
