@@ -146,7 +146,7 @@ async def test_who_stood_still_learns_what_was_lost_before_it_goes_on(
 
     # The event loop stands still meanwhile, as in a process that is stopped.
     rabbitmq.control("close_all_connections", "a test")
-    time.sleep(1.1)  # noqa: ASYNC251
+    time.sleep(2.1)  # noqa: ASYNC251
 
     assert await broker.extend(held, lease=20) == held
 

@@ -24,6 +24,7 @@ from umbel.drivers.rabbitmq.holding import Holding, Mover
 from umbel.drivers.rabbitmq.loans import Loans
 from umbel.drivers.rabbitmq.options import check
 from umbel.drivers.rabbitmq.publishing import Publisher
+from umbel.drivers.rabbitmq.pulse import Pulse
 from umbel.drivers.rabbitmq.salvage import Salvage
 from umbel.drivers.rabbitmq.topology import Topology, default_queue
 from umbel.exceptions import (
@@ -38,9 +39,6 @@ from umbel.protocols import Capabilities, Clock, Lifeline
 __all__ = ["RabbitMQBroker"]
 
 _KEEP_DEAD = Retention()
-_SURE_FOR = 1.0
-"""Seconds after which RabbitMQ is asked whether the connection still stands; much less than it
-takes to give up one that is silent."""
 
 _not_before = attrgetter("not_before")
 
@@ -125,7 +123,7 @@ class RabbitMQBroker:
             consumer_timeout=float(str(options.get("consumer_timeout") or 1800.0)),
         )
         self._clock = clock
-        self._asked_at = clock.monotonic()
+        self._pulse = Pulse(clock)
         self.dead_letters = RabbitMQDeadLetters(self, keep_dead)
         self.client_name = client_options.name
         """As ``rabbitmqctl list_connections`` shows it."""
@@ -199,6 +197,7 @@ class RabbitMQBroker:
 
     async def close(self) -> None:
         """Give back every unsettled delivery, then disconnect. Idempotent."""
+        self._pulse.stop()
         async with AsyncExitStack() as last:
             last.push_async_callback(self._outgoing.close)
             last.push_async_callback(self._incoming.close)
@@ -230,6 +229,7 @@ class RabbitMQBroker:
         if limit <= 0 or not queues:
             return []
         self._mover.start()
+        self._pulse.start()
         return await self._consumer.receive(queues, limit=limit, wait=wait)
 
     async def begin(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
@@ -270,9 +270,9 @@ class RabbitMQBroker:
     async def extend(self, deliveries: Sequence[Delivery], *, lease: float) -> list[Delivery]:
         """Nothing to renew; returns those that had been given back already."""
         # A process that stood still has not read yet that its connection was closed.
-        if deliveries and self._clock.monotonic() - self._asked_at > _SURE_FOR:
+        if deliveries and self._pulse.stood_still:
             await self._consumer.settled()
-            self._asked_at = self._clock.monotonic()
+            self._pulse.forgive()
         return self._loans.lost(deliveries)
 
     async def purge(self, queues: Sequence[str]) -> int:
