@@ -123,7 +123,6 @@ class RabbitMQBroker:
             consumer_timeout=float(str(options.get("consumer_timeout") or 1800.0)),
         )
         self._clock = clock
-        self._pulse = Pulse(clock)
         self.dead_letters = RabbitMQDeadLetters(self, keep_dead)
         self.client_name = client_options.name
         """As ``rabbitmqctl list_connections`` shows it."""
@@ -152,6 +151,7 @@ class RabbitMQBroker:
         self._holding = Holding(
             name, self._publisher, self._topology, clock, notice_within=4 * notice_within
         )
+        self._pulse = Pulse(clock)
         self._mover = Mover(
             self._consumer, self._holding, self._deaths, consumer_timeout=consumer_timeout
         )
