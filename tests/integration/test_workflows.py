@@ -121,7 +121,6 @@ def test_random_workflows_end_as_the_interpreter_says(running: Any) -> None:
     check()
 
 
-@pytest.mark.xfail(strict=True, reason="is called with another argument than over a broker")
 def test_a_body_that_is_replaced_by_a_group_in_a_chain_runs_eagerly_as_ever() -> None:
     leaf = {"kind": "task", "tag": "t0", "fails": False, "immutable": False, "ignores": False}
     group = {"kind": "chain", "parts": [{"kind": "group", "parts": [leaf]}]}

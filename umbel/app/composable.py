@@ -160,7 +160,11 @@ async def _enlarge(app: Umbel, chord_id: str, task_id: str) -> None:
 
 def _gathered(sig: Any, app: Umbel) -> Any:
     """A signature that ends in one task, which can have the id of the one that it replaces."""
-    return sig | app.tasks["celery.accumulate"].s(index=0) if _ends_in_group(sig) else sig
+    if not _ends_in_group(sig):
+        return sig
+    gathered = sig | app.tasks["celery.accumulate"].s(index=0)
+    # What a chain was called with is no part of its steps.
+    return gathered.clone(sig.args) if isinstance(sig, chain) and sig.args else gathered
 
 
 def _ends_in_group(sig: Any) -> bool:
